@@ -1,0 +1,195 @@
+package job
+
+import "time"
+
+// Kind is what a ledger entry is: a training, a transform, or a validation that holds one of each.
+type Kind string
+
+const (
+	KindTraining   Kind = "training"
+	KindTransform  Kind = "transform"
+	KindValidation Kind = "validation"
+)
+
+// Plan is everything that carrying a job out needs, decided before anything runs: complete, serializable data.
+// Nothing after it sees a document. It holds no secrets; credentials are looked up by who needs them, when needed.
+// Exactly one of Training, Transform and Validation is set, as Kind says.
+type Plan struct {
+	Format    int    `json:"format"` // 1; a reader refuses what it does not know
+	Kind      Kind   `json:"kind"`
+	Operation string `json:"operation"` // the document's operation, e.g. "CreateTrainingJob"
+	Name      string `json:"name"`      // the ledger entry's name
+	ARN       string `json:"arn"`       // of the job or the algorithm (ruling 6)
+	Region    string `json:"region"`
+	Account   string `json:"account"`
+
+	Training   *Training   `json:"training,omitempty"`
+	Transform  *Transform  `json:"transform,omitempty"`
+	Validation *Validation `json:"validation,omitempty"`
+
+	Members  []MemberUse `json:"members"`            // how each member of the document is treated, in document order
+	Warnings []Warning   `json:"warnings,omitempty"` // each DECISION that mattered, and what the cloud would refuse
+}
+
+// MemberUse says of one member of the document what optml does with it.
+type MemberUse struct {
+	Path      string    `json:"path"` // as in the document: InputDataConfig[0].ChannelName
+	Treatment Treatment `json:"treatment"`
+	Note      string    `json:"note,omitempty"` // how it is emulated, or why it is inert
+}
+
+// Treatment is one of the four ways in which a member can be treated; fidelity.go holds the table.
+type Treatment string
+
+const (
+	Honoured Treatment = "honoured" // carried out as the service does
+	Emulated Treatment = "emulated" // carried out in another way; Note says how
+	Inert    Treatment = "inert"    // has no effect inside a container (ruling 3); Note says why
+	Refused  Treatment = "refused"  // would change what the container sees or what comes out, and is not carried out
+)
+
+// Warning is a sentence for the user with the rule that it comes from.
+type Warning struct {
+	Rule string `json:"rule"` // contract rule id, e.g. "CH-3"
+	Text string `json:"text"`
+}
+
+// Image names an image; the runtime resolves it.
+type Image struct {
+	Ref    string `json:"ref"`              // as in the document
+	Digest string `json:"digest,omitempty"` // sha256:… that it must have, if the document gives one
+}
+
+// Instance is one machine of a job, stood in for by containers on this one. A training has one container per
+// instance; an inference pipeline has several.
+type Instance struct {
+	Host       string      `json:"host"` // algo-1
+	Containers []Container `json:"containers"`
+}
+
+// Container is one container to run.
+type Container struct {
+	Name       string            `json:"name"` // unique in the job; names the log file: algo-1
+	Image      Image             `json:"image"`
+	Entrypoint []string          `json:"entrypoint,omitempty"` // nil: the image's own
+	Args       []string          `json:"args,omitempty"`       // replace the image's CMD (START table, INF-1)
+	Env        map[string]string `json:"env,omitempty"`        // over the image's; the service's own included (1.3, INF-40)
+	Hostname   string            `json:"hostname"`
+	Port       int               `json:"port,omitempty"` // that it serves on; 8080 (INF-50)
+}
+
+// Training is a training job.
+type Training struct {
+	Instances       []Instance         `json:"instances"`
+	InstanceType    string             `json:"instanceType"` // verbatim, for resourceconfig.json (RES-6)
+	HyperParameters map[string]string  `json:"hyperParameters"`
+	Channels        []Channel          `json:"channels"`
+	Metrics         []MetricDefinition `json:"metrics,omitempty"`
+	OutputPath      string             `json:"outputPath"` // S3OutputPath as given
+	ModelURI        string             `json:"modelUri"`   // <S3OutputPath>/<job>/output/model.tar.gz (OUT-1)
+	OutputURI       string             `json:"outputUri"`  // <S3OutputPath>/<job>/output/output.tar.gz (OUT-2)
+	KMSKeyID        string             `json:"kmsKeyId,omitempty"`
+	Isolated        bool               `json:"isolated"` // EnableNetworkIsolation
+	MaxRuntime      Duration           `json:"maxRuntime"`
+	Grace           Duration           `json:"grace"`                 // SIGTERM to SIGKILL (STOP-1); 120 s
+	ShmBytes        int64              `json:"shmBytes"`              // /dev/shm (START-12)
+	VolumeBytes     int64              `json:"volumeBytes,omitempty"` // VolumeSizeInGB
+	Init            bool               `json:"init,omitempty"`
+	UserWritable    bool               `json:"userWritable,omitempty"` // --user-writable (ruling 15)
+	CreationTime    time.Time          `json:"creationTime"`
+}
+
+// Channel is one input channel.
+type Channel struct {
+	Name          string `json:"name"`
+	Mode          string `json:"mode"` // File, Pipe, FastFile: the channel's own or the job's
+	Source        Source `json:"source"`
+	ContentType   string `json:"contentType,omitempty"`
+	Compression   string `json:"compression,omitempty"`   // None, Gzip
+	RecordWrapper string `json:"recordWrapper,omitempty"` // None, RecordIO
+	ShuffleSeed   *int64 `json:"shuffleSeed,omitempty"`
+}
+
+// Source is where objects come from.
+type Source struct {
+	Type           string   `json:"type"`                   // S3Prefix, ManifestFile, AugmentedManifestFile, FileSystem
+	URI            string   `json:"uri"`                    // s3://…, https://…, file://… or a plain path (D6)
+	Distribution   string   `json:"distribution,omitempty"` // FullyReplicated, ShardedByS3Key
+	AttributeNames []string `json:"attributeNames,omitempty"`
+}
+
+// MetricDefinition is a name and the regular expression whose first group is the value (MET-1).
+type MetricDefinition struct {
+	Name  string `json:"name"`
+	Regex string `json:"regex"`
+}
+
+// Transform is a batch transform job with the model that it drives.
+type Transform struct {
+	ModelName string          `json:"modelName"`
+	Instances []Instance      `json:"instances"` // each drives its own share of the objects (BT-37)
+	Models    []ModelSource   `json:"models"`    // in the order of an instance's containers
+	Input     TransformInput  `json:"input"`
+	Output    TransformOutput `json:"output"`
+
+	// The request's values; nil where the request is silent, so that /execution-parameters decides (BT-14, BT-23).
+	BatchStrategy *string `json:"batchStrategy,omitempty"` // SingleRecord, MultiRecord
+	MaxPayloadMB  *int    `json:"maxPayloadMb,omitempty"`
+	MaxConcurrent *int    `json:"maxConcurrent,omitempty"`
+
+	InvocationTimeout Duration  `json:"invocationTimeout"`          // 600 s (BT-104)
+	MaxRetries        int       `json:"maxRetries"`                 // 3 (BT-105)
+	PingWindow        Duration  `json:"pingWindow"`                 // 30 min (INF-64)
+	Grace             Duration  `json:"grace"`                      // 30 s (INF-7)
+	MaxResponseBytes  int64     `json:"maxResponseBytes,omitempty"` // 0: max(MaxPayload, 6 MiB) (ruling 23)
+	Isolated          bool      `json:"isolated"`
+	ShmBytes          int64     `json:"shmBytes"`
+	ModelWritable     bool      `json:"modelWritable,omitempty"` // --model-writable: not as SageMaker (INF-22)
+	StrictStatus      bool      `json:"strictStatus,omitempty"`  // only 200 is success (INF-70)
+	CreationTime      time.Time `json:"creationTime"`
+}
+
+// ModelSource is where one container's /opt/ml/model comes from. An empty URI is an empty directory (INF-30).
+type ModelSource struct {
+	Container string `json:"container"`
+	URI       string `json:"uri,omitempty"` // of a tar.gz (INF-20)
+}
+
+// TransformInput is what a transform reads.
+type TransformInput struct {
+	Source      Source `json:"source"`
+	ContentType string `json:"contentType,omitempty"`
+	Compression string `json:"compression,omitempty"`
+	SplitType   string `json:"splitType"` // None, Line, RecordIO, TFRecord
+}
+
+// TransformOutput is what a transform writes.
+type TransformOutput struct {
+	Path         string `json:"path"`
+	Accept       string `json:"accept,omitempty"`
+	AssembleWith string `json:"assembleWith"` // None, Line
+	KMSKeyID     string `json:"kmsKeyId,omitempty"`
+}
+
+// Validation is an algorithm's validation profile: a training, then a transform with what it made (VAL-1).
+// The children's plans are complete: the model's place is known before it exists.
+type Validation struct {
+	Algorithm string `json:"algorithm"`
+	Profile   string `json:"profile"`
+	Training  Plan   `json:"training"`
+	Transform *Plan  `json:"transform,omitempty"` // nil without a TransformJobDefinition (VAL-4)
+}
+
+// Duration is a time.Duration that reads and writes as "2m0s".
+type Duration time.Duration
+
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// Std returns it as the standard type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }

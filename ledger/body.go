@@ -1,0 +1,161 @@
+package ledger
+
+import "time"
+
+// Body is what an event says: a closed set, one struct each, all in this file. On disk an event is one JSON line with
+// the body under the name of its type.
+type Body interface{ body() }
+
+// Transition is a change of the job's status in SageMaker's terms (training 6.1, ST-1). Status is TrainingJobStatus or
+// TransformJobStatus (of a validation: AlgorithmStatus), Secondary the SecondaryStatus with its message; a transition
+// that only changes Message updates the last element (LIFE-1). FailureReason and ExitCode are set on the final one.
+type Transition struct {
+	Status        string `json:"status"`
+	Secondary     string `json:"secondary,omitempty"`
+	Message       string `json:"message,omitempty"`
+	FailureReason string `json:"failureReason,omitempty"` // at most 1024 characters (FAIL-2, ST-2)
+	Detail        string `json:"detail,omitempty"`        // optml's own sentence: what, where, what to do
+	Hint          string `json:"hint,omitempty"`
+	ExitCode      *int   `json:"exitCode,omitempty"` // of optml; set on the final transition only
+}
+
+// StepBegan and StepEnded bracket a step of the run; Step of the Event names it.
+type StepBegan struct{}
+
+// StepEnded ends a step. Error is empty on success.
+type StepEnded struct {
+	Error string `json:"error,omitempty"`
+	Bytes int64  `json:"bytes,omitempty"`
+}
+
+// Intent is written, and synced, before something outside the job's directory is made, so that whoever finds the job
+// without an owner knows what to undo.
+type Intent struct {
+	Kind string `json:"kind"` // container, network, mount, work, upload
+	ID   string `json:"id"`
+	Note string `json:"note,omitempty"`
+}
+
+// Released says that what the Intent named is gone.
+type Released struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+}
+
+// Started says that a container's process runs.
+type Started struct {
+	Container string `json:"container"`
+	ID        string `json:"id"`
+	PID       int    `json:"pid"`
+	BootID    string `json:"bootId"`
+}
+
+// Exited says how a container's main process ended.
+type Exited struct {
+	Container string    `json:"container"`
+	Code      int       `json:"code"`
+	Signal    int       `json:"signal,omitempty"`
+	OOM       bool      `json:"oom,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// ImageResolved records what ran.
+type ImageResolved struct {
+	Container string `json:"container"`
+	Ref       string `json:"ref"`
+	Digest    string `json:"digest"`
+	User      string `json:"user,omitempty"`
+	Platform  string `json:"platform"`
+}
+
+// ChannelTotals are one channel's figures at the end.
+type ChannelTotals struct {
+	Channel      string        `json:"channel"`
+	Mode         string        `json:"mode"`
+	Bytes        int64         `json:"bytes"`
+	Objects      int64         `json:"objects"`
+	Epochs       int64         `json:"epochs,omitempty"`
+	Duration     time.Duration `json:"durationNs"`
+	ReaderWaited time.Duration `json:"readerWaitedNs,omitempty"`
+	WeWaited     time.Duration `json:"weWaitedNs,omitempty"`
+	Note         string        `json:"note,omitempty"`
+}
+
+// UploadTotals is one artifact that was uploaded, or kept at Path when it could not be.
+type UploadTotals struct {
+	Artifact string        `json:"artifact"` // model, output, transform
+	URI      string        `json:"uri"`
+	Bytes    int64         `json:"bytes"`
+	Files    int64         `json:"files"`
+	Duration time.Duration `json:"durationNs"`
+	SHA256   string        `json:"sha256,omitempty"`
+	Kept     string        `json:"kept,omitempty"`  // local path, when the upload failed
+	Empty    bool          `json:"empty,omitempty"` // nothing there, nothing uploaded (OUT-4)
+}
+
+// TransformTotals are a transform's figures at the end, with the resolved settings (ST-20).
+type TransformTotals struct {
+	Objects       int64         `json:"objects"`
+	Failed        int64         `json:"failed"`
+	Records       int64         `json:"records"`
+	Requests      int64         `json:"requests"`
+	Retries       int64         `json:"retries,omitempty"`
+	BytesIn       int64         `json:"bytesIn"`
+	BytesOut      int64         `json:"bytesOut"`
+	Duration      time.Duration `json:"durationNs"`
+	PingAfter     time.Duration `json:"pingAfterNs"` // start to the first 200
+	MaxConcurrent int           `json:"maxConcurrent"`
+	MaxPayloadMB  int           `json:"maxPayloadMb"`
+	BatchStrategy string        `json:"batchStrategy"` // SINGLE_RECORD, MULTI_RECORD
+}
+
+// FinalMetric is a metric's last value (MET-8).
+type FinalMetric struct {
+	Name  string    `json:"name"`
+	Value float64   `json:"value"`
+	At    time.Time `json:"at"`
+	Count int64     `json:"count"` // samples seen
+}
+
+// Warning is a DECISION that mattered, or what the cloud would do differently.
+type Warning struct {
+	Rule string `json:"rule,omitempty"`
+	Text string `json:"text"`
+}
+
+// Child says that a validation started another entry.
+type Child struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// Verdict is the outcome of one validation rule.
+type Verdict struct {
+	Rule     string `json:"rule"`
+	Outcome  string `json:"outcome"` // passed, failed, not checked
+	Evidence string `json:"evidence,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
+}
+
+// Adopted says that another process took the job over after its owner had died.
+type Adopted struct {
+	PID    int    `json:"pid"`
+	Reason string `json:"reason"` // owner died, host rebooted
+}
+
+func (Transition) body()      {}
+func (StepBegan) body()       {}
+func (StepEnded) body()       {}
+func (Intent) body()          {}
+func (Released) body()        {}
+func (Started) body()         {}
+func (Exited) body()          {}
+func (ImageResolved) body()   {}
+func (ChannelTotals) body()   {}
+func (UploadTotals) body()    {}
+func (TransformTotals) body() {}
+func (FinalMetric) body()     {}
+func (Warning) body()         {}
+func (Child) body()           {}
+func (Verdict) body()         {}
+func (Adopted) body()         {}

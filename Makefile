@@ -1,0 +1,70 @@
+# optml: build, try and test. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO      ?= go
+BUILD   := build
+VERSION := $(shell cat VERSION)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
+DATE    := $(shell git log -1 --format=%cI 2>/dev/null)
+INFO    := github.com/prometheus/common/version
+LDFLAGS := -s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(COMMIT) -X $(INFO).Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null) -X $(INFO).BuildDate=$(DATE)
+
+# Where demo keeps its jobs and images, apart from a real installation's /var/lib/optml.
+DEMO    ?= $(CURDIR)/$(BUILD)/demo
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what build, demo and test need (Debian packages, as root)
+	@hack/setup
+
+.PHONY: build
+build: ## build/optml, one binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/optml ./cmd/optml
+
+.PHONY: image
+image: ## the scikit-learn image of the example, cached by content
+	@hack/mkimage-sklearn -o $(BUILD)/sklearn.oci.tar
+
+.PHONY: demo
+demo: setup build image ## validate examples/iris for real, from nothing
+	@hack/demo $(BUILD)/optml $(BUILD)/sklearn.oci.tar $(DEMO)
+
+.PHONY: unit
+unit: ## unit tests with the race detector: no root, no daemon
+	$(GO) vet ./...
+	$(GO) test -race -timeout 10m ./...
+
+.PHONY: e2e
+e2e: build ## real containers, the tier that every change must pass (root)
+	$(GO) vet -tags e2e ./...
+	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml $(GO) test -tags e2e -timeout 14m -p 1 ./runtime/ctrd/... ./test/e2e/... ./test/script/...
+
+.PHONY: test
+test: setup unit e2e ## all that every change must pass, under 15 minutes on 2 cores
+
+.PHONY: e2e-full
+e2e-full: setup build image ## everything: crash tests at every step, a given containerd, big logs
+	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 80m -p 1 -v ./runtime/ctrd/... ./test/e2e/... ./test/script/...
+
+.PHONY: bench
+bench: setup build ## ours and its peer in turn, with the ratio
+	@hack/bench $(BUILD)/optml
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	@hack/fuzz $${FUZZTIME:-30s}
+
+.PHONY: check
+check: ## format, vet, modernize, lint (golangci-lint when installed)
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "gofmt: the files above"; exit 1; }
+	$(GO) vet ./... && $(GO) vet -tags e2e ./...
+	@test -z "$$($(GO) fix -diff ./... 2>/dev/null)" || { $(GO) fix -diff ./...; exit 1; }
+	@command -v golangci-lint >/dev/null && golangci-lint run || echo "golangci-lint is not installed: skipped"
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf $(BUILD)

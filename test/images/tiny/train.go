@@ -1,0 +1,204 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// train does what the hyperparameters say and returns the exit code.
+func train(args []string) int {
+	o, err := hyperparameters()
+	if err == nil {
+		err = o.mistakes()
+	}
+	if err != nil {
+		return fail(65, err)
+	}
+	onTerminate(o)
+	record := map[string]any{"started_ns": started.UnixNano(), "mode": "train", "args": args}
+	if o.ignored != nil {
+		record["ignored"] = o.ignored
+	}
+	sayJSON(record)
+	writesModel := o.text("model", "") != "none"
+	if writesModel {
+		writeJSON(ml("model/started.json"), record)
+	}
+	fmt.Fprint(os.Stdout, o.text("print", ""))
+	fmt.Fprint(os.Stderr, o.text("print_stderr", ""))
+	if addr := o.text("listen", ""); addr != "" {
+		if err := listen(addr); err != nil {
+			return fail(66, err)
+		}
+	}
+	if o.has("probe") {
+		results := probeAll(o)
+		sayJSON(map[string]any{"probes": results})
+		writeJSON(ml("model/probes.json"), results)
+	}
+	if o.has("layout") {
+		l := readLayout()
+		writeJSON(ml("model/layout.json"), l)
+		if o.text("layout", "") == "check" {
+			if wrong := checkTraining(l); len(wrong) > 0 {
+				return fail(9, fmt.Errorf("layout: %s", strings.Join(wrong, "; ")))
+			}
+		}
+	}
+	if o.has("channels") {
+		channels, err := readChannels(o)
+		sayJSON(map[string]any{"channels": channels})
+		writeJSON(ml("model/channels.json"), channels)
+		if err != nil {
+			return fail(10, err)
+		}
+	}
+	if err := metrics(o); err != nil {
+		return fail(67, err)
+	}
+	if err := lines(o); err != nil {
+		return fail(68, err)
+	}
+	if writesModel {
+		if err := model(o); err != nil {
+			return fail(11, err)
+		}
+	}
+	if err := output(o); err != nil {
+		return fail(12, err)
+	}
+	if v := o.text("allocate_mb", ""); v != "" {
+		allocate(v)
+	}
+	if n := o.number("fork", 0); n > 0 {
+		if err := forkHolders(n, o.text("fork_sleep", "1h")); err != nil {
+			return fail(69, err)
+		}
+	}
+	time.Sleep(o.duration("sleep", 0))
+	if err := failure(o); err != nil {
+		return fail(13, err)
+	}
+	return o.number("exit_code", 0)
+}
+
+// onTerminate arranges what SIGTERM does (STOP-1). "default" leaves it to the Go runtime.
+func onTerminate(o options) {
+	switch how := o.text("sigterm", "default"); how {
+	case "ignore":
+		signal.Ignore(syscall.SIGTERM)
+	case "exit", "save":
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM)
+		go func() {
+			<-c
+			sayJSON(map[string]any{"signal": "terminated", "at_ns": time.Now().UnixNano()})
+			time.Sleep(o.duration("sigterm_delay", 0))
+			if how == "save" {
+				if err := writeFile(ml("model/saved.txt"), []byte("saved on SIGTERM\n")); err != nil {
+					os.Exit(fail(14, err))
+				}
+				os.Exit(0)
+			}
+			os.Exit(o.number("sigterm_exit_code", 0))
+		}()
+	}
+}
+
+// model writes what becomes model.tar.gz (OUT-1).
+func model(o options) error {
+	if err := writeFile(ml("model/model.txt"), []byte(o.text("model", "tiny\n"))); err != nil {
+		return err
+	}
+	if mb := o.number("model_mb", 0); mb > 0 {
+		files := max(1, o.number("model_files", 1))
+		for i := range files {
+			name := "weights.bin"
+			if files > 1 {
+				name = fmt.Sprintf("weights-%04d.bin", i)
+			}
+			if err := writeNoise(ml("model", name), int64(mb)*1e6/int64(files), uint64(i)); err != nil {
+				return err
+			}
+		}
+	}
+	if target := o.text("model_symlink", ""); target != "" {
+		if err := os.Symlink(target, ml("model/link")); err != nil {
+			return err
+		}
+	}
+	if o.text("model_fifo", "") == "1" {
+		return syscall.Mkfifo(ml("model/fifo"), 0o644)
+	}
+	return nil
+}
+
+// output writes what becomes output.tar.gz (OUT-2).
+func output(o options) error {
+	if o.has("output") {
+		if err := writeFile(ml("output/data/result.txt"), []byte(o.text("output", ""))); err != nil {
+			return err
+		}
+	}
+	if mb := o.number("output_mb", 0); mb > 0 {
+		return writeNoise(ml("output/data/result.bin"), int64(mb)*1e6, 99)
+	}
+	return nil
+}
+
+// failure writes the failure file that was asked for (FAIL-1, FAIL-2).
+func failure(o options) error {
+	if h := o.text("failure_hex", ""); h != "" {
+		raw, err := hex.DecodeString(h)
+		if err != nil {
+			return err
+		}
+		return writeFile(ml("output/failure"), raw)
+	}
+	if o.has("failure") {
+		text := strings.Repeat(o.text("failure", ""), o.number("failure_repeat", 1))
+		return writeFile(ml("output/failure"), []byte(text))
+	}
+	return nil
+}
+
+// fail reports our own error where a SageMaker image does: on stderr and in the failure file.
+func fail(code int, err error) int {
+	fmt.Fprintf(os.Stderr, "tiny: %v\n", err)
+	_ = writeFile(ml("output/failure"), []byte(err.Error())) // stderr has it already
+	return code
+}
+
+func writeFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o644)
+}
+
+// writeJSON keeps a finding as a file where there is a place for it; a bare `ctr run` has none, stdout has it then.
+func writeJSON(path string, v any) {
+	raw, err := json.MarshalIndent(v, "", " ")
+	if err == nil {
+		err = writeFile(path, append(raw, '\n'))
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "tiny: %s: %v\n", path, err)
+	}
+}
+
+// sayJSON prints one line in one write, so that concurrent lines do not mix.
+func sayJSON(v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		raw = []byte(fmt.Sprintf("{\"error\":%q}", err))
+	}
+	os.Stdout.Write(append(raw, '\n'))
+}

@@ -1,0 +1,57 @@
+package ledger
+
+import (
+	"os"
+	"path/filepath"
+)
+
+const (
+	requestDir  = "request"
+	optionsFile = "options.json"
+	planFile    = "plan.json"
+	eventsFile  = "events.jsonl"
+	statusFile  = "status.json"
+	liveFile    = "live.json"
+	lockFile    = "lock"
+	stopFile    = "stop.json"
+	killFile    = "kill.json"
+	reserveFile = ".reserve"
+	logsDir     = "logs"
+	metricsFile = "metrics.jsonl"
+	workDir     = "work"
+
+	// Documents may hold environment values, so a job is for root and root's group only.
+	dirMode  os.FileMode = 0o750
+	fileMode os.FileMode = 0o640
+)
+
+// layout is the path of a job's directory; Owner and Job share its methods.
+type layout string
+
+// Dir is the job's directory.
+func (l layout) Dir() string { return string(l) }
+
+// LogPath is the path of a container's log without its ending: the logger adds .log and .idx.
+func (l layout) LogPath(container string) string { return l.path(logsDir, container) }
+
+// LogsDir holds the logs of all containers.
+func (l layout) LogsDir() string { return l.path(logsDir) }
+
+// MetricsPath is where samples go, one JSON line each.
+func (l layout) MetricsPath() string { return l.path(metricsFile) }
+
+// WorkDir is scratch space for the run. What lies there is not part of the record and is removed after it.
+func (l layout) WorkDir() string { return l.path(workDir) }
+
+// LockPath is the file whose flock the owner holds, for container.Spec.Guard.
+func (l layout) LockPath() string { return l.path(lockFile) }
+
+// RequestDir holds the documents as given.
+func (l layout) RequestDir() string { return l.path(requestDir) }
+
+// EventsPath is the file of events.
+func (l layout) EventsPath() string { return l.path(eventsFile) }
+
+func (l layout) path(elem ...string) string {
+	return filepath.Join(append([]string{string(l)}, elem...)...)
+}

@@ -26,6 +26,9 @@ type Store interface {
 	// Open reads n bytes from off; n < 0 reads to the end. The reader resumes a broken body at the byte by itself, and
 	// a body that ends early is an error, never an EOF.
 	Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
+	// OpenVersion is Open of the very object that Stat or List described. If the store has another one by now, this or
+	// a later Read fails with ErrChanged. A Size below zero and an empty ETag are not compared.
+	OpenVersion(ctx context.Context, o Object, off, n int64) (io.ReadCloser, error)
 	// List yields every object whose key starts with prefix (a plain string prefix, FILE-3), in key order. After an
 	// error nothing more is yielded.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
@@ -35,6 +38,10 @@ type Store interface {
 	Delete(ctx context.Context, key string) error
 	// URI is how the user would name the key.
 	URI(key string) string
+	// Sweep removes what writers that died without Commit or Abort left below prefix: temporary files, open multipart
+	// uploads. Those of living writers in this or another process are kept where that can be known (files are locked);
+	// elsewhere those younger than olderThan are. It returns how many it removed.
+	Sweep(ctx context.Context, prefix string, olderThan time.Duration) (int, error)
 }
 
 // CreateOptions travel with an object.
@@ -59,6 +66,7 @@ var (
 	ErrTruncated    = errors.New("body ended early")
 	ErrNoSpace      = errors.New("no space left")
 	ErrBadKey       = errors.New("key cannot be stored")
+	ErrEscapes      = errors.New("symbolic link leaves the directory")
 )
 
 // Error names the step and the object.

@@ -1,0 +1,103 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path"
+	"strings"
+)
+
+// File is an entry with its place below the channel's directory.
+type File struct {
+	Entry
+	Path string
+}
+
+// Files is Entries for those who make files of them: each with its path, and an error for a key that cannot be one
+// (FILE-7) and for two keys where one would have to be file and directory at once (FILE-6). The latter is seen here as
+// far as it can be in one pass without memory of all keys; who makes the files must still refuse a path that is taken,
+// and may ask Clash why.
+func (s *Set) Files(ctx context.Context) iter.Seq2[File, error] {
+	return func(yield func(File, error) bool) {
+		var taken clashes
+		for e, err := range s.Entries(ctx) {
+			if err != nil {
+				yield(File{}, err)
+				return
+			}
+			p, err := e.Path()
+			if err == nil {
+				if other := taken.add(e); other != "" {
+					err = clashError(e.Store.URI(other), e.URI())
+				}
+			}
+			if err != nil {
+				yield(File{}, &Error{Channel: s.c.Channel, Object: e.URI(), Err: err})
+				return
+			}
+			if !yield(File{e, p}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// ErrClash is the class of two keys that are one path, or file and directory of one name (FILE-6).
+var ErrClash = errors.New("two objects cannot both be files")
+
+func clashError(a, b string) error { return fmt.Errorf("%w: %s and %s", ErrClash, a, b) }
+
+// clashes sees in a listing in key order that one key is a directory of another. Between "a" and "a/b" only keys that
+// start with "a" can come, so of the files seen it needs those alone that are a prefix of the current key.
+type clashes struct{ stack []string }
+
+// add returns an earlier key that e clashes with, or "". One group of keys keeps its order when FILE-2 maps it to
+// paths; a clash between two groups (data/train/train-01/x and data/train-01/x for the prefix data/train) is not seen.
+func (c *clashes) add(e Entry) (other string) {
+	key := e.Object.Key
+	for n := len(c.stack); n > 0 && !strings.HasPrefix(key, c.stack[n-1]); n = len(c.stack) {
+		c.stack = c.stack[:n-1]
+	}
+	for _, f := range c.stack {
+		if len(key) > len(f) && key[len(f)] == '/' {
+			return f
+		}
+	}
+	// The object that is the prefix itself takes its base name (FILE-2 rule 1): what lies below its key lies beside it.
+	if !e.Dir && key != strings.TrimSuffix(e.prefix, "/") {
+		c.stack = append(c.stack, key)
+	}
+	return ""
+}
+
+// Clash is asked by who found f's path taken, and names the object that took it (FILE-6).
+func (s *Set) Clash(ctx context.Context, f File) error {
+	other := "another object"
+	if key, ok := f.rival(ctx); ok {
+		other = f.Store.URI(key)
+	}
+	return &Error{Channel: s.c.Channel, Object: f.URI(), Err: clashError(other, f.URI())}
+}
+
+// rival looks for another key whose path is f's, lies above it or below it.
+func (f File) rival(ctx context.Context) (string, bool) {
+	p := strings.TrimSuffix(f.prefix, "/")
+	for _, base := range []string{p + "/", p[:strings.LastIndexByte(p, '/')+1]} {
+		for q := f.Path; q != "."; q = path.Dir(q) {
+			if key := base + q; key != f.Object.Key {
+				if _, err := f.Store.Stat(ctx, key); err == nil {
+					return key, true
+				}
+			}
+		}
+		for o, err := range f.Store.List(ctx, base+f.Path+"/") {
+			if err == nil && o.Key != f.Object.Key {
+				return o.Key, true
+			}
+			break
+		}
+	}
+	return "", false
+}

@@ -39,6 +39,7 @@ type Config struct {
 	Snapshotter string        // empty: "overlayfs"
 	Runc        string        // runc binary; empty: "runc" from PATH
 	Idle        time.Duration // how long the embedded daemon stays without a user; 0: 60 s
+	NoSync      bool          // the embedded daemon does not sync its database: faster, and lost with the power
 	Executable  string        // what to re-execute; empty: this binary
 	BootID      string        // identity of this boot; empty: the kernel's
 	Log         *slog.Logger  // nil: discarded

@@ -1,0 +1,194 @@
+package ctrd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/optml/optml/runtime/container"
+)
+
+// The labels of our containers.
+const (
+	labelJob  = "optml.job"  // the job's directory
+	labelBoot = "optml.boot" // of the boot in which it was made
+)
+
+const (
+	runtimeName = "io.containerd.runc.v2"
+	// leaseLife is how long what a crash left between its making and its container's record is kept from collection.
+	leaseLife   = time.Hour
+	undoTimeout = 30 * time.Second
+)
+
+// Launch implements container.Launcher.
+func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task, err error) {
+	if err := checkSpec(s); err != nil {
+		return nil, err
+	}
+	t := &task{c: c, spec: s, done: make(chan struct{})}
+	ctx = c.ctx(ctx)
+	if t.group.h, err = hostHierarchy(); err != nil {
+		return nil, err
+	}
+	t.group.path = cgroupPath(s.Job, s.ID)
+	if err := c.cfg.makeDirs(); err != nil {
+		return nil, err
+	}
+	rc, err := inspectRunc(ctx, c.runc, c.cfg.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	img, conf, err := c.image(ctx, s.Image)
+	if err != nil {
+		return nil, err
+	}
+	run := runFile{ID: s.ID, Job: s.Job, Bridge: s.Network.Bridge, Cgroup: t.group.path, Log: s.Log, Boot: c.cfg.BootID, Made: time.Now()}
+	if err := c.writeRunFile(run); err != nil {
+		return nil, fmt.Errorf("container %s: %w", s.ID, err)
+	}
+	defer func() {
+		if err != nil {
+			uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+			defer cancel()
+			err = errors.Join(err, t.remove(uctx))
+		}
+	}()
+	var nf netFile
+	if s.Network.Bridge != "" {
+		if nf, err = c.ensureNet(ctx, s.Job, s.Network); err != nil {
+			return nil, fmt.Errorf("container %s: %w", s.ID, err)
+		}
+	}
+	if err := c.writeGuestFiles(s, nf.Subnet); err != nil {
+		return nil, fmt.Errorf("container %s: %w", s.ID, err)
+	}
+	opts, err := c.specOpts(s, img, conf, c.runDirOf(s.ID), rc)
+	if err != nil {
+		return nil, err
+	}
+	lctx, done, err := c.conn.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(leaseLife))
+	if err != nil {
+		return nil, fmt.Errorf("container %s: make lease: %w", s.ID, err)
+	}
+	defer func() {
+		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		_ = done(dctx) // it expires by itself
+	}()
+	cont, err := c.conn.NewContainer(lctx, s.ID,
+		client.WithImage(img),
+		client.WithSnapshotter(c.cfg.Snapshotter),
+		client.WithNewSnapshot(s.ID, img),
+		client.WithContainerLabels(map[string]string{labelJob: s.Job, labelBoot: c.cfg.BootID}),
+		client.WithRuntime(runtimeName, &options.Options{BinaryName: c.runc, Root: c.cfg.runcRoot()}),
+		client.WithNewSpec(opts...),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("create container %s: %w", s.ID, err)
+	}
+	ct, err := cont.NewTask(lctx, cio.BinaryIO(c.cfg.loggerPath(), t.loggerArgs()))
+	if err != nil {
+		if se := startError(err); se != nil {
+			return nil, se
+		}
+		return nil, fmt.Errorf("create task of container %s: %w", s.ID, err)
+	}
+	if err := t.adopt(ct); err != nil {
+		return nil, fmt.Errorf("container %s: %w", s.ID, err)
+	}
+	if err := attach(t.ns, s.ID, nf, s.Network.Index); err != nil {
+		return nil, fmt.Errorf("connect container %s: %w", s.ID, err)
+	}
+	go t.watch(ct)
+	return t, nil
+}
+
+// image returns an unpacked image with its configuration.
+func (c *Client) image(ctx context.Context, ref string) (client.Image, ocispec.ImageConfig, error) {
+	img, err := c.conn.GetImage(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return nil, ocispec.ImageConfig{}, &container.ImageError{Ref: ref, Kind: container.ImageNotFound, Err: err}
+	}
+	if err != nil {
+		return nil, ocispec.ImageConfig{}, fmt.Errorf("look image %s up: %w", ref, err)
+	}
+	broken := func(err error) (client.Image, ocispec.ImageConfig, error) {
+		return nil, ocispec.ImageConfig{}, &container.ImageError{Ref: ref, Kind: container.ImageBroken, Err: err}
+	}
+	desc, err := img.Config(ctx)
+	if err != nil {
+		return broken(err)
+	}
+	b, err := content.ReadBlob(ctx, img.ContentStore(), desc)
+	if err != nil {
+		return broken(err)
+	}
+	var conf ocispec.Image
+	if err := json.Unmarshal(b, &conf); err != nil {
+		return broken(fmt.Errorf("decode configuration: %w", err))
+	}
+	return img, conf.Config, nil
+}
+
+func (c *Client) writeGuestFiles(s container.Spec, subnet netip.Prefix) error {
+	var resolv []byte
+	if !s.Network.Isolated {
+		if resolv = hostResolv(resolvFiles); resolv == nil {
+			c.log().Warn("the host has no name server that a container can reach", "container", s.ID)
+		}
+	}
+	return guestFiles(c.runDirOf(s.ID), map[string][]byte{
+		"hosts":       hostsFile(subnet, s.Network.Hosts, s.Network.Index, s.Hostname),
+		"resolv.conf": resolv,
+		"hostname":    []byte(s.Hostname + "\n"),
+	})
+}
+
+func (t *task) loggerArgs() map[string]string {
+	args := map[string]string{argLog: t.spec.Log, argCgroup: t.group.path}
+	if t.spec.Guard != "" {
+		args[argGuard] = t.spec.Guard
+	}
+	return args
+}
+
+var (
+	execError = regexp.MustCompile(`exec: "?.*`)
+	// runc's words for a command that is not there, and for one that cannot be executed (END-4).
+	notFoundWords = []string{"executable file not found", "no such file or directory"}
+	notExecWords  = []string{"permission denied", "exec format error", "is a directory"}
+)
+
+// startError finds in an error of runc that the image's process cannot be executed; nil if it is another one.
+func startError(err error) *container.StartError {
+	msg := execError.FindString(err.Error())
+	if msg == "" {
+		return nil
+	}
+	msg = strings.TrimSuffix(strings.TrimSpace(msg), ": unknown")
+	for _, w := range notFoundWords {
+		if strings.Contains(msg, w) {
+			return &container.StartError{Code: 127, Msg: msg}
+		}
+	}
+	for _, w := range notExecWords {
+		if strings.Contains(msg, w) {
+			return &container.StartError{Code: 126, Msg: msg}
+		}
+	}
+	return &container.StartError{Code: 128, Msg: msg}
+}

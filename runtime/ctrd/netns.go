@@ -1,0 +1,202 @@
+package ctrd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// guestLink is the name of a container's link (RES-5).
+const guestLink = "eth0"
+
+// vethName is the host's end of a container's link, from its ID: a link name has 15 bytes.
+func vethName(id string) string {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return fmt.Sprintf("ov%012x", h.Sum64()&(1<<48-1))
+}
+
+// openNetns opens the network namespace of a process.
+func openNetns(pid int) (*os.File, error) {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace of %d: %w", pid, err)
+	}
+	return f, nil
+}
+
+// attach connects the namespace ns to the job's bridge as host index, and sets its loopback up. With no bridge the
+// loopback is all.
+func attach(ns *os.File, id string, nf netFile, index int) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find loopback: %w", err)
+	}
+	if err := h.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("set loopback up: %w", err)
+	}
+	if nf.Bridge == "" {
+		return nil
+	}
+	br, err := netlink.LinkByName(nf.Bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", nf.Bridge, err)
+	}
+	la := netlink.NewLinkAttrs()
+	la.Name = vethName(id)
+	la.MasterIndex = br.Attrs().Index
+	veth := &netlink.Veth{LinkAttrs: la, PeerName: guestLink, PeerNamespace: netlink.NsFd(ns.Fd())}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("make link %s: %w", la.Name, err)
+	}
+	host, err := netlink.LinkByName(la.Name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", la.Name, err)
+	}
+	if err := netlink.LinkSetAlias(host, alias(nf.Job)); err != nil {
+		return fmt.Errorf("mark link %s: %w", la.Name, err)
+	}
+	if err := noIPv6(la.Name); err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(host); err != nil {
+		return fmt.Errorf("set link %s up: %w", la.Name, err)
+	}
+	guest, err := h.LinkByName(guestLink)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", guestLink, err)
+	}
+	addr := &netlink.Addr{IPNet: ipNet(hostAddr(nf.Subnet, index), 24)}
+	if err := h.AddrAdd(guest, addr); err != nil {
+		return fmt.Errorf("set address of %s: %w", guestLink, err)
+	}
+	if err := h.LinkSetUp(guest); err != nil {
+		return fmt.Errorf("set %s up: %w", guestLink, err)
+	}
+	if !nf.Isolated {
+		if err := h.RouteAdd(&netlink.Route{LinkIndex: guest.Attrs().Index, Gw: gatewayAddr(nf.Subnet).AsSlice()}); err != nil {
+			return fmt.Errorf("set default route: %w", err)
+		}
+	}
+	return nil
+}
+
+// detach removes the host's end of a container's link. The kernel does so too when the namespace goes, but later.
+func detach(id string) error {
+	link, err := netlink.LinkByName(vethName(id))
+	if isNoLink(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", vethName(id), err)
+	}
+	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove link %s: %w", vethName(id), err)
+	}
+	return nil
+}
+
+// dialIn connects from inside the namespace ns. The socket keeps the namespace that it was made in, so only its making
+// and its connecting happen on a thread that has entered it; the thread is never used for anything else.
+func dialIn(ctx context.Context, ns *os.File, network, addr string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			ch <- result{nil, fmt.Errorf("enter network namespace: %w", err)}
+			return
+		}
+		conn, err := dialHere(ctx, network, addr)
+		ch <- result{conn, err}
+	}()
+	r := <-ch
+	return r.conn, r.err
+}
+
+// dialHere connects on this thread. net.Dialer is not used: with several addresses, or a name to look up, it works on
+// other goroutines and so outside the namespace.
+func dialHere(ctx context.Context, network, addr string) (net.Conn, error) {
+	switch network {
+	case "tcp", "tcp4":
+	default:
+		return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
+	}
+	tcp, err := net.ResolveTCPAddr("tcp4", addr)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: tcp, Err: err}
+	}
+	ip := tcp.IP.To4()
+	if ip == nil {
+		ip = net.IPv4(127, 0, 0, 1).To4()
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fail(os.NewSyscallError("socket", err))
+	}
+	sa := &unix.SockaddrInet4{Port: tcp.Port, Addr: [4]byte(ip)}
+	err = unix.Connect(fd, sa)
+	if errors.Is(err, unix.EINPROGRESS) {
+		err = waitConnected(ctx, fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		if ctx.Err() != nil {
+			return fail(ctx.Err())
+		}
+		return fail(os.NewSyscallError("connect", err))
+	}
+	f := os.NewFile(uintptr(fd), "tcp")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return fail(err)
+	}
+	if t, ok := conn.(*net.TCPConn); ok {
+		t.SetNoDelay(true)
+	}
+	return conn, nil
+}
+
+// connectPoll is how often a connection in progress looks whether it is still wanted, in milliseconds.
+const connectPoll = 50
+
+func waitConnected(ctx context.Context, fd int) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(p, connectPoll)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if n > 0 {
+			code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+			if err == nil && code != 0 {
+				err = unix.Errno(code)
+			}
+			return err
+		}
+	}
+}

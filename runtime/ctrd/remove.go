@@ -1,0 +1,121 @@
+package ctrd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+
+	"github.com/optml/optml/logfile"
+)
+
+// revive starts the embedded daemon if it does not run. A given one is somebody else's: its absence is an error of
+// the next call.
+func (c *Client) revive(ctx context.Context) error {
+	if c.cfg.Address != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := c.cfg.makeDirs(); err != nil {
+		return err
+	}
+	return ensureDaemon(ctx, c.cfg)
+}
+
+// removeContainer kills a container and removes everything that belongs to it: task, log pipe, container, snapshot,
+// link, groups, network if it was the last, run file. It is idempotent.
+func (c *Client) removeContainer(ctx context.Context, r runFile) error {
+	ctx = c.ctx(ctx)
+	if err := c.revive(ctx); err != nil {
+		return err
+	}
+	h, err := hostHierarchy()
+	if err != nil {
+		return err
+	}
+	group := cgroup{h: h, path: r.Cgroup}
+	if err := group.kill(ctx); err != nil {
+		return err
+	}
+	if err := c.removeTask(ctx, r.ID); err != nil {
+		return err
+	}
+	waitLog(ctx, r.Log)
+	if err := group.kill(ctx); err != nil { // a create that was under way
+		return err
+	}
+	var errs []error
+	errs = append(errs, c.removeRecord(ctx, r.ID), detach(r.ID), group.remove())
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := c.removeRunFile(r.ID); err != nil {
+		return err
+	}
+	if r.Bridge != "" {
+		return c.releaseNet(ctx, r.Bridge)
+	}
+	return nil
+}
+
+// removeTask deletes the task, whose processes are dead. The shim takes a moment to see that.
+func (c *Client) removeTask(ctx context.Context, id string) error {
+	cont, err := c.conn.LoadContainer(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load container %s: %w", id, err)
+	}
+	for wait := killPoll; ; wait = min(2*wait, retryMax) {
+		ct, err := cont.Task(ctx, nil)
+		if err == nil {
+			// WithProcessKill kills and waits, which covers a task whose group we do not know.
+			_, err = ct.Delete(ctx, client.WithProcessKill)
+		}
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("delete task of container %s: %w", id, err)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// removeRecord removes the container's record and its snapshot.
+func (c *Client) removeRecord(ctx context.Context, id string) error {
+	err := c.conn.ContainerService().Delete(ctx, id)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete container %s: %w", id, err)
+	}
+	err = c.conn.SnapshotService(c.cfg.Snapshotter).Remove(ctx, id)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete snapshot %s: %w", id, err)
+	}
+	return nil
+}
+
+// waitLog waits until the logger has marked the log as complete. One that was never begun, or whose logger was killed,
+// never will be; then the time is the bound.
+func waitLog(ctx context.Context, base string) {
+	if base == "" {
+		return
+	}
+	r, err := logfile.Open(base)
+	if errors.Is(err, fs.ErrNotExist) || err != nil {
+		return
+	}
+	defer r.Close()
+	for deadline := time.Now().Add(logTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(killPoll) {
+		if complete, _ := r.Complete(); complete {
+			return
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package ctrd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/runtime/container"
+)
+
+const (
+	wantNofile  = 1 << 20 // START-13
+	oomScoreAdj = 500     // the container goes before the host's services, and before optml
+	defaultShm  = 64 << 20
+	cpuPeriod   = 100_000 // microseconds, the kernel's default
+)
+
+// specOpts make the OCI specification: containerd's default, changed to what Docker gives where the two differ
+// (runtime table of the contract), since images are made and tried with Docker.
+func (c *Client) specOpts(s container.Spec, img client.Image, conf ocispec.ImageConfig, files string, rc Runc) ([]oci.SpecOpts, error) {
+	args, err := processArgs(s, conf)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", s.ID, err)
+	}
+	opts := []oci.SpecOpts{
+		oci.WithDefaultSpec(),
+		oci.WithImageConfig(img),
+		oci.WithProcessArgs(args...),
+		oci.WithEnv(s.Env),
+		withoutNoise,
+		oci.WithNewPrivileges, // else sudo and setuid programs of images fail
+		oci.WithDevShmSize(max(1, (orElse(s.ShmBytes, defaultShm)+1023)/1024)),
+		oci.WithCgroup(cgroupPath(s.Job, s.ID)),
+		withRlimits,
+		withoutIPv6,
+	}
+	if s.Hostname != "" {
+		opts = append(opts, oci.WithHostname(s.Hostname), oci.WithEnv([]string{"HOSTNAME=" + s.Hostname}))
+	}
+	if s.Memory > 0 {
+		opts = append(opts, oci.WithMemoryLimit(uint64(s.Memory)))
+		if hasSwapLimit() {
+			opts = append(opts, oci.WithMemorySwap(s.Memory)) // memory and swap together: no swap, as on the service
+		}
+	}
+	if s.CPUs > 0 {
+		opts = append(opts, oci.WithCPUCFS(int64(s.CPUs*cpuPeriod), cpuPeriod))
+	}
+	mounts := []specs.Mount{}
+	for _, name := range guestFileNames {
+		mounts = append(mounts, bind(filepath.Join(files, name), "/etc/"+name, true))
+	}
+	for _, m := range s.Mounts {
+		mounts = append(mounts, bind(m.Source, m.Target, m.ReadOnly))
+	}
+	if s.Init {
+		init, err := findInit()
+		if err != nil {
+			return nil, fmt.Errorf("container %s: %w", s.ID, err)
+		}
+		mounts = append(mounts, bind(init, guestInit, true))
+		opts = append(opts, oci.WithProcessArgs(append([]string{guestInit, "--"}, args...)...))
+	}
+	opts = append(opts, oci.WithMounts(mounts))
+	if rc.Seccomp {
+		opts = append(opts, seccomp.WithDefaultProfile()) // after the capabilities, which it looks at
+	} else {
+		c.log().Warn("runc is built without seccomp: the container runs without a system call filter", "runc", rc.Path)
+	}
+	return opts, nil
+}
+
+// guestFileNames are the files of /etc that we make. They cannot be written by the container.
+var guestFileNames = []string{"hosts", "resolv.conf", "hostname"}
+
+// bind is a mount that also carries what is mounted below the source, now and later (FUSE is mounted first, but may be
+// mounted again).
+func bind(source, target string, ro bool) specs.Mount {
+	m := specs.Mount{Type: "bind", Source: source, Destination: target, Options: []string{"rbind", "rslave"}}
+	if ro {
+		m.Options = append(m.Options, "ro")
+	}
+	return m
+}
+
+// withoutNoise removes the tmpfs on /run, which would hide what the image has there, and sets the OOM score.
+func withoutNoise(ctx context.Context, cl oci.Client, c *containers.Container, s *oci.Spec) error {
+	if err := oci.WithoutRunMount(ctx, cl, c, s); err != nil {
+		return err
+	}
+	s.Process.OOMScoreAdj = new(oomScoreAdj)
+	return nil
+}
+
+// withRlimits sets the limits of START-13, as far as the host allows (ruling 18).
+func withRlimits(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	n := NofileMax()
+	s.Process.Rlimits = []specs.POSIXRlimit{
+		{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
+		{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
+	}
+	return nil
+}
+
+// withoutIPv6 switches IPv6 off in the container's network namespace, before any link is in it.
+func withoutIPv6(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	if _, err := os.Stat("/proc/sys/net/ipv6/conf/all/disable_ipv6"); err != nil {
+		return nil
+	}
+	if s.Linux.Sysctl == nil {
+		s.Linux.Sysctl = map[string]string{}
+	}
+	for _, k := range []string{"all", "default"} {
+		s.Linux.Sysctl["net.ipv6.conf."+k+".disable_ipv6"] = "1"
+		s.Linux.Sysctl["net.ipv6.conf."+k+".accept_ra"] = "0"
+	}
+	return nil
+}
+
+// NofileMax is the limit of open files that a container gets: 1048576, or what the host allows (ruling 18). Without
+// CAP_SYS_RESOURCE a limit above our own fails in runc.
+func NofileMax() uint64 {
+	n := uint64(wantNofile)
+	if b, err := os.ReadFile("/proc/sys/fs/nr_open"); err == nil {
+		if m, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			n = min(n, m)
+		}
+	}
+	if !hasCap(unix.CAP_SYS_RESOURCE) {
+		var r unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_NOFILE, &r) == nil {
+			n = min(n, r.Max)
+		}
+	}
+	return n
+}
+
+func hasCap(c uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&hdr, &data[0]) != nil {
+		return false
+	}
+	return data[c/32].Effective&(1<<(c%32)) != 0
+}
+
+// hasSwapLimit says whether the kernel can limit memory and swap together; without swap accounting runc would fail.
+func hasSwapLimit() bool {
+	h, err := hostHierarchy()
+	if err != nil {
+		return false
+	}
+	if h.unified != "" {
+		b, err := os.ReadFile("/proc/swaps")
+		return err == nil && strings.Count(string(b), "\n") > 0
+	}
+	_, err = os.Stat(filepath.Join(h.v1["memory"], "memory.memsw.limit_in_bytes"))
+	return err == nil
+}
+
+// guestInit is where --init's program is in the container.
+const guestInit = "/dev/.optml-init"
+
+// MissingInitError says that the host has no static init to run as PID 1.
+type MissingInitError struct{ Hint string }
+
+func (e *MissingInitError) Error() string {
+	return "find an init for PID 1: no " + strings.Join(inits, " nor ") + " in PATH"
+}
+
+// inits are static programs that take "-- COMMAND".
+var inits = []string{"tini-static", "docker-init", "catatonit"}
+
+func findInit() (string, error) {
+	for _, name := range inits {
+		if p, err := exec.LookPath(name); err == nil {
+			return filepath.EvalSymlinks(p)
+		}
+	}
+	return "", &MissingInitError{Hint: "apt-get install tini"}
+}
+
+func orElse(v, def int64) int64 {
+	if v == 0 {
+		return def
+	}
+	return v
+}

@@ -1,0 +1,308 @@
+package ctrd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/runtime/container"
+)
+
+// ErrLost says that a container has ended without anybody having seen how: its shim died first.
+var ErrLost = errors.New("the container's end was not observed")
+
+// task implements container.Task.
+type task struct {
+	c     *Client
+	spec  container.Spec
+	group cgroup
+	pid   int
+	pidfd int      // of the main process; -1: none
+	ns    *os.File // its network namespace, which Dial enters
+
+	done chan struct{} // closed when exit and err are set
+	exit container.Exit
+	err  error
+
+	mu     sync.Mutex
+	final  *container.Usage // the last counters, read when the process had ended
+	closed bool
+}
+
+var _ container.Task = (*task)(nil)
+
+// adopt takes hold of the created task's process.
+func (t *task) adopt(ct client.Task) error {
+	t.pid = int(ct.Pid())
+	fd, err := unix.PidfdOpen(t.pid, 0)
+	if err != nil {
+		return fmt.Errorf("hold process %d: %w", t.pid, err)
+	}
+	t.pidfd = fd
+	t.ns, err = openNetns(t.pid)
+	return err
+}
+
+// load finds the task anew, as after a restart of the daemon.
+func (t *task) load(ctx context.Context) (client.Task, error) {
+	cont, err := t.c.conn.LoadContainer(ctx, t.spec.ID)
+	if err != nil {
+		return nil, err
+	}
+	return cont.Task(ctx, nil)
+}
+
+// Start implements container.Task.
+func (t *task) Start(ctx context.Context) error {
+	ctx = t.c.ctx(ctx)
+	ct, err := t.load(ctx)
+	if err == nil {
+		err = ct.Start(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	if se := startError(err); se != nil {
+		return se
+	}
+	return fmt.Errorf("start container %s: %w", t.spec.ID, err)
+}
+
+const (
+	// retryMin and retryMax space the attempts to reach a daemon that does not answer.
+	retryMin = 20 * time.Millisecond
+	retryMax = time.Second
+)
+
+// watch waits for the process, through restarts of the daemon, and records how it ended.
+func (t *task) watch(ct client.Task) {
+	defer close(t.done)
+	ctx := t.c.ctx(context.Background())
+	for wait := retryMin; ; wait = min(2*wait, retryMax) {
+		ch, err := ct.Wait(ctx)
+		if err == nil {
+			var code uint32
+			var at time.Time
+			code, at, err = (<-ch).Result()
+			if err == nil {
+				t.ended(container.Exit{Code: int(code), At: at})
+				return
+			}
+		}
+		if t.gone(retryMin) {
+			// The process is dead, and containerd may still know how it ended; a task that it has lost it never will.
+			if ex, ok := t.askStatus(ctx); ok {
+				t.ended(ex)
+			} else {
+				t.ended(container.Exit{Code: 255, At: time.Now()})
+				t.err = fmt.Errorf("container %s: %w: %w", t.spec.ID, ErrLost, err)
+			}
+			return
+		}
+		time.Sleep(wait)
+		if fresh, rerr := t.reload(ctx); rerr == nil {
+			ct = fresh
+		} else if errdefs.IsNotFound(rerr) {
+			// Its shim died: runc is killing the process, which takes up to two seconds.
+			t.gone(lostTimeout)
+		}
+	}
+}
+
+// lostTimeout is how long a process whose shim has died may live on; 1.9 s has been measured.
+const lostTimeout = 10 * time.Second
+
+// reload reaches the daemon again, starting it if it is ours.
+func (t *task) reload(ctx context.Context) (client.Task, error) {
+	if err := t.c.revive(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	return t.load(ctx)
+}
+
+func (t *task) askStatus(ctx context.Context) (container.Exit, bool) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	ct, err := t.reload(ctx)
+	if err != nil {
+		return container.Exit{}, false
+	}
+	st, err := ct.Status(ctx)
+	if err != nil || st.Status != client.Stopped {
+		return container.Exit{}, false
+	}
+	return container.Exit{Code: int(st.ExitStatus), At: st.ExitTime}, true
+}
+
+// gone waits for the main process to be dead, at most for d.
+func (t *task) gone(d time.Duration) bool {
+	p := []unix.PollFd{{Fd: int32(t.pidfd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(d); ; {
+		n, err := unix.Poll(p, int(max(0, time.Until(deadline)).Milliseconds()))
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && n > 0
+		}
+	}
+}
+
+// ended records the exit with what the cgroup says, which lives until the task is deleted.
+func (t *task) ended(e container.Exit) {
+	if e.Code > 128 && e.Code <= 128+64 {
+		e.Signal = e.Code - 128
+	}
+	e.OOM = t.group.oomKilled()
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	t.exit = e
+	u := t.counters()
+	t.mu.Lock()
+	t.final = &u
+	t.mu.Unlock()
+}
+
+// Wait implements container.Task.
+func (t *task) Wait(ctx context.Context) (container.Exit, error) {
+	select {
+	case <-t.done:
+		return t.exit, t.err
+	case <-ctx.Done():
+		return container.Exit{}, fmt.Errorf("wait for container %s: %w", t.spec.ID, context.Cause(ctx))
+	}
+}
+
+func (t *task) ended_() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal implements container.Task. The kernel is asked and not the daemon: it is there always, and the descriptor
+// cannot mean another process.
+func (t *task) Signal(_ context.Context, sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("signal container %s: %v is no signal of this system", t.spec.ID, sig)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(t.pidfd, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("signal container %s: %w", t.spec.ID, err)
+	}
+	return nil
+}
+
+// Dial implements container.Task.
+func (t *task) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, fmt.Errorf("dial in container %s: %w", t.spec.ID, net.ErrClosed)
+	}
+	fd, err := unix.FcntlInt(t.ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	t.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("dial in container %s: %w", t.spec.ID, err)
+	}
+	ns := os.NewFile(uintptr(fd), "netns")
+	defer ns.Close()
+	return dialIn(ctx, ns, network, addr)
+}
+
+// Usage implements container.Task. Of a container that has ended it is the last one.
+func (t *task) Usage(context.Context) (container.Usage, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.final != nil {
+		return *t.final, nil
+	}
+	if t.closed {
+		return container.Usage{}, fmt.Errorf("usage of container %s: %w", t.spec.ID, os.ErrClosed)
+	}
+	return t.counters(), nil
+}
+
+func (t *task) counters() container.Usage {
+	u := t.group.usage()
+	u.At = time.Now()
+	if b, err := os.ReadFile("/proc/" + strconv.Itoa(t.pid) + "/net/dev"); err == nil {
+		u.RxBytes, u.TxBytes = parseNetDev(b)
+	}
+	return u
+}
+
+// PID implements container.Task.
+func (t *task) PID() int { return t.pid }
+
+// Interface implements container.Task (RES-5).
+func (t *task) Interface() string { return guestLink }
+
+const (
+	// closeTimeout bounds Close whatever its context: the logger has 12 s in containerd's shim, the rest is quick.
+	closeTimeout = 60 * time.Second
+	// logTimeout is how long a log may take to be complete after its task is gone.
+	logTimeout = 15 * time.Second
+)
+
+// Close implements container.Task.
+func (t *task) Close(ctx context.Context) error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.c.ctx(ctx)), closeTimeout)
+	defer cancel()
+	if err := t.remove(ctx); err != nil {
+		return fmt.Errorf("close container %s: %w", t.spec.ID, err)
+	}
+	return nil
+}
+
+// remove kills the container and removes all of it, in any state that it may be in. Only when everything is gone does
+// its run file go too, so that a sweep finds what this one had to leave.
+func (t *task) remove(ctx context.Context) error {
+	err := t.c.removeContainer(ctx, runFile{
+		ID: t.spec.ID, Job: t.spec.Job, Bridge: t.spec.Network.Bridge, Cgroup: t.group.path, Log: t.spec.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if t.pidfd != 0 && !t.ended_() {
+		select {
+		case <-t.done:
+		case <-time.After(retryMax): // watch was never begun
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.closed = true
+		if t.ns != nil {
+			t.ns.Close()
+		}
+		if t.pidfd > 0 {
+			unix.Close(t.pidfd)
+		}
+	}
+	return nil
+}

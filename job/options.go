@@ -10,6 +10,12 @@ type Options struct {
 	Account   string // else from the role's ARN, the ECR name, 000000000000
 	Strict    bool   // refuse what the service refuses and every emulation that can change bytes, order, limits or status
 	Lenient   bool   // several profiles, 20 channels (ruling 4, VAL-12)
+	Dir       string // absolute; a document's relative local paths lie below it (D6). CLI: the document's directory
+	Profile   string // which validation profile, when a document has several; "" is the only one
+
+	ModelURI   string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
+	ModelImage string // transform without a CreateModel document: the inference image
+	GPUs       *int   // --gpus: how many of the host's; nil: as the instance type says (ruling 14)
 
 	Grace         time.Duration // 0: 120 s for training, 30 s for inference (ruling 16)
 	PingWindow    time.Duration // 0: 30 min (INF-64)

@@ -27,7 +27,7 @@ type Plan struct {
 	Transform  *Transform  `json:"transform,omitempty"`
 	Validation *Validation `json:"validation,omitempty"`
 
-	Members  []MemberUse `json:"members"`            // how each member of the document is treated, in document order
+	Members  []MemberUse `json:"members,omitempty"`  // how each member of the document is treated, in document order; not in a validation's children
 	Warnings []Warning   `json:"warnings,omitempty"` // each DECISION that mattered, and what the cloud would refuse
 }
 
@@ -50,8 +50,10 @@ const (
 
 // Warning is a sentence for the user with the rule that it comes from.
 type Warning struct {
-	Rule string `json:"rule"` // contract rule id, e.g. "CH-3"
-	Text string `json:"text"`
+	Rule    string `json:"rule"` // contract rule id, e.g. "CH-3"
+	Text    string `json:"text"`
+	Path    string `json:"path,omitempty"`    // of the document's member that it is about
+	Refuses bool   `json:"refuses,omitempty"` // the service would refuse the document for this; running does not need it
 }
 
 // Image names an image; the runtime resolves it.
@@ -63,7 +65,8 @@ type Image struct {
 // Instance is one machine of a job, stood in for by containers on this one. A training has one container per
 // instance; an inference pipeline has several.
 type Instance struct {
-	Host       string      `json:"host"` // algo-1
+	Host       string      `json:"host"`           // algo-1
+	GPUs       int         `json:"gpus,omitempty"` // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
 	Containers []Container `json:"containers"`
 }
 

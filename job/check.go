@@ -1,0 +1,473 @@
+package job
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// checker holds a document's tree against the table of constraints: unknown members, wrong types, required members,
+// lengths, ranges, patterns, enumerations, all at once.
+type checker struct {
+	doc *Document
+	out *problems
+}
+
+// place is where a node stands, in the document's spelling and in the service's.
+type place struct{ path, aws string }
+
+func (p place) member(name string) place {
+	return place{join(p.path, name), join(p.aws, lowerFirst(name))}
+}
+
+func (p place) item(i int) place {
+	return place{index(p.path, i), p.aws + "." + strconv.Itoa(i+1) + ".member"}
+}
+
+// awsPath is a document's path in the service's spelling: first letters lower, list items counted from 1.
+func awsPath(path string) string {
+	var b strings.Builder
+	for part := range strings.SplitSeq(path, ".") {
+		name, rest, _ := strings.Cut(part, "[")
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(lowerFirst(name))
+		for rest != "" {
+			num, next, _ := strings.Cut(rest, "]")
+			if i, err := strconv.Atoi(num); err == nil {
+				b.WriteString("." + strconv.Itoa(i+1) + ".member")
+			}
+			rest = strings.TrimPrefix(next, "[")
+		}
+	}
+	return b.String()
+}
+
+func lowerFirst(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 {
+		return s
+	}
+	return string(unicode.ToLower(r)) + s[n:]
+}
+
+func (c *checker) add(offset int, at place, p Problem) {
+	p.File = c.doc.Name
+	p.Line, p.Col = c.doc.src.position(offset)
+	p.Path, p.AWSPath = at.path, at.aws
+	c.out.add(p)
+}
+
+// breaks reports a broken constraint in the service's words; value is as the service prints it.
+func (c *checker) breaks(n *Node, at place, s softness, value, constraint, text, hint string) {
+	if value != "null" {
+		value = "'" + value + "'"
+	}
+	c.add(n.Offset, at, Problem{
+		Code: CodeValidation, constraint: true, soft: s, Text: text, Hint: hint,
+		Message: fmt.Sprintf("Value %s at '%s' failed to satisfy constraint: %s", value, at.aws, constraint),
+	})
+}
+
+// wrongType reports a value of another type than the model's, as the service's JSON reader does.
+func (c *checker) wrongType(n *Node, at place, want string) {
+	var msg string
+	switch {
+	case n.Kind == Object && want != "map" && want != "structure":
+		msg = "Start of structure or map found where not expected."
+	case n.Kind == Array && want != "list":
+		msg = "Start of list found where not expected"
+	case want == "list":
+		msg = "Expected list or null"
+	case want == "structure" || want == "map":
+		msg = "Expected structure or null"
+		if want == "map" {
+			msg = "Expected map or null"
+		}
+	default:
+		have := map[NodeKind]string{String: "STRING_VALUE", Number: "NUMBER_VALUE", Bool: strings.ToUpper(n.Text) + "_VALUE"}[n.Kind]
+		java := map[string]string{"string": "a String", "integer": "an Integer", "long": "a Long", "boolean": "a Boolean"}[want]
+		msg = have + " can not be converted to " + java
+	}
+	plain := map[string]string{"string": "a string", "integer": "a whole number", "long": "a whole number", "boolean": "true or false",
+		"list": "a list", "map": "an object", "structure": "an object"}[want]
+	hint := ""
+	if want == "string" && n.Kind != Object && n.Kind != Array {
+		hint = fmt.Sprintf("write it in quotes: %q", n.Text)
+	} else if n.Kind == String && (want == "integer" || want == "long" || want == "boolean") {
+		hint = "write it without quotes"
+	}
+	c.add(n.Offset, at, Problem{Code: CodeSerialization, Message: msg, Text: "must be " + plain + ", is " + describe(n), Hint: hint})
+}
+
+func describe(n *Node) string {
+	switch n.Kind {
+	case Object:
+		return "an object"
+	case Array:
+		return "a list"
+	case String:
+		return "the string " + strconv.Quote(short(n.Text, 64))
+	case Null:
+		return "null"
+	default:
+		return n.Text
+	}
+}
+
+// short cuts a text for a message.
+func short(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	return string(r[:n]) + "…"
+}
+
+// check holds a node against a shape. It returns false when the types do not fit, so that the tree cannot be decoded.
+func (c *checker) check(n *Node, name string, at place) bool {
+	s := facts().Shapes[name]
+	switch s.Type {
+	case "structure":
+		return c.structure(n, s, at)
+	case "list":
+		return c.list(n, s, at)
+	case "map":
+		return c.mapping(n, s, at)
+	case "boolean":
+		if n.Kind != Bool {
+			c.wrongType(n, at, s.Type)
+			return false
+		}
+	case "integer", "long":
+		return c.number(n, s, at)
+	default: // string: the closure holds no other type, a test says so
+		if n.Kind != String {
+			c.wrongType(n, at, "string")
+			return false
+		}
+		for _, v := range s.violated(n.Text) {
+			text, hint := c.plain(n.Text, s, v)
+			c.breaks(n, at, c.softString(s, n.Text, v), short(n.Text, 4096), v, text, hint)
+		}
+	}
+	return true
+}
+
+// plain says a string's broken constraint in a plain sentence.
+func (c *checker) plain(v string, s *shape, constraint string) (text, hint string) {
+	q := strconv.Quote(short(v, 64))
+	switch {
+	case strings.Contains(constraint, "length less"):
+		return fmt.Sprintf("%s has %d characters, more than %d", q, utf8.RuneCountInString(v), *s.max), ""
+	case strings.Contains(constraint, "length greater"):
+		return fmt.Sprintf("%s has %d characters, fewer than %d", q, utf8.RuneCountInString(v), *s.min), ""
+	case strings.Contains(constraint, "enum"):
+		near := nearest(v, s.Enum)
+		if len(s.Enum) <= 12 {
+			hint = "one of " + strings.Join(s.Enum, ", ")
+		}
+		if near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		return q + " is not one of the values that the service takes", hint
+	case localPathShapes[s.Name]:
+		return q + " is neither an s3:// nor an https:// address", ""
+	default:
+		return fmt.Sprintf("%s does not have the form %s", q, short(s.Pattern, 120)), ""
+	}
+}
+
+// localPathShapes are addresses that may be a local path here (D6).
+var localPathShapes = map[string]bool{"S3Uri": true, "Url": true, "S3ModelUri": true}
+
+// instanceTypeShapes are enumerations of instance types, which only the cloud has to know (ruling 3).
+var instanceTypeShapes = map[string]bool{"TrainingInstanceType": true, "TransformInstanceType": true,
+	"ProductionVariantInstanceType": true, "ProcessingInstanceType": true}
+
+// softString says how much a broken constraint of a string matters.
+func (c *checker) softString(s *shape, v, constraint string) softness {
+	switch {
+	case instanceTypeShapes[s.Name], s.Name == "RoleArn":
+		return awsOnly
+	case localPathShapes[s.Name] && strings.Contains(constraint, "pattern") && isLocalPath(v):
+		return awsOnly
+	}
+	return hard
+}
+
+// isLocalPath tells file:// and plain paths (D6) from a mistyped address.
+func isLocalPath(v string) bool {
+	if rest, ok := strings.CutPrefix(v, "file://"); ok {
+		return rest != "" && !strings.ContainsRune(v, 0)
+	}
+	if v == "" || strings.ContainsRune(v, 0) {
+		return false
+	}
+	colon, slash := strings.IndexByte(v, ':'), strings.IndexByte(v, '/')
+	return colon < 0 || slash >= 0 && slash < colon
+}
+
+func (c *checker) structure(n *Node, s *shape, at place) bool {
+	if n.Kind != Object {
+		c.wrongType(n, at, s.Type)
+		return false
+	}
+	ok := true
+	for _, m := range n.Members {
+		member, known := s.Members[m.Name]
+		if !known {
+			c.unknown(m, s, at)
+			ok = false
+			continue
+		}
+		if m.Value.Kind == Null {
+			continue // the service takes null for absent
+		}
+		ok = c.check(m.Value, member, at.member(m.Name)) && ok
+	}
+	for _, r := range s.Required {
+		if n.Get(r) == nil {
+			soft := hard
+			if s.Members[r] == "RoleArn" {
+				soft = awsOnly
+			}
+			c.breaks(n, at.member(r), soft, "null", "Member must not be null", "is required and missing", "")
+		}
+	}
+	return ok
+}
+
+func (c *checker) unknown(m Member, s *shape, at place) {
+	names := make([]string, 0, len(s.Members))
+	for k := range s.Members {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	hint := ""
+	if near := nearest(m.Name, names); near != "" {
+		hint = "did you mean " + near + "?"
+	} else if len(names) <= 12 {
+		hint = "known here: " + strings.Join(names, ", ")
+	}
+	where := "the request"
+	if at.path != "" {
+		where = at.path
+	}
+	// The service itself drops members that it does not know; its clients refuse them, in these words.
+	c.add(m.Offset, place{join(at.path, m.Name), join(at.aws, m.Name)}, Problem{
+		Code:    CodeValidation,
+		Message: fmt.Sprintf("Parameter validation failed: Unknown parameter in %s: %q, must be one of: %s", orInput(at.path), m.Name, strings.Join(names, ", ")),
+		Text:    fmt.Sprintf("%s has no member of this name", where), Hint: hint,
+	})
+}
+
+func orInput(path string) string {
+	if path == "" {
+		return "input"
+	}
+	return path
+}
+
+func (c *checker) list(n *Node, s *shape, at place) bool {
+	if n.Kind != Array {
+		c.wrongType(n, at, s.Type)
+		return false
+	}
+	ok := true
+	c.count(n, s, at, len(n.Items), "items")
+	item := facts().Shapes[s.Member]
+	if item.Type == "string" && item.Name != "" {
+		return c.strings(n, s, item, at)
+	}
+	for i, it := range n.Items {
+		if it.Kind == Null {
+			c.breaks(it, at.item(i), hard, "null", "Member must not be null", "must not be null", "")
+			continue
+		}
+		ok = c.check(it, s.Member, at.item(i)) && ok
+	}
+	return ok
+}
+
+// strings checks a list of strings. The service reports a broken item at the list, with all the item's constraints.
+func (c *checker) strings(n *Node, s, item *shape, at place) bool {
+	ok := true
+	bad := map[softness]bool{}
+	for i, it := range n.Items {
+		switch {
+		case it.Kind == Null:
+			c.breaks(it, at.item(i), hard, "null", "Member must not be null", "must not be null", "")
+		case it.Kind != String:
+			c.wrongType(it, at.item(i), "string")
+			ok = false
+		default:
+			for j, v := range item.violated(it.Text) {
+				soft := c.softString(item, it.Text, v)
+				text, hint := c.plain(it.Text, item, v)
+				if bad[soft] || j > 0 { // one line of the service's, a sentence for each
+					c.add(it.Offset, at.item(i), Problem{Code: CodeValidation, soft: soft, Text: text, Hint: hint})
+					continue
+				}
+				bad[soft] = true
+				c.breaks(it, at, soft, javaPrint(n, s), "Member must satisfy constraint: "+item.all(), "item "+strconv.Itoa(i+1)+": "+text, hint)
+			}
+		}
+	}
+	return ok
+}
+
+// count checks the number of items or entries.
+func (c *checker) count(n *Node, s *shape, at place, have int, what string) {
+	if s.max != nil && int64(have) > *s.max {
+		soft, hint := hard, ""
+		switch s.Name {
+		case "AlgorithmValidationProfiles": // ruling 4
+			soft, hint = lenient, "--lenient runs each profile in order"
+		case "ChannelSpecifications": // VAL-12
+			if have <= 20 {
+				soft, hint = lenient, "AWS accepts at most 8 here; --lenient takes 20"
+			}
+		}
+		c.breaks(n, at, soft, javaPrint(n, s), lengthAtMost(*s.max), fmt.Sprintf("has %d %s, more than %d", have, what, *s.max), hint)
+	}
+	if s.min != nil && int64(have) < *s.min {
+		c.breaks(n, at, hard, javaPrint(n, s), lengthAtLeast(*s.min), fmt.Sprintf("has %d %s, fewer than %d", have, what, *s.min), "")
+	}
+}
+
+// mapping checks a map of strings: the service reports keys and values at the map, with all their constraints.
+func (c *checker) mapping(n *Node, s *shape, at place) bool {
+	if n.Kind != Object {
+		c.wrongType(n, at, s.Type)
+		return false
+	}
+	c.count(n, s, at, len(n.Members), "entries")
+	key, value := facts().Shapes[s.Key], facts().Shapes[s.Value]
+	ok, badKey, badValue := true, false, false
+	report := func(n2 *Node, m Member, once *bool, what string, sh *shape, text string) {
+		msg := ""
+		if !*once {
+			msg = fmt.Sprintf("Value '%s' at '%s' failed to satisfy constraint: %s must satisfy constraint: %s", javaPrint(n, s), at.aws, what, sh.all())
+		}
+		c.add(n2.Offset, at.member(m.Name), Problem{Code: CodeValidation, constraint: !*once, Message: msg, Text: text})
+		*once = true
+	}
+	for _, m := range n.Members {
+		if broken := key.violated(m.Name); len(broken) > 0 {
+			text, _ := c.plain(m.Name, key, broken[0])
+			report(&Node{Offset: m.Offset}, m, &badKey, "Map keys", key, "key "+text)
+		}
+		switch {
+		case m.Value.Kind == Null:
+			report(m.Value, m, &badValue, "Map value", value, "must not be null")
+		case m.Value.Kind != String:
+			c.wrongType(m.Value, at.member(m.Name), "string")
+			ok = false
+		default:
+			for _, v := range value.violated(m.Value.Text) {
+				text, _ := c.plain(m.Value.Text, value, v)
+				report(m.Value, m, &badValue, "Map value", value, text)
+				break
+			}
+		}
+	}
+	return ok
+}
+
+func (c *checker) number(n *Node, s *shape, at place) bool {
+	if n.Kind != Number {
+		c.wrongType(n, at, s.Type)
+		return false
+	}
+	v, ok := wholeNumber(n.Text)
+	bits, java := 32, "an Integer"
+	if s.Type == "long" {
+		bits, java = 64, "a Long"
+	}
+	if !ok || v.BitLen() > bits-1 && v.Cmp(big.NewInt(0).Lsh(big.NewInt(-1), uint(bits-1))) != 0 {
+		text := n.Text + " is not a whole number"
+		if ok {
+			text = n.Text + " is out of the range of " + java
+		}
+		c.add(n.Offset, at, Problem{Code: CodeSerialization, Message: "NUMBER_VALUE can not be converted to " + java, Text: text})
+		return false
+	}
+	if s.max != nil && v.Cmp(big.NewInt(*s.max)) > 0 {
+		c.breaks(n, at, hard, v.String(), valueAtMost(*s.max), fmt.Sprintf("%s is more than %d", v, *s.max), "")
+	}
+	if s.min != nil && v.Cmp(big.NewInt(*s.min)) < 0 {
+		c.breaks(n, at, hard, v.String(), valueAtLeast(*s.min), fmt.Sprintf("%s is less than %d", v, *s.min), "")
+	}
+	return true
+}
+
+// wholeNumber reads a JSON number that is whole, 1.0 and 1e3 too. The exponent is bounded so that 1e999999999 does not
+// become a number of a gigabyte.
+func wholeNumber(text string) (*big.Int, bool) {
+	if i := strings.IndexAny(text, "eE"); i >= 0 {
+		if e, err := strconv.Atoi(text[i+1:]); err != nil || e > 30 || e < -30 {
+			return nil, false
+		}
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !ok || !r.IsInt() {
+		return nil, false
+	}
+	return r.Num(), true
+}
+
+// javaPrint is a value as the service prints it in a message: maps {k=v, k2=v2}, lists [a, b], structures
+// Name(member=value). It is cut at 4096 characters: a message stays readable whatever the document holds.
+func javaPrint(n *Node, s *shape) string {
+	var b strings.Builder
+	printJava(&b, n, s)
+	return short(b.String(), 4096)
+}
+
+func printJava(b *strings.Builder, n *Node, s *shape) {
+	const enough = 5 * 4096 // bytes; what lies beyond is cut anyway
+	if b.Len() > enough {
+		return
+	}
+	shapes := facts().Shapes
+	switch {
+	case n.Kind == Array && s.Type == "list":
+		b.WriteByte('[')
+		for i, it := range n.Items {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			printJava(b, it, shapes[s.Member])
+		}
+		b.WriteByte(']')
+	case n.Kind == Object:
+		open, end := "{", "}"
+		if s.Type == "structure" {
+			open, end = s.Name+"(", ")"
+		}
+		b.WriteString(open)
+		for i, m := range n.Members {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			name, next := m.Name, shapes[s.Value]
+			if s.Type == "structure" {
+				name, next = lowerFirst(name), shapes[s.Members[m.Name]]
+			}
+			b.WriteString(name + "=")
+			if next == nil {
+				next = &shape{}
+			}
+			printJava(b, m.Value, next)
+		}
+		b.WriteString(end)
+	default:
+		b.WriteString(n.Text)
+	}
+}

@@ -1,0 +1,137 @@
+package job
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Operations of the service whose request bodies are documents here.
+const (
+	CreateAlgorithm    = "CreateAlgorithm"
+	CreateModelPackage = "CreateModelPackage"
+	CreateTrainingJob  = "CreateTrainingJob"
+	CreateModel        = "CreateModel"
+	CreateTransformJob = "CreateTransformJob"
+)
+
+// Document is one request body: plain JSON as `aws sagemaker create-… --cli-input-json` takes it.
+type Document struct {
+	Name      string // where it came from, for messages
+	Operation string
+	Root      *Node
+
+	src   *source
+	body  any // one of the request structs
+	found problems
+}
+
+// Decode reads a document and recognises its operation by its members. What cannot be read (not JSON, unknown or
+// doubled members, wrong types) is an *Invalid error that lists everything found. Broken constraints and rules are
+// kept for Check and Make, since how much they matter depends on the Options.
+func Decode(name string, data []byte) (*Document, error) { return DecodeAs("", name, data) }
+
+// DecodeAs is Decode for a known operation; "" recognises it.
+func DecodeAs(operation, name string, data []byte) (*Document, error) {
+	d := &Document{Name: name, Operation: operation, src: &source{data: data}}
+	c := &checker{doc: d, out: &d.found}
+	root, dups, err := parse(data)
+	for _, dup := range dups {
+		line, _ := d.src.position(dup.first)
+		c.add(dup.offset, place{dup.path, awsPath(dup.path)}, Problem{
+			Code: CodeSerialization, Message: "Duplicate field '" + lastName(dup.path) + "'",
+			Text: fmt.Sprintf("stands here a second time; first in line %d", line), Hint: "remove one of the two",
+		})
+	}
+	if err != nil {
+		c.add(err.offset, place{}, Problem{Code: CodeSerialization, Message: err.msg, Text: err.msg, Hint: err.hint})
+		return nil, d.found.err(operation)
+	}
+	d.Root = root
+	if root.Kind != Object {
+		c.add(root.Offset, place{}, Problem{Code: CodeSerialization, Message: "Expected structure or null",
+			Text: "a request is a JSON object, this is " + describe(root)})
+		return nil, d.found.err(operation)
+	}
+	if d.Operation == "" {
+		op, hint := recognise(root)
+		if op == "" {
+			c.add(root.Offset, place{}, Problem{Code: CodeValidation, Message: "cannot tell which operation this request is for",
+				Text: "cannot tell which operation this request is for", Hint: hint})
+			return nil, d.found.err("")
+		}
+		d.Operation = op
+	}
+	input, ok := facts().Operations[d.Operation]
+	if !ok {
+		return nil, fmt.Errorf("%s: operation %q is not one that optml reads: %s", name, d.Operation, strings.Join(operationNames(), ", "))
+	}
+	if sound := c.check(root, input, place{}); !sound || len(dups) > 0 {
+		return nil, d.found.err(d.Operation)
+	}
+	d.body = newBody(d.Operation)
+	fill(d.body, root)
+	return d, nil
+}
+
+func operationNames() []string {
+	names := make([]string, 0, 5)
+	for op := range facts().Operations {
+		names = append(names, op)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func lastName(path string) string {
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		return path[i+1:]
+	}
+	return path
+}
+
+// telling are members that one operation alone has.
+var telling = []struct{ member, operation string }{
+	{"TrainingJobName", CreateTrainingJob}, {"TransformJobName", CreateTransformJob},
+	{"AlgorithmName", CreateAlgorithm}, {"TrainingSpecification", CreateAlgorithm},
+	{"ModelPackageName", CreateModelPackage}, {"ModelPackageGroupName", CreateModelPackage}, {"SourceAlgorithmSpecification", CreateModelPackage},
+	{"PrimaryContainer", CreateModel}, {"ExecutionRoleArn", CreateModel}, {"AlgorithmSpecification", CreateTrainingJob},
+	{"TransformInput", CreateTransformJob}, {"Containers", CreateModel}, {"ModelName", CreateModel},
+}
+
+// recognise tells the operation from a request's members.
+func recognise(root *Node) (op, hint string) {
+	for _, t := range telling {
+		if root.Get(t.member) != nil {
+			return t.operation, ""
+		}
+	}
+	// Not one telling member: maybe their case is wrong. Take the operation with the most members of similar names.
+	best := 0
+	for _, name := range operationNames() {
+		s := facts().Shapes[facts().Operations[name]]
+		n := 0
+		for _, m := range root.Members {
+			for known := range s.Members {
+				if strings.EqualFold(m.Name, known) {
+					n++
+				}
+			}
+		}
+		if n > best {
+			best, op = n, name
+		}
+	}
+	return op, cmp.Or(hint, "a request has AlgorithmName, TrainingJobName, TransformJobName, ModelName or ModelPackageName")
+}
+
+// problem makes a Problem at a path of the document, or at what of the path is there.
+func (d *Document) problem(path string, p Problem) Problem {
+	n, _ := d.Root.At(path)
+	p.File = d.Name
+	p.Path, p.AWSPath = path, awsPath(path)
+	p.Line, p.Col = d.src.position(n.Offset)
+	p.Code = cmp.Or(p.Code, CodeValidation)
+	return p
+}

@@ -1,0 +1,196 @@
+package job
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Make checks documents and makes the Plan of the one that is to be carried out. docs holds one CreateTrainingJob,
+// CreateTransformJob or CreateAlgorithm and, in any order, what it names: the CreateModel of a transform's ModelName,
+// the CreateAlgorithm of a training's AlgorithmName. A CreateAlgorithm alone becomes the plan of its validation.
+//
+// Its errors are *Invalid (the service's words) and *Unsupported (members that optml does not carry out), joined when
+// both hold; errors.As finds each.
+func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
+	set, err := arrange(docs)
+	if err != nil {
+		return nil, err
+	}
+	m := &maker{set: set, o: o, h: h}
+	warnings, err := set.check(o, &m.out)
+	m.warnings = warnings
+	var refused error
+	for _, d := range set.all() {
+		uses, no := treat(d, o)
+		if d != set.main {
+			for i := range uses {
+				uses[i].Path = d.Operation + "." + uses[i].Path
+			}
+		}
+		m.members = append(m.members, uses...)
+		if len(no) > 0 {
+			refused = errors.Join(refused, &Unsupported{Operation: d.Operation, Members: no})
+		}
+	}
+	if err := errors.Join(err, refused); err != nil {
+		return nil, err
+	}
+	switch b := set.main.body.(type) {
+	case *createTrainingJobRequest:
+		return m.trainingJob(b)
+	case *createTransformJobRequest:
+		return m.transformJob(b)
+	case *createAlgorithmInput:
+		return m.validation(b)
+	}
+	return nil, &Unsupported{Operation: set.main.Operation, Members: []RefusedMember{{File: set.main.Name, Path: set.main.Operation, Text: "this operation is read and checked but not carried out"}}}
+}
+
+// documents is one main document and those that it names.
+type documents struct {
+	main, algorithm, model *Document
+}
+
+func (s documents) all() []*Document {
+	var out []*Document
+	for _, d := range []*Document{s.main, s.algorithm, s.model} {
+		if d != nil && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func arrange(docs []*Document) (documents, error) {
+	var s documents
+	by := map[string]*Document{}
+	for _, d := range docs {
+		if by[d.Operation] != nil {
+			return s, fmt.Errorf("%s and %s are both %s requests: give one", by[d.Operation].Name, d.Name, d.Operation)
+		}
+		by[d.Operation] = d
+	}
+	jobs := 0
+	for _, op := range []string{CreateTrainingJob, CreateTransformJob, CreateModelPackage} {
+		if by[op] != nil {
+			s.main = by[op]
+			jobs++
+		}
+	}
+	if jobs > 1 {
+		return s, errors.New("several jobs at once: give one CreateTrainingJob, CreateTransformJob or CreateModelPackage request")
+	}
+	s.algorithm, s.model = by[CreateAlgorithm], by[CreateModel]
+	switch {
+	case s.main != nil:
+	case s.algorithm != nil:
+		s.main = s.algorithm
+	case s.model != nil:
+		return s, errors.New("a CreateModel request runs nothing: give the CreateTransformJob request that names it too")
+	default:
+		return s, errors.New("no document")
+	}
+	if s.main.Operation != CreateTransformJob && s.model != nil {
+		return s, fmt.Errorf("%s: a %s request uses no CreateModel request", s.model.Name, s.main.Operation)
+	}
+	if s.main.Operation == CreateTransformJob && s.algorithm != nil {
+		return s, fmt.Errorf("%s: a CreateTransformJob request uses no CreateAlgorithm request", s.algorithm.Name)
+	}
+	return s, nil
+}
+
+// maker holds what all parts of a Plan need.
+type maker struct {
+	set      documents
+	o        Options
+	h        HostFacts
+	out      problems
+	members  []MemberUse
+	warnings []Warning
+}
+
+func (m *maker) warn(rule, path, format string, a ...any) {
+	m.warnings = append(m.warnings, Warning{Rule: rule, Path: path, Text: fmt.Sprintf(format, a...)})
+}
+
+// plan is the part that all kinds share. role and images decide region and account.
+func (m *maker) plan(kind Kind, name, resource, role string, images ...string) *Plan {
+	region, account := where(m.o, m.h, role, images...)
+	operation := map[Kind]string{KindTraining: CreateTrainingJob, KindTransform: CreateTransformJob, KindValidation: CreateAlgorithm}[kind]
+	return &Plan{
+		Format: 1, Kind: kind, Operation: operation, Name: name, Region: region, Account: account,
+		ARN: arn(region, account, resource, name),
+	}
+}
+
+// isolated is EnableNetworkIsolation, unless the user says otherwise.
+func (m *maker) isolated(document bool) bool {
+	switch m.o.Network {
+	case "isolated":
+		return true
+	case "open":
+		if document {
+			m.warn("INF-44", "", "network isolation is asked for and is off: --network open; on SageMaker the containers would reach nothing")
+		}
+		return false
+	}
+	return document
+}
+
+func (m *maker) shm() int64 {
+	if m.o.ShmBytes > 0 {
+		return m.o.ShmBytes
+	}
+	return m.h.MemoryBytes / 2 // START-12
+}
+
+// gpus is what an instance gets, with the warnings of ruling 14.
+func (m *maker) gpus(instanceType, path string) int {
+	n, few := gpusFor(instanceType, m.o.GPUs, m.h)
+	i, known := instances()[instanceType]
+	switch {
+	case few:
+		m.warn("ruling 14", path, "%s has more GPUs than this host (%d): runs with those it has", instanceType, m.h.GPUs)
+	case known && (i.Accelerator == "neuron" || i.Accelerator == "gaudi"):
+		m.warn("ruling 14", path, "%s has accelerators (%s) that optml does not offer", instanceType, i.AcceleratorModel)
+	case known && m.h.MemoryBytes > 0 && i.MemoryGiB*(1<<30) > float64(m.h.MemoryBytes)*1.1: // a tenth: what the kernel keeps
+		m.warn("ruling 14", path, "%s has %g GiB of memory, this host %d: runs with the whole host", instanceType, i.MemoryGiB, m.h.MemoryBytes>>30)
+	}
+	if a := hostArch(instanceType); a != "" && m.h.Arch != "" && a != m.h.Arch {
+		m.warn("ruling 14", path, "%s is %s, this host is %s: an image for %s does not run here", instanceType, a, m.h.Arch, a)
+	}
+	return n
+}
+
+// serviceEnv lays the service's own variables over the request's (ENV-4, INF-40). AWS_REGION alone is the user's to
+// change.
+func serviceEnv(request map[string]string, region string, gpus int, own map[string]string) map[string]string {
+	env := make(map[string]string, len(request)+len(own)+2)
+	env["AWS_REGION"] = region
+	for k, v := range request {
+		env[k] = v
+	}
+	for k, v := range own {
+		env[k] = v
+	}
+	if gpus == 0 {
+		env["NVIDIA_VISIBLE_DEVICES"] = "void" // START-14
+	}
+	return env
+}
+
+// image splits what a document says of an image.
+func image(ref, digest string) Image { return Image{Ref: ref, Digest: strings.ToLower(digest)} }
+
+// value returns what p points to, or a default.
+func value[T any](p *T, or T) T {
+	if p == nil {
+		return or
+	}
+	return *p
+}
+
+func orNone(s string) string { return cmp.Or(s, "None") }

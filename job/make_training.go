@@ -1,0 +1,130 @@
+package job
+
+import (
+	"cmp"
+	"maps"
+	"time"
+)
+
+// The service's own limits and defaults.
+const (
+	defaultMaxRuntime  = 24 * time.Hour // STOP-8
+	trainingGrace      = 120 * time.Second
+	transformGrace     = 30 * time.Second
+	pingWindow         = 30 * time.Minute  // INF-64
+	invocationTimeout  = 600 * time.Second // BT-104
+	invocationRetries  = 3                 // BT-105
+	servingPort        = 8080              // INF-50
+	trainingInstance   = "algo-1"
+	defaultDataSharing = "FullyReplicated" // IDC-2
+)
+
+// trainingView is a training job as both a CreateTrainingJob and a TrainingJobDefinition describe it. path is where in
+// the document its members stand.
+type trainingView struct {
+	path            string
+	mode            string
+	modePath        string
+	hyperParameters map[string]string
+	channels        []channel
+	output          outputDataConfig
+	resource        *resourceConfig
+	stopping        *stoppingCondition
+}
+
+func (t trainingView) at(member string) string { return join(t.path, member) }
+
+func (r *createTrainingJobRequest) view() trainingView {
+	t := trainingView{hyperParameters: r.HyperParameters, channels: r.InputDataConfig, output: r.OutputDataConfig,
+		resource: r.ResourceConfig, stopping: r.StoppingCondition, modePath: "AlgorithmSpecification.TrainingInputMode"}
+	if r.AlgorithmSpecification != nil {
+		t.mode = r.AlgorithmSpecification.TrainingInputMode
+	}
+	return t
+}
+
+func (d *trainingJobDefinition) view(path string) trainingView {
+	return trainingView{path: path, mode: d.TrainingInputMode, modePath: join(path, "TrainingInputMode"), hyperParameters: d.HyperParameters,
+		channels: d.InputDataConfig, output: d.OutputDataConfig, resource: &d.ResourceConfig, stopping: &d.StoppingCondition}
+}
+
+// trainingJob makes the plan of a CreateTrainingJob.
+func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
+	spec := r.AlgorithmSpecification
+	img, metrics := image(spec.TrainingImage, ""), spec.MetricDefinitions
+	hp := r.HyperParameters
+	if m.set.algorithm != nil {
+		a := m.set.algorithm.body.(*createAlgorithmInput).TrainingSpecification
+		img, metrics = image(a.TrainingImage, a.TrainingImageDigest), a.MetricDefinitions
+		hp = withDefaults(hp, a.SupportedHyperParameters)
+	}
+	name := cmp.Or(m.o.Name, r.TrainingJobName)
+	p := m.plan(KindTraining, name, "training-job", r.RoleArn, img.Ref)
+	p.Training = m.training(p, r.view(), hp, img, metrics)
+	p.Training.Isolated = m.isolated(r.EnableNetworkIsolation)
+	c := &p.Training.Instances[0].Containers[0]
+	if spec.ContainerEntrypoint != nil || spec.ContainerArguments != nil { // START table
+		c.Entrypoint, c.Args = spec.ContainerEntrypoint, spec.ContainerArguments
+	}
+	c.Env = m.trainingEnv(p, r.Environment)
+	p.Members, p.Warnings = m.members, m.warnings
+	return p, nil
+}
+
+// training makes the part that a job and a profile's definition share. Its environment and isolation are the
+// caller's.
+func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Image, metrics []metricDefinition) *Training {
+	out := resolve(m.o.Dir, t.output.S3OutputPath)
+	tr := &Training{
+		InstanceType: t.resource.InstanceType, HyperParameters: maps.Clone(hp), OutputPath: out,
+		ModelURI: under(out, p.Name, "output/model.tar.gz"), OutputURI: under(out, p.Name, "output/output.tar.gz"),
+		KMSKeyID: t.output.KmsKeyId, MaxRuntime: Duration(defaultMaxRuntime), Grace: Duration(cmp.Or(m.o.Grace, trainingGrace)),
+		ShmBytes: m.shm(), VolumeBytes: volume(t.resource), Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+	}
+	if tr.HyperParameters == nil {
+		tr.HyperParameters = map[string]string{}
+	}
+	if s := t.stopping; s != nil && s.MaxRuntimeInSeconds != nil {
+		tr.MaxRuntime = Duration(time.Duration(*s.MaxRuntimeInSeconds) * time.Second)
+	}
+	for _, d := range metrics {
+		tr.Metrics = append(tr.Metrics, MetricDefinition(d))
+	}
+	for _, c := range t.channels {
+		tr.Channels = append(tr.Channels, m.channel(c, t.mode))
+	}
+	tr.Instances = []Instance{{
+		Host: trainingInstance, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
+		Containers: []Container{{Name: trainingInstance, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, 0)}},
+	}}
+	return tr
+}
+
+// trainingEnv is the environment of 1.3: the request's, then the service's own (ENV-4); no SM_* (ENV-1).
+func (m *maker) trainingEnv(p *Plan, request map[string]string) map[string]string {
+	return serviceEnv(request, p.Region, p.Training.Instances[0].GPUs, map[string]string{
+		"TRAINING_JOB_NAME": p.Name, "TRAINING_JOB_ARN": p.ARN,
+	})
+}
+
+func (m *maker) channel(c channel, mode string) Channel {
+	out := Channel{Name: c.ChannelName, Mode: cmp.Or(c.InputMode, mode), ContentType: c.ContentType,
+		Compression: orNone(c.CompressionType), RecordWrapper: orNone(c.RecordWrapperType)}
+	if s := c.DataSource.S3DataSource; s != nil {
+		out.Source = Source{Type: s.S3DataType, URI: resolve(m.o.Dir, s.S3Uri),
+			Distribution: cmp.Or(s.S3DataDistributionType, defaultDataSharing), AttributeNames: s.AttributeNames}
+	}
+	if c.ShuffleConfig != nil && out.Mode != "File" { // in File mode the order cannot be seen (FILE-11)
+		out.ShuffleSeed = &c.ShuffleConfig.Seed
+	}
+	return out
+}
+
+// volume is what the job may write: an NVMe type's own disk whatever the request says, else VolumeSizeInGB
+// (ruling 13); 0 is no bound.
+func volume(r *resourceConfig) int64 {
+	if i := instances()[r.InstanceType]; i.LocalNvmeGB > 0 {
+		return int64(i.LocalNvmeGB * 1e9)
+	}
+	return value(r.VolumeSizeInGB, 0) << 30
+}

@@ -1,0 +1,141 @@
+package job
+
+import (
+	"cmp"
+	"maps"
+	"strconv"
+	"time"
+)
+
+// transformView is a transform as both a CreateTransformJob and a TransformJobDefinition describe it.
+type transformView struct {
+	path          string
+	maxConcurrent *int64
+	maxPayload    *int64
+	strategy      *string
+	environment   map[string]string
+	input         transformInput
+	output        transformOutput
+	resources     transformResources
+	client        *modelClientConfig
+}
+
+func (t transformView) at(member string) string { return join(t.path, member) }
+
+func (r *createTransformJobRequest) view() transformView {
+	return transformView{"", r.MaxConcurrentTransforms, r.MaxPayloadInMB, r.BatchStrategy, r.Environment,
+		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig}
+}
+
+func (d *transformJobDefinition) view(path string) transformView {
+	return transformView{path, d.MaxConcurrentTransforms, d.MaxPayloadInMB, d.BatchStrategy, d.Environment,
+		d.TransformInput, d.TransformOutput, d.TransformResources, nil}
+}
+
+// servedModel is the model that a transform drives, from whatever document describes it.
+type servedModel struct {
+	name       string
+	role       string
+	isolated   bool
+	containers []servedContainer
+}
+
+type servedContainer struct {
+	image    Image
+	hostname string // "": the instance's
+	uri      string // of model.tar.gz
+	env      map[string]string
+}
+
+// transformJob makes the plan of a CreateTransformJob with its model.
+func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
+	model := servedModel{name: r.ModelName}
+	if m.set.model != nil {
+		model = m.servedModel(m.set.model.body.(*createModelInput))
+	} else {
+		model.containers = []servedContainer{{image: image(m.o.ModelImage, "")}}
+	}
+	if m.o.ModelURI != "" {
+		model.containers[0].uri = resolve(m.o.Dir, m.o.ModelURI)
+	}
+	p := m.plan(KindTransform, cmp.Or(m.o.Name, r.TransformJobName), "transform-job", model.role, model.containers[0].image.Ref)
+	p.Transform = m.transform(p, r.view(), model)
+	p.Transform.Isolated = m.isolated(model.isolated)
+	p.Members, p.Warnings = m.members, m.warnings
+	return p, nil
+}
+
+func (m *maker) servedModel(r *createModelInput) servedModel {
+	s := servedModel{name: r.ModelName, role: r.ExecutionRoleArn, isolated: r.EnableNetworkIsolation}
+	list := r.Containers
+	if r.PrimaryContainer != nil {
+		list = []containerDefinition{*r.PrimaryContainer}
+		list[0].ContainerHostname = "" // ignored for a model with one PrimaryContainer (INF-43)
+	}
+	for _, c := range list {
+		uri := c.ModelDataUrl
+		if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
+			uri = c.ModelDataSource.S3DataSource.S3Uri // Gzip and S3Object, else the member is refused
+		}
+		s.containers = append(s.containers, servedContainer{image(c.Image, ""), c.ContainerHostname, resolve(m.o.Dir, uri), c.Environment})
+	}
+	return s
+}
+
+// transform makes the part that a job and a profile's definition share.
+func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transform {
+	tr := &Transform{
+		ModelName: model.name,
+		Input: TransformInput{
+			Source:      Source{Type: t.input.DataSource.S3DataSource.S3DataType, URI: resolve(m.o.Dir, t.input.DataSource.S3DataSource.S3Uri)},
+			ContentType: t.input.ContentType, Compression: orNone(t.input.CompressionType), SplitType: orNone(t.input.SplitType),
+		},
+		Output: TransformOutput{Path: resolve(m.o.Dir, t.output.S3OutputPath), Accept: t.output.Accept,
+			AssembleWith: orNone(t.output.AssembleWith), KMSKeyID: t.output.KmsKeyId},
+		BatchStrategy:     t.strategy,
+		InvocationTimeout: Duration(invocationTimeout), MaxRetries: invocationRetries,
+		PingWindow: Duration(cmp.Or(m.o.PingWindow, pingWindow)), Grace: Duration(cmp.Or(m.o.Grace, transformGrace)),
+		MaxResponseBytes: m.o.MaxResponse, ShmBytes: m.shm(), ModelWritable: m.o.ModelWritable, StrictStatus: m.o.Strict,
+		CreationTime: m.h.Now,
+	}
+	batch := map[string]string{"SAGEMAKER_BATCH": "true"} // BT-10
+	if t.maxPayload != nil {                              // 0 is a value: streaming (BT-15)
+		tr.MaxPayloadMB = new(int(*t.maxPayload))
+		batch["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = strconv.Itoa(*tr.MaxPayloadMB) // BT-11
+	}
+	if t.strategy != nil {
+		batch["SAGEMAKER_BATCH_STRATEGY"] = map[string]string{"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}[*t.strategy] // BT-12
+	}
+	if n := value(t.maxConcurrent, 0); n > 0 { // 0 is as if unset (BT-15)
+		tr.MaxConcurrent = new(int(n))
+		batch["SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"] = strconv.Itoa(*tr.MaxConcurrent) // BT-13
+	}
+	if c := t.client; c != nil {
+		if c.InvocationsTimeoutInSeconds != nil {
+			tr.InvocationTimeout = Duration(time.Duration(*c.InvocationsTimeoutInSeconds) * time.Second)
+		}
+		tr.MaxRetries = int(value(c.InvocationsMaxRetries, invocationRetries))
+	}
+	inst := Instance{Host: trainingInstance, GPUs: m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))}
+	for i, c := range model.containers {
+		name, host := trainingInstance, c.hostname
+		if len(model.containers) > 1 {
+			name = trainingInstance + "-" + cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43, ST-18
+		}
+		if host == "" {
+			host = dnsName(p.Region, i)
+		}
+		env := maps.Clone(c.env) // the model's, then the transform's, then the service's own (INF-40)
+		if env == nil {
+			env = map[string]string{}
+		}
+		maps.Copy(env, t.environment)
+		inst.Containers = append(inst.Containers, Container{
+			Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: servingPort,
+			Env: serviceEnv(env, p.Region, inst.GPUs, batch),
+		})
+		tr.Models = append(tr.Models, ModelSource{Container: name, URI: c.uri})
+	}
+	tr.Instances = []Instance{inst}
+	return tr
+}

@@ -1,0 +1,53 @@
+package job
+
+type createModelInput struct {
+	ModelName              string
+	PrimaryContainer       *containerDefinition
+	Containers             []containerDefinition
+	ExecutionRoleArn       string
+	EnableNetworkIsolation bool
+}
+
+type containerDefinition struct {
+	ContainerHostname string
+	Image             string
+	Mode              string
+	ModelDataUrl      string
+	ModelDataSource   *modelDataSource
+	Environment       map[string]string
+	ModelPackageName  string
+}
+
+type modelDataSource struct{ S3DataSource *s3ModelDataSource }
+
+type s3ModelDataSource struct{ S3Uri, S3DataType, CompressionType string }
+
+type createModelPackageInput struct {
+	ModelPackageName             string
+	ModelPackageGroupName        string
+	InferenceSpecification       *inferenceSpecification
+	ValidationSpecification      *modelPackageValidationSpecification
+	SourceAlgorithmSpecification *sourceAlgorithmSpecification
+	CertifyForMarketplace        bool
+	Tags                         []tag
+}
+
+type modelPackageValidationSpecification struct {
+	ValidationRole     string
+	ValidationProfiles []modelPackageValidationProfile
+}
+
+type modelPackageValidationProfile struct {
+	ProfileName            string
+	TransformJobDefinition transformJobDefinition
+}
+
+type sourceAlgorithmSpecification struct{ SourceAlgorithms []sourceAlgorithm }
+
+type sourceAlgorithm struct {
+	ModelDataUrl    string
+	ModelDataSource *modelDataSource
+	AlgorithmName   string
+}
+
+type tag struct{ Key, Value string }

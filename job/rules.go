@@ -1,0 +1,78 @@
+package job
+
+import "slices"
+
+// check holds every document, and each against those that it names, to the constraints and the rules between members.
+// What the Options soften becomes a warning.
+func (s documents) check(o Options, out *problems) ([]Warning, error) {
+	var warnings []Warning
+	for _, d := range s.all() {
+		found := problems{list: append([]Problem(nil), d.found.list...), more: d.found.more}
+		c := &ruling{doc: d, set: s, o: o, out: &found}
+		for _, r := range rules {
+			c.id = r.id
+			r.check(c)
+		}
+		for _, p := range found.list {
+			if p.softens(o) {
+				warnings = append(warnings, Warning{Rule: p.rule(), Path: p.Path, Text: p.Text, Refuses: true})
+				continue
+			}
+			out.add(p)
+		}
+		out.more += found.more
+		warnings = append(warnings, c.warnings...)
+	}
+	return warnings, out.err(s.main.Operation)
+}
+
+// softens says that a problem only warns under the Options.
+func (p Problem) softens(o Options) bool {
+	switch p.soft {
+	case awsOnly, serviceNo:
+		return !o.Strict
+	case lenient:
+		return o.Lenient
+	}
+	return false
+}
+
+func (p Problem) rule() string {
+	if p.Rule == "" && p.soft == awsOnly {
+		return "ruling 3"
+	}
+	return p.Rule
+}
+
+// ruling is what a rule sees.
+type ruling struct {
+	doc      *Document
+	set      documents
+	o        Options
+	out      *problems
+	warnings []Warning
+	id       string
+}
+
+// rule is one rule between members.
+type rule struct {
+	id    string
+	check func(*ruling)
+}
+
+// broken reports a rule as broken. message is in the service's words where they are known, else ours; text is the
+// plain sentence.
+func (c *ruling) broken(path, message, text, hint string) { c.soft(hard, path, message, text, hint) }
+
+func (c *ruling) soft(s softness, path, message, text, hint string) {
+	if message == "" {
+		message = text
+	}
+	c.out.add(c.doc.problem(path, Problem{Message: message, Text: text, Hint: hint, Rule: c.id, soft: s}))
+}
+
+func (c *ruling) warn(path, text string) {
+	c.warnings = append(c.warnings, Warning{Rule: c.id, Path: path, Text: text})
+}
+
+var rules = slices.Concat(trainingRules, transformRules)

@@ -1,0 +1,120 @@
+package job
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// NodeKind is what a JSON value is.
+type NodeKind uint8
+
+const (
+	Null NodeKind = iota
+	Bool
+	Number
+	String
+	Array
+	Object
+)
+
+// Node is one JSON value with its place in the text. Numbers keep their text, so nothing is lost to a float.
+type Node struct {
+	Kind    NodeKind
+	Text    string   // of a String its value, of a Number or Bool its text in the document
+	Members []Member // of an Object, in document order
+	Items   []*Node  // of an Array
+	Offset  int      // of the value's first byte
+}
+
+// Member is one name and value of an object.
+type Member struct {
+	Name   string
+	Value  *Node
+	Offset int // of the name's opening quote
+}
+
+// Get returns the named member's value, exactly so spelled; nil when it is absent or null, which the service takes for
+// absent.
+func (n *Node) Get(name string) *Node {
+	if n == nil {
+		return nil
+	}
+	for i := range n.Members {
+		if n.Members[i].Name == name {
+			if n.Members[i].Value.Kind == Null {
+				return nil
+			}
+			return n.Members[i].Value
+		}
+	}
+	return nil
+}
+
+// At returns the node at a path such as InputDataConfig[0].ChannelName, and whether it is there. When it is not, the
+// node is the last one that was found on the way, so that a message has a place to point at.
+func (n *Node) At(path string) (*Node, bool) {
+	for path != "" {
+		var next *Node
+		if path[0] == '[' {
+			end := strings.IndexByte(path, ']')
+			if end < 0 {
+				return n, false
+			}
+			i, err := strconv.Atoi(path[1:end])
+			if err != nil || i < 0 || i >= len(n.Items) {
+				return n, false
+			}
+			next, path = n.Items[i], path[end+1:]
+		} else {
+			name := path
+			if i := strings.IndexAny(path, ".["); i >= 0 {
+				name = path[:i]
+			}
+			if next = n.Get(name); next == nil {
+				// A map's key may hold any character: take the rest for one.
+				if next = n.Get(path); next == nil {
+					return n, false
+				}
+				name = path
+			}
+			path = path[len(name):]
+		}
+		path = strings.TrimPrefix(path, ".")
+		n = next
+	}
+	return n, true
+}
+
+// source is a document's text, which knows lines.
+type source struct {
+	data  []byte
+	lines []int // offset of each line's first byte; made when first asked for
+}
+
+// position returns the line and the column of an offset, both from 1, the column in characters.
+func (s *source) position(offset int) (line, col int) {
+	if s.lines == nil {
+		s.lines = append(s.lines, 0)
+		for i, c := range s.data {
+			if c == '\n' {
+				s.lines = append(s.lines, i+1)
+			}
+		}
+	}
+	offset = min(max(offset, 0), len(s.data))
+	line = sort.SearchInts(s.lines, offset+1)
+	return line, utf8.RuneCount(s.data[s.lines[line-1]:offset]) + 1
+}
+
+// join appends a member's name to a path.
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// index appends a list index to a path.
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

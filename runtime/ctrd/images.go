@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -13,8 +14,10 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/optml/optml/runtime/container"
 )
@@ -52,7 +55,7 @@ const (
 // against the registry unless pull is PullAlways; a digest that is here under any tag of its repository is not pulled
 // at all. Errors are *container.ImageError.
 func (s *Images) Ensure(ctx context.Context, ref string, pull container.Pull) (container.Image, error) {
-	ctx = s.c.ctx(ctx)
+	ctx = s.c.quiet(ctx)
 	name, err := normalise(ref)
 	if err != nil {
 		return container.Image{}, imageError(ref, container.ImageNotFound, err)
@@ -83,6 +86,19 @@ func (s *Images) Ensure(ctx context.Context, ref string, pull container.Pull) (c
 	}
 	return s.c.ready(ctx, ref, pulled)
 }
+
+// quiet is ctx in our namespace for containerd's own code, which would log to stderr what it also returns.
+func (c *Client) quiet(ctx context.Context) context.Context { return quiet(c.ctx(ctx)) }
+
+func quiet(ctx context.Context) context.Context {
+	return log.WithLogger(ctx, silence)
+}
+
+var silence = func() *log.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
+}()
 
 // lookup finds an image record: the reference as it was given, its full form, or (for a digest) any name in the same
 // repository that has the digest.

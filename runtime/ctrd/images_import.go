@@ -60,7 +60,7 @@ func (c *Client) Import(ctx context.Context, r io.Reader, name string) ([]contai
 }
 
 func (c *Client) importNamed(ctx context.Context, what string, r io.Reader, name string) ([]container.Image, error) {
-	ctx = c.ctx(ctx)
+	ctx = c.quiet(ctx)
 	if name != "" {
 		full, err := normalise(name)
 		if err != nil {

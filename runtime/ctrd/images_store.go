@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -21,7 +21,7 @@ import (
 // List returns the images that are here, sorted by name. One whose content is damaged or for another platform is listed
 // with its name and digest only.
 func (c *Client) List(ctx context.Context) ([]container.Image, error) {
-	ctx = c.ctx(ctx)
+	ctx = c.quiet(ctx)
 	all, err := c.containerd().ImageService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -44,7 +44,7 @@ func (c *Client) List(ctx context.Context) ([]container.Image, error) {
 // Remove deletes an image's record and, when no other record or container needs them, its content and snapshots; it
 // returns when they are gone. An image that a container uses is refused.
 func (c *Client) Remove(ctx context.Context, ref string) error {
-	ctx = c.ctx(ctx)
+	ctx = c.quiet(ctx)
 	name, err := normalise(ref)
 	if err != nil {
 		return imageError(ref, container.ImageNotFound, err)
@@ -80,12 +80,15 @@ func (c *Client) ImportFrom(ctx context.Context, address, namespace, ref, name s
 	if name == "" {
 		name = full
 	}
-	other, err := client.New(address, client.WithTimeout(connectTimeout))
+	if _, err := os.Stat(address); err != nil { // the client would wait for it to appear
+		return nil, imageError(ref, container.ImageNotFound, fmt.Errorf("connect to containerd: %w", err))
+	}
+	other, err := connect(ctx, address)
 	if err != nil {
-		return nil, imageError(ref, container.ImageNotFound, fmt.Errorf("connect to containerd at %s: %w", address, err))
+		return nil, imageError(ref, container.ImageNotFound, err)
 	}
 	defer other.Close()
-	there := namespaces.WithNamespace(ctx, namespace)
+	there := namespaces.WithNamespace(quiet(ctx), namespace)
 	store := other.ImageService()
 	from, err := store.Get(there, full)
 	if errdefs.IsNotFound(err) {

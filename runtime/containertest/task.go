@@ -1,0 +1,235 @@
+package containertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/logfile"
+	"github.com/optml/optml/runtime/container"
+)
+
+// Task is a fake container.
+type Task struct {
+	l       *Launcher
+	spec    container.Spec
+	program Program
+	process *Process
+	signals chan os.Signal
+	cancel  context.CancelFunc
+	log     *logfile.Writer
+	pid     int
+	done    chan struct{} // closed when exit is set
+
+	mu        sync.Mutex
+	started   bool
+	ended     bool
+	exit      container.Exit
+	usage     container.Usage
+	listeners map[string]*listener
+	closing   sync.Once
+	closeErr  error
+}
+
+var _ container.Task = (*Task)(nil)
+
+// firstPID is above what a host would have, so that nothing is signalled by mistake.
+const firstPID = 1 << 22
+
+// guardPoll is how often the guard looks at the owner's lock.
+const guardPoll = 50 * time.Millisecond
+
+func newTask(l *Launcher, s container.Spec, program Program, args, env []string, n int) (*Task, error) {
+	log, err := logfile.Create(s.Log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &Task{
+		l: l, spec: s, program: program, log: log, cancel: cancel, pid: firstPID + n,
+		signals: make(chan os.Signal, 16), done: make(chan struct{}), listeners: map[string]*listener{},
+	}
+	t.process = &Process{
+		Context: ctx, Spec: s, Args: args, Env: env, Signals: t.signals, Hostname: s.Hostname, t: t,
+		Stdout: output{t, logfile.Stdout}, Stderr: output{t, logfile.Stderr},
+	}
+	if s.Guard != "" {
+		f, err := os.Open(s.Guard)
+		if err != nil {
+			t.close()
+			return nil, fmt.Errorf("open guard: %w", err)
+		}
+		go t.guard(f)
+	}
+	return t, nil
+}
+
+// guard kills the container when the owner's lock is free (D11).
+func (t *Task) guard(f *os.File) {
+	defer f.Close()
+	for {
+		if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+			t.end(container.Exit{Code: 137, Signal: 9})
+			t.log.Close()
+			return
+		}
+		select {
+		case <-t.done:
+			return
+		case <-time.After(guardPoll):
+		}
+	}
+}
+
+// Start implements container.Task.
+func (t *Task) Start(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("start container %s: %w", t.spec.ID, err)
+	}
+	if t.l.OnStart != nil {
+		if err := t.l.OnStart(t.spec); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.started || t.ended {
+		return fmt.Errorf("start container %s: already started", t.spec.ID)
+	}
+	t.started = true
+	go func() {
+		code := t.program(t.process)
+		t.end(container.Exit{Code: code})
+	}()
+	return nil
+}
+
+// end records how the process ended; the first one counts.
+func (t *Task) end(e container.Exit) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
+	t.ended = true
+	e.At = time.Now()
+	t.exit = e
+	t.cancel()
+	for _, l := range t.listeners {
+		l.Close()
+	}
+	close(t.done)
+}
+
+// Wait implements container.Task.
+func (t *Task) Wait(ctx context.Context) (container.Exit, error) {
+	select {
+	case <-t.done:
+		return t.exit, nil
+	case <-ctx.Done():
+		return container.Exit{}, fmt.Errorf("wait for container %s: %w", t.spec.ID, context.Cause(ctx))
+	}
+}
+
+// Signal implements container.Task.
+func (t *Task) Signal(_ context.Context, sig os.Signal) error {
+	if sig == syscall.SIGKILL {
+		t.end(container.Exit{Code: 137, Signal: 9})
+		return nil
+	}
+	select {
+	case t.signals <- sig:
+	default: // nobody reads: ignored
+	}
+	return nil
+}
+
+// Dial implements container.Task.
+func (t *Task) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	fail := func(err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fail(err)
+	}
+	t.mu.Lock()
+	l := t.listeners[port]
+	t.mu.Unlock()
+	if l == nil {
+		return fail(syscall.ECONNREFUSED)
+	}
+	here, there := net.Pipe()
+	select {
+	case l.conns <- there:
+		return here, nil
+	case <-l.closed:
+		return fail(syscall.ECONNREFUSED)
+	case <-ctx.Done():
+		return fail(context.Cause(ctx))
+	}
+}
+
+// SetUsage sets what Usage returns.
+func (t *Task) SetUsage(u container.Usage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.usage = u
+}
+
+// Usage implements container.Task.
+func (t *Task) Usage(context.Context) (container.Usage, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.usage
+	if u.At.IsZero() {
+		u.At = time.Now()
+	}
+	return u, nil
+}
+
+// PID implements container.Task.
+func (t *Task) PID() int { return t.pid }
+
+// Interface implements container.Task.
+func (t *Task) Interface() string { return "eth0" }
+
+// Close implements container.Task.
+func (t *Task) Close(context.Context) error {
+	t.closing.Do(func() {
+		if t.l.OnClose != nil {
+			t.closeErr = t.l.OnClose(t.spec)
+		}
+		t.closeErr = errors.Join(t.closeErr, t.close())
+		t.l.forget(t.spec.ID)
+	})
+	return t.closeErr
+}
+
+func (t *Task) close() error {
+	t.end(container.Exit{Code: 137, Signal: 9})
+	return t.log.Close()
+}
+
+// output is a stream of the process.
+type output struct {
+	t *Task
+	s logfile.Stream
+}
+
+func (o output) Write(p []byte) (int, error) {
+	select {
+	case <-o.t.done:
+		return 0, os.ErrClosed
+	default:
+	}
+	o.t.log.Write(o.s, p)
+	return len(p), nil
+}

@@ -17,8 +17,7 @@ var modelRows = []row{
 	{shape: "ContainerDefinition", member: "Mode", treatment: Inert, rules: "INF-53", note: "SingleModel is what is run", cases: []when{
 		{is: "MultiModel", treatment: Refused, rules: "INF-53", note: "multi-model endpoints are not carried out; a transform cannot use them"}}},
 	{shape: "ContainerDefinition", member: "ModelDataUrl", treatment: Honoured, rules: "INF-20, INF-30"},
-	{shape: "ContainerDefinition", member: "ModelDataSource", treatment: Emulated, rules: "INF-23, INF-24, ruling 21", note: "one archive is unpacked as with ModelDataUrl; SageMaker does not allow this member in a transform",
-		strict: "SageMaker does not allow it in a transform: give ModelDataUrl"},
+	{shape: "ContainerDefinition", member: "ModelDataSource", treatment: Emulated, rules: "INF-23, INF-24, ruling 21", note: "one archive is unpacked as with ModelDataUrl; SageMaker does not allow this member in a transform"},
 	{shape: "ContainerDefinition", member: "AdditionalModelDataSources", treatment: Refused, rules: "INF-28", note: "additional model data is not mounted yet: put it into the model's archive or the image"},
 	{shape: "ContainerDefinition", member: "Environment", treatment: Honoured, rules: "INF-40, INF-41"},
 	{shape: "ContainerDefinition", member: "ModelPackageName", treatment: Refused, rules: "VAL-53", note: "a model package's image can be had from AWS alone: give Image and ModelDataUrl"},

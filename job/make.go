@@ -38,15 +38,25 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	if err := errors.Join(err, refused); err != nil {
 		return nil, err
 	}
+	var p *Plan
 	switch b := set.main.body.(type) {
 	case *createTrainingJobRequest:
-		return m.trainingJob(b)
+		p, err = m.trainingJob(b)
 	case *createTransformJobRequest:
-		return m.transformJob(b)
+		p, err = m.transformJob(b)
 	case *createAlgorithmInput:
-		return m.validation(b)
+		p, err = m.validation(b)
+	default: // each member of such a document that asks for work is refused above; this one asks for none
+		m.cannot = append(m.cannot, RefusedMember{File: set.main.Name, Path: set.main.Operation, Text: "this operation is read and checked but not carried out"})
 	}
-	return nil, &Unsupported{Operation: set.main.Operation, Members: []RefusedMember{{File: set.main.Name, Path: set.main.Operation, Text: "this operation is read and checked but not carried out"}}}
+	if err != nil {
+		return nil, err
+	}
+	if len(m.cannot) > 0 {
+		return nil, &Unsupported{Operation: set.main.Operation, Members: m.cannot}
+	}
+	p.Members, p.Warnings = m.members, m.warnings
+	return p, nil
 }
 
 // documents is one main document and those that it names.
@@ -110,6 +120,7 @@ type maker struct {
 	out      problems
 	members  []MemberUse
 	warnings []Warning
+	cannot   []RefusedMember // what this host cannot stand in for, under --strict
 }
 
 func (m *maker) warn(rule, path, format string, a ...any) {
@@ -151,16 +162,27 @@ func (m *maker) shm() int64 {
 func (m *maker) gpus(instanceType, path string) int {
 	n, few := gpusFor(instanceType, m.o.GPUs, m.h)
 	i, known := instances()[instanceType]
+	const tenth = 1.1 // what the kernel keeps of a machine's memory
+	var lacks string
 	switch {
 	case few:
-		m.warn("ruling 14", path, "%s has more GPUs than this host (%d): runs with those it has", instanceType, m.h.GPUs)
+		lacks = fmt.Sprintf("%s has more GPUs than this host (%d): runs with those it has", instanceType, m.h.GPUs)
 	case known && (i.Accelerator == "neuron" || i.Accelerator == "gaudi"):
-		m.warn("ruling 14", path, "%s has accelerators (%s) that optml does not offer", instanceType, i.AcceleratorModel)
-	case known && m.h.MemoryBytes > 0 && i.MemoryGiB*(1<<30) > float64(m.h.MemoryBytes)*1.1: // a tenth: what the kernel keeps
-		m.warn("ruling 14", path, "%s has %g GiB of memory, this host %d: runs with the whole host", instanceType, i.MemoryGiB, m.h.MemoryBytes>>30)
+		lacks = fmt.Sprintf("%s has accelerators (%s) that optml does not offer", instanceType, i.AcceleratorModel)
+	case known && m.h.MemoryBytes > 0 && i.MemoryGiB*(1<<30) > float64(m.h.MemoryBytes)*tenth:
+		lacks = fmt.Sprintf("%s has %g GiB of memory, this host %d: runs with the whole host", instanceType, i.MemoryGiB, m.h.MemoryBytes>>30)
+	case known && m.h.CPUs > 0 && i.VCPUs > m.h.CPUs:
+		lacks = fmt.Sprintf("%s has %d processors, this host %d: runs with the whole host", instanceType, i.VCPUs, m.h.CPUs)
 	}
-	if a := hostArch(instanceType); a != "" && m.h.Arch != "" && a != m.h.Arch {
-		m.warn("ruling 14", path, "%s is %s, this host is %s: an image for %s does not run here", instanceType, a, m.h.Arch, a)
+	if a := hostArch(instanceType); lacks == "" && a != "" && m.h.Arch != "" && a != m.h.Arch {
+		lacks = fmt.Sprintf("%s is %s, this host is %s: an image for %s does not run here", instanceType, a, m.h.Arch, a)
+	}
+	switch {
+	case lacks == "":
+	case m.o.Strict:
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: instanceType, Text: "this host cannot stand in for it: " + lacks, Rule: "ruling 14"})
+	default:
+		m.warn("ruling 14", path, "%s", lacks)
 	}
 	return n
 }

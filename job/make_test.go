@@ -36,17 +36,25 @@ func decode(t testing.TB, name, text string) *Document {
 	return d
 }
 
+// flows are the documents of the three kinds of plan.
+var flows = map[string][]string{
+	"training": {"training.json"}, "transform": {"transform.json", "model.json"}, "algorithm": {"algorithm.json"},
+}
+
+func fixtures(t testing.TB, names ...string) []*Document {
+	t.Helper()
+	var out []*Document
+	for _, n := range names {
+		out = append(out, fixture(t, n))
+	}
+	return out
+}
+
 // TestPlans holds the whole plan of each flow: START table, TREE and OUT paths, VAL-1, VAL-6, BT-10 to BT-15, ruling 6.
 func TestPlans(t *testing.T) {
-	for name, docs := range map[string][]string{
-		"training": {"training.json"}, "transform": {"transform.json", "model.json"}, "algorithm": {"algorithm.json"},
-	} {
+	for name, docs := range flows {
 		t.Run(name, func(t *testing.T) {
-			var in []*Document
-			for _, d := range docs {
-				in = append(in, fixture(t, d))
-			}
-			p, err := Make(in, Options{RunSuffix: "r1"}, machine)
+			p, err := Make(fixtures(t, docs...), Options{RunSuffix: "r1"}, machine)
 			if err != nil {
 				t.Fatal(err)
 			}

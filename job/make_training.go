@@ -67,7 +67,6 @@ func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
 		c.Entrypoint, c.Args = spec.ContainerEntrypoint, spec.ContainerArguments
 	}
 	c.Env = m.trainingEnv(p, r.Environment)
-	p.Members, p.Warnings = m.members, m.warnings
 	return p, nil
 }
 

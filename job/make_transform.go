@@ -61,7 +61,6 @@ func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 	p := m.plan(KindTransform, cmp.Or(m.o.Name, r.TransformJobName), "transform-job", model.role, model.containers[0].image.Ref)
 	p.Transform = m.transform(p, r.view(), model)
 	p.Transform.Isolated = m.isolated(model.isolated)
-	p.Members, p.Warnings = m.members, m.warnings
 	return p, nil
 }
 

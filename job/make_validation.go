@@ -88,6 +88,5 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 		tf.Transform.Isolated = isolated
 		v.Transform = tf
 	}
-	p.Members, p.Warnings = m.members, m.warnings
 	return p, nil
 }

@@ -1,6 +1,9 @@
 package job
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // check holds every document, and each against those that it names, to the constraints and the rules between members.
 // What the Options soften becomes a warning.
@@ -75,4 +78,17 @@ func (c *ruling) warn(path, text string) {
 	c.warnings = append(c.warnings, Warning{Rule: c.id, Path: path, Text: text})
 }
 
-var rules = slices.Concat(trainingRules, transformRules)
+// rules are all of them; each has a row in the test of the same name.
+var rules = slices.Concat(trainingRules, algorithmRules, transformRules, modelRules, packageRules, optionRules)
+
+// optionRules hold what the user said beside the document.
+var optionRules = []rule{
+	{"VAL-51", func(c *ruling) {
+		if c.doc == c.set.main && c.o.Name != "" && !nameForm.MatchString(c.o.Name) {
+			c.broken("", "", fmt.Sprintf("name %q: 1 to 63 letters, digits and inner hyphens", short(c.o.Name, 80)), "choose another --name")
+		}
+		if suffix := c.o.RunSuffix; c.doc == c.set.main && suffix != "" && (len(suffix) > 20 || !nameForm.MatchString(suffix)) {
+			c.broken("", "", fmt.Sprintf("run suffix %q: 1 to 20 letters, digits and inner hyphens", short(suffix, 80)), "")
+		}
+	}},
+}

@@ -1,6 +1,33 @@
 package job
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// onTransform runs a rule on each transform job that a document describes.
+func onTransform(f func(c *ruling, t transformView)) func(*ruling) {
+	return func(c *ruling) {
+		switch b := c.doc.body.(type) {
+		case *createTransformJobRequest:
+			f(c, b.view())
+		case *createAlgorithmInput:
+			for i, p := range b.profiles() {
+				if p.TransformJobDefinition != nil {
+					f(c, p.TransformJobDefinition.view(profilePath(i)+".TransformJobDefinition"))
+				}
+			}
+		case *createModelPackageInput:
+			if b.ValidationSpecification == nil {
+				return
+			}
+			for i := range b.ValidationSpecification.ValidationProfiles {
+				f(c, b.ValidationSpecification.ValidationProfiles[i].TransformJobDefinition.view(profilePath(i)+".TransformJobDefinition"))
+			}
+		}
+	}
+}
 
 func onTransformJob(f func(c *ruling, r *createTransformJobRequest)) func(*ruling) {
 	return func(c *ruling) {
@@ -10,14 +37,184 @@ func onTransformJob(f func(c *ruling, r *createTransformJobRequest)) func(*rulin
 	}
 }
 
+// transformRules hold for transform jobs, those of validation profiles included.
 var transformRules = []rule{
 	{"VAL-53", onTransformJob(func(c *ruling, r *createTransformJobRequest) {
+		if c.set.model == nil {
+			if c.o.ModelImage == "" {
+				c.broken("ModelName", "", fmt.Sprintf("model %q is not known here", r.ModelName), "give its CreateModel request beside this one, or an image and a model.tar.gz (--image, --model)")
+			}
+			return
+		}
+		if have := c.set.model.body.(*createModelInput).ModelName; have != r.ModelName {
+			c.broken("ModelName", fmt.Sprintf("Could not find model %q.", r.ModelName), fmt.Sprintf("names model %q, and the CreateModel request given makes %q", r.ModelName, have), "")
+		}
+	})},
+	{"BT-33", onTransform(func(c *ruling, t transformView) {
+		if kind := t.input.DataSource.S3DataSource.S3DataType; kind == "AugmentedManifestFile" || kind == "Converse" {
+			c.broken(t.at("TransformInput.DataSource.S3DataSource.S3DataType"), "", kind+" is not for transforms", "say S3Prefix or ManifestFile")
+		}
+	})},
+	{"BT-91", onTransform(func(c *ruling, t transformView) {
+		if n := value(t.maxPayload, 0); n > 100 {
+			c.broken(t.at("MaxPayloadInMB"), "", fmt.Sprintf("%d MB is more than 100", n), "")
+		}
+	})},
+	{"BT-92", onTransform(func(c *ruling, t transformView) {
+		const defaultPayload = 6 // BT-24
+		n, mb := value(t.maxConcurrent, 0), value(t.maxPayload, defaultPayload)
+		if mb <= 100 && n > 0 && mb > 0 && n > 100/mb {
+			c.broken(t.at("MaxConcurrentTransforms"), "", fmt.Sprintf("MaxConcurrentTransforms x MaxPayloadInMB is %d x %d, more than 100 MB", n, mb), fmt.Sprintf("at most %d with this payload", 100/mb))
+		}
+	})},
+	{"BT-37", onTransform(func(c *ruling, t transformView) {
+		if t.resources.InstanceCount > 100 {
+			c.broken(t.at("TransformResources.InstanceCount"), "", fmt.Sprintf("a transform has at most 100 instances, not %d", t.resources.InstanceCount), "")
+		}
+	})},
+	{"ruling 13", onTransform(func(c *ruling, t transformView) {
+		if r := t.resources; r.VolumeKmsKeyId != "" && instances()[r.InstanceType].LocalNvmeGB > 0 {
+			c.soft(serviceNo, t.at("TransformResources.VolumeKmsKeyId"), "", r.InstanceType+" has its own NVMe storage, which takes no VolumeKmsKeyId", "leave it out")
+		}
+	})},
+	{"BT-10", onTransform(func(c *ruling, t transformView) {
+		for _, k := range []string{"SAGEMAKER_BATCH", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "SAGEMAKER_BATCH_STRATEGY", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "NVIDIA_VISIBLE_DEVICES"} {
+			if _, set := t.environment[k]; set {
+				c.warn(t.at("Environment."+k), "the service sets "+k+" itself where it applies, over the document's value")
+			}
+		}
+	})},
+	{"BT-30", onTransform(func(c *ruling, t transformView) {
+		in, out := t.input.DataSource.S3DataSource.S3Uri, t.output.S3OutputPath
+		if t.input.DataSource.S3DataSource.S3DataType == "S3Prefix" && strings.HasPrefix(out, in) {
+			c.warn(t.at("TransformOutput.S3OutputPath"), "lies under the input prefix: a second run reads the first one's output as input")
+		}
+	})},
+	{"VAL-13", onTransform(func(c *ruling, t transformView) {
+		a, ok := c.doc.body.(*createAlgorithmInput)
+		if !ok || a.InferenceSpecification == nil {
+			return
+		}
+		spec := a.InferenceSpecification
+		if v := t.input.ContentType; v != "" && len(spec.SupportedContentTypes) > 0 && !hasMediaType(spec.SupportedContentTypes, v) {
+			c.broken(t.at("TransformInput.ContentType"), "", fmt.Sprintf("%q is not in SupportedContentTypes of the algorithm: %s", v, strings.Join(spec.SupportedContentTypes, ", ")), "")
+		}
+		if v := t.output.Accept; v != "" && len(spec.SupportedResponseMIMETypes) > 0 && !hasMediaType(spec.SupportedResponseMIMETypes, v) {
+			c.broken(t.at("TransformOutput.Accept"), "", fmt.Sprintf("%q is not in SupportedResponseMIMETypes of the algorithm: %s", v, strings.Join(spec.SupportedResponseMIMETypes, ", ")), "")
+		}
+		c.supportedType(t.at("TransformResources.InstanceType"), t.resources.InstanceType, spec.SupportedTransformInstanceTypes, "SupportedTransformInstanceTypes", a.AlgorithmName)
+	})},
+}
+
+func onModel(f func(c *ruling, r *createModelInput)) func(*ruling) {
+	return func(c *ruling) {
+		if b, ok := c.doc.body.(*createModelInput); ok {
+			f(c, b)
+		}
+	}
+}
+
+// modelRules hold for a CreateModel request.
+var modelRules = []rule{
+	{"VAL-53", onModel(func(c *ruling, r *createModelInput) {
 		switch {
-		case c.set.model == nil && c.o.ModelImage == "":
-			c.broken("ModelName", "", fmt.Sprintf("model %q is not known here", r.ModelName), "give its CreateModel request beside this one, or an image and a model.tar.gz (--image, --model)")
-		case c.set.model != nil && c.set.model.body.(*createModelInput).ModelName != r.ModelName:
-			c.broken("ModelName", fmt.Sprintf("Could not find model %q.", r.ModelName),
-				fmt.Sprintf("names model %q, and the CreateModel request given makes %q", r.ModelName, c.set.model.body.(*createModelInput).ModelName), "")
+		case r.PrimaryContainer != nil && len(r.Containers) > 0:
+			c.broken("Containers", "", "PrimaryContainer and Containers exclude each other", "give one of the two")
+		case r.PrimaryContainer == nil && len(r.Containers) == 0:
+			c.broken("PrimaryContainer", "", "a model needs PrimaryContainer or Containers", "")
+		}
+		for path, ct := range r.each() {
+			if ct.Image == "" && ct.ModelPackageName == "" {
+				c.broken(path+".Image", "", "a container needs Image or ModelPackageName", "")
+			}
+		}
+	})},
+	{"INF-23", onModel(func(c *ruling, r *createModelInput) {
+		for path, ct := range r.each() {
+			if ct.ModelDataSource == nil {
+				continue
+			}
+			if ct.ModelDataUrl != "" {
+				c.broken(path+".ModelDataSource", "", "ModelDataUrl and ModelDataSource exclude each other", "give one of the two")
+			}
+			c.soft(serviceNo, path+".ModelDataSource", "", "SageMaker does not allow ModelDataSource in a transform", "give ModelDataUrl") // ruling 21
+		}
+	})},
+	{"INF-41", onModel(func(c *ruling, r *createModelInput) {
+		var envs []map[string]string
+		for _, ct := range r.each() {
+			envs = append(envs, ct.Environment)
+		}
+		c.environmentSize("", envs)
+	})},
+	{"INF-43", onModel(func(c *ruling, r *createModelInput) {
+		seen, named := map[string]bool{}, 0
+		for i, ct := range r.Containers {
+			if ct.ContainerHostname == "" {
+				continue
+			}
+			named++
+			if seen[ct.ContainerHostname] {
+				c.broken(index("Containers", i)+".ContainerHostname", "", fmt.Sprintf("%q is another container's host name", ct.ContainerHostname), "")
+			}
+			seen[ct.ContainerHostname] = true
+		}
+		if named > 0 && named < len(r.Containers) {
+			c.broken("Containers", "", "a pipeline names all its containers (ContainerHostname) or none", "")
+		}
+	})},
+}
+
+// each goes over a model's containers with their paths.
+func (r *createModelInput) each() func(yield func(string, containerDefinition) bool) {
+	return func(yield func(string, containerDefinition) bool) {
+		if r.PrimaryContainer != nil && !yield("PrimaryContainer", *r.PrimaryContainer) {
+			return
+		}
+		for i, ct := range r.Containers {
+			if !yield(index("Containers", i), ct) {
+				return
+			}
+		}
+	}
+}
+
+func onPackage(f func(c *ruling, r *createModelPackageInput)) func(*ruling) {
+	return func(c *ruling) {
+		if b, ok := c.doc.body.(*createModelPackageInput); ok {
+			f(c, b)
+		}
+	}
+}
+
+// packageRules hold for a CreateModelPackage request (VAL-52).
+var packageRules = []rule{
+	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
+		versioned, named := r.ModelPackageGroupName != "", r.ModelPackageName != ""
+		switch {
+		case versioned == named:
+			c.broken(cmp.Or(map[bool]string{true: "ModelPackageGroupName"}[versioned], "ModelPackageName"), "", "a model package has either ModelPackageName or ModelPackageGroupName", "give one of the two")
+		case versioned && r.CertifyForMarketplace:
+			c.broken("CertifyForMarketplace", "", "a versioned model package cannot be certified for the marketplace", "give ModelPackageName instead of ModelPackageGroupName")
+		case versioned && len(r.Tags) > 0:
+			c.broken("Tags", "", "a versioned model package has no tags of its own", "tag its group")
+		}
+		if (r.InferenceSpecification == nil) == (r.SourceAlgorithmSpecification == nil) {
+			c.broken("InferenceSpecification", "", "a model package has either InferenceSpecification or SourceAlgorithmSpecification", "give one of the two")
+		}
+	})},
+	{"VAL-8", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.CertifyForMarketplace && (r.ValidationSpecification == nil || len(r.ValidationSpecification.ValidationProfiles) == 0) {
+			c.soft(serviceNo, "CertifyForMarketplace", "", "a model package is certified only with a validation profile", "give ValidationSpecification")
+		}
+	})},
+	{"VAL-50", onPackage(func(c *ruling, r *createModelPackageInput) {
+		s := r.InferenceSpecification
+		if r.ModelPackageName == "" || s == nil {
+			return
+		}
+		if len(s.SupportedTransformInstanceTypes) == 0 {
+			c.missing("InferenceSpecification.SupportedTransformInstanceTypes")
 		}
 	})},
 }

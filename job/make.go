@@ -20,9 +20,8 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 		return nil, err
 	}
 	m := &maker{set: set, o: o, h: h}
-	warnings, err := set.check(o, &m.out)
-	m.warnings = warnings
-	var refused error
+	m.warnings, err = set.check(o, &m.out)
+	refused := &Unsupported{Operation: set.main.Operation}
 	for _, d := range set.all() {
 		uses, no := treat(d, o)
 		if d != set.main {
@@ -31,11 +30,14 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 			}
 		}
 		m.members = append(m.members, uses...)
-		if len(no) > 0 {
-			refused = errors.Join(refused, &Unsupported{Operation: d.Operation, Members: no})
-		}
+		refused.Members = append(refused.Members, no...)
 	}
-	if err := errors.Join(err, refused); err != nil {
+	switch {
+	case err != nil && len(refused.Members) > 0:
+		return nil, errors.Join(err, refused)
+	case len(refused.Members) > 0:
+		return nil, refused
+	case err != nil:
 		return nil, err
 	}
 	var p *Plan

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/optml/optml/ledger"
+)
+
+// bars shows what moves just now at the bottom of a terminal; lines that are written to it appear above.
+type bars struct {
+	p *mpb.Progress
+}
+
+func newBars(con *console) *bars {
+	return &bars{mpb.New(mpb.WithOutput(con), mpb.WithAutoRefresh(), mpb.WithWidth(min(con.wide, 100)), mpb.WithRefreshRate(120*time.Millisecond))}
+}
+
+func (b *bars) Write(p []byte) (int, error) {
+	n, err := b.p.Write(p)
+	if err != nil { // the bars have ended
+		return len(p), nil
+	}
+	return n, nil
+}
+
+// close ends the bars. All have been aborted by then, so it does not wait.
+func (b *bars) close() { b.p.Shutdown() }
+
+// meter is one bar: what it counts, so far and in all (0: not known).
+type meter struct {
+	key, name  string
+	now, total int64
+	unit       string // "": bytes
+	extra      string // behind it; "": the rate
+}
+
+// meters are the bars of a snapshot.
+func meters(s ledger.Snapshot) []meter {
+	var m []meter
+	for _, x := range s.Images {
+		m = append(m, meter{key: "image " + x.Ref, name: "pull", now: x.Bytes, total: x.TotalBytes})
+	}
+	for _, x := range s.Channels {
+		m = append(m, meter{key: "channel " + x.Host + x.Channel, name: x.Channel, now: x.Bytes, total: x.TotalBytes})
+	}
+	for _, x := range s.Uploads {
+		m = append(m, meter{key: "upload " + x.Artifact, name: "upload " + x.Artifact, now: x.Bytes, total: x.TotalBytes})
+	}
+	if t := s.Transform; t != nil {
+		m = append(m, meter{
+			key: "transform", name: "transform", now: t.Objects, total: t.TotalObjects, unit: "objects",
+			extra: fmt.Sprintf("%d records, %d requests", t.Records, t.Requests),
+		})
+	}
+	return m
+}
+
+// poll draws a job's snapshots until its end.
+func (b *bars) poll(ctx context.Context, j *ledger.Job, done <-chan struct{}) {
+	shown := map[string]*drawn{}
+	defer func() {
+		for _, d := range shown {
+			d.bar.Abort(true)
+		}
+	}()
+	tick := time.NewTicker(250 * time.Millisecond) // as often as the owner writes them
+	defer tick.Stop()
+	for {
+		s, ok, err := j.Live()
+		if err == nil && ok {
+			b.draw(shown, meters(s))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-done:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// drawn is a bar and what stands behind it.
+type drawn struct {
+	bar   *mpb.Bar
+	extra atomic.Pointer[string] // its decorator reads it from mpb's goroutine
+	at    time.Time
+	last  int64
+	speed float64 // bytes per second, smoothed
+	ended bool
+}
+
+func (b *bars) draw(shown map[string]*drawn, now []meter) {
+	for _, m := range now {
+		d := shown[m.key]
+		if d == nil {
+			if m.total > 0 && m.now >= m.total {
+				continue // it ended before we saw it: its line of totals says more
+			}
+			d = &drawn{}
+			d.bar = b.add(m, d)
+			shown[m.key] = d
+		}
+		if d.ended {
+			continue
+		}
+		d.measure(m)
+		if m.total > 0 {
+			d.bar.SetTotal(m.total, false)
+		}
+		d.bar.SetCurrent(m.now)
+		if m.total > 0 && m.now >= m.total {
+			d.ended = true
+			d.bar.Abort(true)
+		}
+	}
+}
+
+// measure keeps what stands behind the bar: a rate, unless the meter says something else.
+func (d *drawn) measure(m meter) {
+	now := time.Now()
+	if past := now.Sub(d.at).Seconds(); !d.at.IsZero() && past > 0 {
+		rate := float64(m.now-d.last) / past
+		if d.speed == 0 {
+			d.speed = rate
+		}
+		d.speed += (rate - d.speed) * 0.3 // a second's worth of snapshots
+	}
+	d.at, d.last = now, m.now
+	text := m.extra
+	if text == "" && d.speed >= 1 {
+		text = bytesText(int64(d.speed)) + "/s"
+	}
+	d.extra.Store(&text)
+}
+
+func (b *bars) add(m meter, d *drawn) *mpb.Bar {
+	name := decor.Name(m.name, decor.WC{W: 20, C: decor.DindentRight})
+	// A total that is not known yet: a bar that grows without an end.
+	count := decor.CountersKibiByte("% .1f / % .1f")
+	if m.unit != "" {
+		count = decor.CountersNoUnit("%d / %d " + m.unit)
+	}
+	extra := decor.Any(func(decor.Statistics) string {
+		if s := d.extra.Load(); s != nil {
+			return "  " + *s
+		}
+		return ""
+	})
+	return b.p.New(m.total, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+		mpb.BarRemoveOnComplete(), mpb.PrependDecorators(name), mpb.AppendDecorators(count, extra))
+}

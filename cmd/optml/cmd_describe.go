@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optml/optml/ledger"
+)
+
+func (a *app) cmdDescribe() *cobra.Command {
+	return &cobra.Command{
+		Use:   "describe JOB",
+		Short: "Show how a job stands, in the service's words",
+		Long: `Show how a job stands. With --output json it is the reply that
+DescribeTrainingJob, DescribeTransformJob or DescribeAlgorithm would give.`,
+		Args: nargs(1, 1, "the job's name"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return runDescribe(describeOptions{a.jobs(), args[0], a.output}, a.stdout)
+		},
+	}
+}
+
+type describeOptions struct {
+	jobs   string
+	job    string
+	output format
+}
+
+func runDescribe(o describeOptions, stdout io.Writer) error {
+	j, err := ledger.Find(o.jobs, o.job)
+	if err != nil {
+		return err
+	}
+	if o.output == formatJSON {
+		d, err := j.Describe()
+		if err != nil {
+			return err
+		}
+		return writeJSON(stdout, d)
+	}
+	s, err := j.State()
+	if err != nil {
+		return err
+	}
+	e, err := entryOf(j)
+	if err != nil {
+		return err
+	}
+	err = table(stdout, func(t io.Writer) {
+		row(t, "Name", "%s/%s", j.Kind(), j.Name())
+		row(t, "ARN", "%s", s.ARN)
+		row(t, "Status", "%s", statusText(e))
+		row(t, "FailureReason", "%s", s.FailureReason)
+		row(t, "Detail", "%s", s.Detail)
+		row(t, "Hint", "%s", s.Hint)
+		row(t, "Created", "%s", clock(s.CreationTime))
+		row(t, "Started", "%s", clock(s.StartTime))
+		row(t, "Ended", "%s", clock(s.EndTime))
+		for _, x := range s.Images {
+			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
+		}
+		for _, c := range s.Children {
+			row(t, "Child", "%s/%s", c.Kind, c.Name)
+		}
+		for _, u := range s.Uploads {
+			switch {
+			case u.Kept != "":
+				row(t, "Artifact", "%s kept in %s", u.Artifact, u.Kept)
+			case !u.Empty:
+				row(t, "Artifact", "%s %s (%s)", u.Artifact, u.URI, bytesText(u.Bytes))
+			}
+		}
+		for _, w := range s.Warnings {
+			row(t, "Warning", "%s", w.Text)
+		}
+		row(t, "Directory", "%s", j.Dir())
+	})
+	if err != nil || len(s.Transitions) == 0 {
+		return err
+	}
+	fmt.Fprintln(stdout)
+	return table(stdout, func(t io.Writer) {
+		for i, x := range s.Transitions {
+			took := ""
+			if !x.EndTime.IsZero() && i < len(s.Transitions)-1 {
+				took = timeText(x.EndTime.Sub(x.StartTime))
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", clock(x.StartTime), x.Status, took, x.StatusMessage)
+		}
+	})
+}
+
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}

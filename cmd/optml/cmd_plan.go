@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optml/optml/job"
+)
+
+func (a *app) cmdPlan() *cobra.Command {
+	var f jobFlags
+	var m modelFlags
+	c := &cobra.Command{
+		Use:   "plan DOCUMENT.json [SECOND.json]",
+		Short: "Check a request and print what would be done, without doing it",
+		Long: `Check a CreateAlgorithm, CreateTrainingJob or CreateTransformJob request and
+print what would be run, and how each of its members is treated: honoured as on
+the service, emulated (the note says how), or inert (it has no effect inside a
+container). A second document is the CreateModel request of a transform job, or
+the CreateAlgorithm request of a training job. Needs neither root nor images.`,
+		Example: `  optml plan algorithm.json
+  optml plan transform.json model.json --output json`,
+		Args: nargs(1, 2, "the document"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var docs []given
+			for _, path := range args {
+				d, err := decode(path, a.stdin)
+				if err != nil {
+					return err
+				}
+				docs = append(docs, d)
+			}
+			o, err := f.options(a, args[0])
+			if err != nil {
+				return err
+			}
+			m.set(&o)
+			p, err := makePlan(docs, o)
+			if err != nil {
+				return err
+			}
+			return printPlan(p, a.output, a.stdout)
+		},
+	}
+	f.plan(c)
+	c.Flags().StringVar(&f.profile, "profile", "", "the validation profile with this `name`")
+	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz of a transform job, instead of the ModelDataUrl")
+	c.Flags().StringVar(&m.image, "image", "", "inference `image` of a transform job without a CreateModel request")
+	return c
+}
+
+func printPlan(p *job.Plan, f format, w io.Writer) error {
+	if f == formatJSON {
+		return writeJSON(w, p)
+	}
+	err := table(w, func(t io.Writer) {
+		planText(t, p)
+	})
+	if err != nil {
+		return err
+	}
+	if len(p.Members) > 0 {
+		fmt.Fprintln(w, "\nMEMBERS OF THE REQUEST")
+	}
+	for _, m := range p.Members {
+		fmt.Fprintf(w, "%-8s  %s", m.Treatment, m.Path)
+		if m.Note != "" {
+			fmt.Fprintf(w, ": %s", m.Note)
+		}
+		fmt.Fprintln(w)
+	}
+	for _, x := range p.Warnings {
+		where := ""
+		if x.Path != "" {
+			where = x.Path + ": "
+		}
+		fmt.Fprintf(w, "\nwarning: %s%s (%s)\n", where, x.Text, x.Rule)
+	}
+	return nil
+}
+
+// row prints a name and a value; an empty value is left out.
+func row(t io.Writer, name, format string, args ...any) {
+	if v := fmt.Sprintf(format, args...); strings.TrimSpace(v) != "" {
+		fmt.Fprintf(t, "%s\t%s\n", name, v)
+	}
+}
+
+func planText(t io.Writer, p *job.Plan) {
+	row(t, "Kind", "%s", p.Kind)
+	row(t, "Name", "%s", p.Name)
+	row(t, "ARN", "%s", p.ARN)
+	switch {
+	case p.Training != nil:
+		trainingText(t, p.Training)
+	case p.Transform != nil:
+		transformText(t, p.Transform)
+	case p.Validation != nil:
+		row(t, "Algorithm", "%s, profile %s", p.Validation.Algorithm, p.Validation.Profile)
+		fmt.Fprintln(t, "\n1. TRAINING")
+		planText(t, &p.Validation.Training)
+		if p.Validation.Transform != nil {
+			fmt.Fprintln(t, "\n2. TRANSFORM")
+			planText(t, p.Validation.Transform)
+		}
+	}
+}
+
+func trainingText(t io.Writer, x *job.Training) {
+	instancesText(t, x.Instances)
+	row(t, "Network", "%s", network(x.Isolated))
+	for _, k := range slices.Sorted(maps.Keys(x.HyperParameters)) {
+		row(t, "Hyperparameter", "%s = %q", k, x.HyperParameters[k])
+	}
+	for _, c := range x.Channels {
+		how := []string{c.Mode, c.Source.Type}
+		for _, s := range []string{c.Source.Distribution, c.ContentType, c.Compression, c.RecordWrapper} {
+			if s != "" && s != "None" {
+				how = append(how, s)
+			}
+		}
+		row(t, "Channel", "%s from %s (%s)", c.Name, c.Source.URI, strings.Join(how, ", "))
+	}
+	for _, m := range x.Metrics {
+		row(t, "Metric", "%s: %s", m.Name, m.Regex)
+	}
+	row(t, "Model to", "%s", x.ModelURI)
+	row(t, "Output to", "%s", x.OutputURI)
+	row(t, "Limit", "%s, then SIGTERM, then SIGKILL after %s", x.MaxRuntime.Std(), x.Grace.Std())
+	row(t, "/dev/shm", "%s", bytesText(x.ShmBytes))
+}
+
+func transformText(t io.Writer, x *job.Transform) {
+	instancesText(t, x.Instances)
+	row(t, "Network", "%s", network(x.Isolated))
+	for _, m := range x.Models {
+		uri := m.URI
+		if uri == "" {
+			uri = "an empty /opt/ml/model"
+		}
+		row(t, "Model", "%s: %s", m.Container, uri)
+	}
+	row(t, "Input", "%s (%s, split %s)", x.Input.Source.URI, x.Input.Source.Type, x.Input.SplitType)
+	row(t, "Output", "%s (assembled with %s)", x.Output.Path, x.Output.AssembleWith)
+	if x.BatchStrategy != nil {
+		row(t, "Batches", "%s", *x.BatchStrategy)
+	}
+	if x.MaxPayloadMB != nil {
+		row(t, "Payload", "at most %d MB", *x.MaxPayloadMB)
+	}
+	if x.MaxConcurrent != nil {
+		row(t, "Concurrency", "%d", *x.MaxConcurrent)
+	}
+	row(t, "/ping within", "%s", x.PingWindow.Std())
+}
+
+func instancesText(t io.Writer, all []job.Instance) {
+	for _, i := range all {
+		for _, c := range i.Containers {
+			command := "the image's own command"
+			if len(c.Entrypoint)+len(c.Args) > 0 {
+				command = strings.Join(append(slices.Clone(c.Entrypoint), c.Args...), " ")
+			}
+			gpus := ""
+			if i.GPUs > 0 {
+				gpus = fmt.Sprintf(", %d GPUs", i.GPUs)
+			}
+			row(t, "Container", "%s: %s, runs %q%s", c.Name, c.Image.Ref, command, gpus)
+		}
+	}
+}
+
+func network(isolated bool) string {
+	if isolated {
+		return "isolated: nothing can be reached but the job's own containers"
+	}
+	return "open"
+}

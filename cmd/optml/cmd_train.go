@@ -1,0 +1,55 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/optml/optml/job"
+)
+
+func (a *app) cmdTrain() *cobra.Command {
+	var f jobFlags
+	var algorithm string
+	c := &cobra.Command{
+		Use:   "train JOB.json",
+		Short: "Run a training job from a CreateTrainingJob request",
+		Long: `Run a training job from a CreateTrainingJob request, as
+"aws sagemaker create-training-job --cli-input-json" takes it ("-" reads stdin).
+
+Ctrl-C stops the job with its grace period, a second one kills the container,
+a third leaves at once. The model artifacts of a stopped job are uploaded.`,
+		Example: `  optml train job.json
+  optml train job.json --s3-dir ./data --name try-2 --replace
+  NAME=$(optml train job.json --detach); optml logs -f $NAME`,
+		Args: nargs(1, 1, "the document"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			docs, err := a.decodeAll(args[0], []string{job.CreateTrainingJob}, algorithm, job.CreateAlgorithm)
+			if err != nil {
+				return err
+			}
+			return a.runAll(&f, args[0], docs, nil)
+		},
+	}
+	f.add(c, true)
+	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names")
+	return c
+}
+
+// decodeAll reads the main document and, if one is named, the one that it refers to.
+func (a *app) decodeAll(path string, operations []string, second, operation string) ([]given, error) {
+	d, err := decode(path, a.stdin, operations...)
+	if err != nil {
+		return nil, err
+	}
+	docs := []given{d}
+	if second != "" {
+		if second == "-" && path == "-" {
+			return nil, usage("only one document can be read from stdin")
+		}
+		d, err := decode(second, a.stdin, operation)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, d)
+	}
+	return docs, nil
+}

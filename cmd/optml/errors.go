@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/optml/optml/harness"
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/runtime/container"
+	"github.com/optml/optml/runtime/ctrd"
+)
+
+// hinter is an error that knows what the user can do.
+type hinter interface{ Hint() string }
+
+// printError tells a person what went wrong: one sentence, then hints on lines of their own. What is wrong with a
+// document is listed whole, with places.
+func printError(w io.Writer, err error) {
+	var end ended
+	if errors.As(err, &end) {
+		return
+	}
+	var invalid *job.Invalid
+	var refused *job.Unsupported
+	if errors.As(err, &invalid) {
+		printInvalid(w, invalid)
+	}
+	if errors.As(err, &refused) {
+		for _, m := range refused.Members {
+			fmt.Fprintf(w, "optml: %s\n", m)
+		}
+		fmt.Fprintln(w, "hint: what would change what the container sees or what comes out, and is not carried out, is refused; `optml plan` lists how each member is treated")
+	}
+	if invalid != nil || refused != nil {
+		return
+	}
+	for _, e := range split(err) {
+		fmt.Fprintf(w, "optml: %v\n", e)
+		if h := hintOf(e); h != "" {
+			fmt.Fprintf(w, "hint: %s\n", h)
+		}
+	}
+}
+
+// split takes errors that were joined apart, so that each gets its line and its hint.
+func split(err error) []error {
+	j, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	var text []string
+	for _, e := range j.Unwrap() {
+		all = append(all, split(e)...)
+		text = append(text, e.Error())
+	}
+	if err.Error() != strings.Join(text, "\n") {
+		return []error{err} // it has a sentence of its own
+	}
+	return all
+}
+
+// printInvalid lists the problems by place, each with its hint, and then what the service would answer.
+func printInvalid(w io.Writer, e *job.Invalid) {
+	for _, p := range e.Problems {
+		fmt.Fprintf(w, "optml: %s\n", p)
+		if p.Hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", p.Hint)
+		}
+	}
+	if e.More > 0 {
+		fmt.Fprintf(w, "optml: and %d more\n", e.More)
+	}
+	what := e.Operation
+	if what == "" {
+		what = "the request"
+	}
+	fmt.Fprintf(w, "SageMaker would answer %s with %s: %s\n", what, e.Code(), e.Error())
+}
+
+func hintOf(err error) string {
+	var u *usageError
+	if errors.As(err, &u) {
+		return u.Hint
+	}
+	var host *harness.HostError
+	if errors.As(err, &host) {
+		return host.Hint
+	}
+	var runc *ctrd.MissingRuncError
+	if errors.As(err, &runc) {
+		return runc.Hint
+	}
+	var image *container.ImageError
+	if errors.As(err, &image) {
+		return harness.Ending{Err: err}.Outcome().Hint
+	}
+	var h hinter
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
+
+// isHostLack says whether the host lacks something that doctor names.
+func isHostLack(err error) bool {
+	var runc *ctrd.MissingRuncError
+	return errors.As(err, &runc)
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+
+	"github.com/optml/optml/harness"
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/objstore"
+	"github.com/optml/optml/runtime/container"
+	"github.com/optml/optml/runtime/ctrd"
+)
+
+// kept is options.json of a job: what the user said, so that an owner needs nothing but the directory. It holds no
+// secrets; credentials are looked up when they are needed.
+type kept struct {
+	Job  job.Options `json:"job"`
+	Host hostOptions `json:"host"`
+}
+
+// hostOptions say how this machine is used.
+type hostOptions struct {
+	Root       string         `json:"root"`
+	RunDir     string         `json:"runDir"`
+	Containerd string         `json:"containerd,omitempty"`
+	S3Dir      string         `json:"s3Dir,omitempty"`
+	Region     string         `json:"region,omitempty"`
+	Endpoint   string         `json:"endpointUrl,omitempty"`
+	Pull       container.Pull `json:"pull,omitempty"`
+}
+
+func (a *app) hostOptions(pull string) hostOptions {
+	return hostOptions{
+		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
+		Pull: container.Pull(pull),
+	}
+}
+
+func (o hostOptions) ctrd(log *slog.Logger) ctrd.Config {
+	return ctrd.Config{Root: o.Root, RunDir: o.RunDir, Address: o.Containerd, Log: log}
+}
+
+// host is this machine as jobs need it: a connection to containerd beside the harness' Host.
+type host struct {
+	harness.Host
+	client *ctrd.Client
+}
+
+func (h *host) Close() error { return h.client.Close() }
+
+// open connects to containerd, starting the embedded one if need be, and makes the stores.
+func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) {
+	if err := needRoot(); err != nil {
+		return nil, err
+	}
+	fail, err := harness.ParseFailpoint(os.Getenv("OPTML_FAIL"))
+	if err != nil {
+		return nil, &usageError{Err: err}
+	}
+	stores, err := objstore.NewOpener(objstore.Options{
+		S3Dir: o.S3Dir, S3: objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint},
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := ctrd.Dial(ctx, o.ctrd(log))
+	if err != nil {
+		return nil, err
+	}
+	return &host{
+		Host: harness.Host{
+			Launcher: client, Images: client, Stores: stores, Pull: o.Pull, Log: log, Fail: fail,
+			CPUs: runtime.NumCPU(), Memory: hostMemory(),
+		},
+		client: client,
+	}, nil
+}
+
+// needRoot says so before anything that needs it fails in some other way.
+func needRoot() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return &harness.HostError{What: "running containers needs root", Hint: "run it with sudo", Err: fmt.Errorf("this is user %d", os.Geteuid())}
+}
+
+// recover sees to jobs whose owner has died, and says what became of them (ruling 1). What cannot be recovered now does
+// not keep anybody from starting something else.
+func (h *host) recover(ctx context.Context, jobs string, say func(string, ...any)) error {
+	done, err := harness.Recover(ctx, jobs, h.Host, h.client)
+	for _, r := range done {
+		say("recovered %s/%s, whose owner had died: %s", r.Kind, r.Name, r.Final.Status)
+		if r.Final.FailureReason != "" {
+			say("  %s", r.Final.FailureReason)
+		}
+	}
+	return err
+}
+
+// taken refuses a name before anything is started (ST-3, ruling 2). ledger.Create decides.
+func taken(jobs string, p *job.Plan, replace bool) error {
+	j, err := ledger.Find(jobs, string(p.Kind)+"/"+p.Name)
+	if err != nil {
+		return nil
+	}
+	owned, err := j.Owned()
+	if err != nil {
+		return err
+	}
+	s, err := j.State()
+	if err != nil {
+		return err
+	}
+	if replace && !owned {
+		return nil // one whose owner died is recovered first
+	}
+	return &ledger.InUseError{Kind: p.Kind, Name: p.Name, ARN: p.ARN, Finished: s.Final && !owned}
+}

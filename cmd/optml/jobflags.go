@@ -1,0 +1,124 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/runtime/container"
+)
+
+// jobFlags are the flags of the verbs that run something.
+type jobFlags struct {
+	name          string
+	account       string
+	replace       bool
+	strict        bool
+	lenient       bool
+	profile       string
+	grace         span
+	pingTimeout   span
+	maxResponse   size
+	shm           size
+	init          bool
+	userWritable  bool
+	modelWritable bool
+	network       string
+	pull          string
+	gpus          *int
+
+	detach   bool
+	progress string
+	logs     bool
+	quiet    bool
+}
+
+// add declares the flags; logs is whether the containers' output is shown unless the user says otherwise.
+func (f *jobFlags) add(c *cobra.Command, logs bool) {
+	f.plan(c)
+	x := c.Flags()
+	x.BoolVar(&f.replace, "replace", false, "take the place of a finished job with this name")
+	f.pull = string(container.PullMissing)
+	x.Var(choice{&f.pull, []string{string(container.PullMissing), string(container.PullAlways), string(container.PullNever)}}, "pull", "`when` to ask a registry for the image: missing, always or never")
+	x.BoolVarP(&f.detach, "detach", "d", false, "run in the background and print the job's name")
+	f.progress = progressAuto
+	x.Var(choice{&f.progress, progressModes}, "progress", "`how` to show progress on stderr: auto, bars, plain, json or none")
+	x.BoolVar(&f.logs, "logs", logs, "show what the containers print on stderr")
+	x.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no logs: --progress none --logs=false")
+}
+
+// plan declares the flags that decide what the plan is.
+func (f *jobFlags) plan(c *cobra.Command) {
+	x := c.Flags()
+	x.SortFlags = false
+	x.StringVar(&f.name, "name", "", "run under this `name` instead of the document's")
+	x.StringVar(&f.account, "account", "", "AWS account `id` in ARNs (default: the role's, the image's registry, 000000000000)")
+	x.BoolVar(&f.strict, "strict", false, "refuse what the service refuses, and every emulation that can change bytes, order, limits or status")
+	x.BoolVar(&f.lenient, "lenient", false, "allow several validation profiles and 20 channels of an algorithm")
+	x.Var(&f.grace, "grace", "`time` between SIGTERM and SIGKILL (default: 120s in training, 30s in inference)")
+	x.Var(&f.pingTimeout, "ping-timeout", "`time` in which /ping must answer 200 (default 30m)")
+	x.Var(&f.maxResponse, "max-response", "largest answer of /invocations, a `size` (default: MaxPayloadInMB, at least 6MiB)")
+	x.Var(&f.shm, "shm-size", "`size` of /dev/shm (default: half of the host's memory)")
+	x.BoolVar(&f.init, "init", false, "run an init process as PID 1 of the container")
+	x.BoolVar(&f.userWritable, "user-writable", false, "let an image's user write below /opt/ml; SageMaker does not")
+	x.BoolVar(&f.modelWritable, "model-writable", false, "let an inference container write to /opt/ml/model; SageMaker does not")
+	x.Var(choice{&f.network, []string{"isolated", "open"}}, "network", "isolated or open, instead of what the document `says`")
+	x.Var(count{&f.gpus}, "gpus", "`number` of the host's GPUs (default: as the instance type says)")
+}
+
+// options are job.Options of a document at path, relative paths in it being relative to its directory (D6).
+func (f *jobFlags) options(a *app, path string) (job.Options, error) {
+	o := job.Options{
+		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
+		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
+		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
+	}
+	if f.strict && f.lenient {
+		return o, usage("--strict and --lenient exclude each other")
+	}
+	dir := "."
+	if path != "-" {
+		dir = filepath.Dir(path)
+	}
+	var err error
+	if o.Dir, err = filepath.Abs(dir); err != nil {
+		return o, fmt.Errorf("directory of %s: %w", path, err)
+	}
+	return o, nil
+}
+
+// hostFacts are what plans need to know of this machine.
+func hostFacts() job.HostFacts {
+	region := os.Getenv("AWS_REGION")
+	if region == "" {
+		region = os.Getenv("AWS_DEFAULT_REGION")
+	}
+	return job.HostFacts{
+		CPUs: runtime.NumCPU(), MemoryBytes: hostMemory(), Arch: runtime.GOARCH, Now: time.Now().UTC(), EnvRegion: region,
+	}
+}
+
+func hostMemory() int64 {
+	var i unix.Sysinfo_t
+	if unix.Sysinfo(&i) != nil {
+		return 0
+	}
+	return int64(i.Totalram) * int64(i.Unit)
+}
+
+// runSuffix makes each validation a new run (ruling 2): six letters or digits.
+func runSuffix() string {
+	n, err := rand.Int(rand.Reader, big.NewInt(36*36*36*36*36*36))
+	if err != nil {
+		n = big.NewInt(time.Now().UnixNano() % (36 * 36 * 36 * 36 * 36 * 36))
+	}
+	return fmt.Sprintf("%06s", n.Text(36))
+}

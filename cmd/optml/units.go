@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// size is a flag for a number of bytes: 64MiB, 1.5GB, 4096.
+type size int64
+
+var sizeUnits = []struct {
+	name  string
+	bytes float64
+}{
+	// Longest first, so that MiB is not taken for B. A letter alone is binary, as docker's --shm-size has it.
+	{"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"tib", 1 << 40},
+	{"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"tb", 1e12},
+	{"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {"t", 1 << 40}, {"b", 1},
+}
+
+func parseSize(s string) (int64, error) {
+	bad := errors.New("it is a number of bytes such as 4096, 64MiB, 1.5GB or 2g")
+	text, factor := strings.ToLower(strings.TrimSpace(s)), 1.0
+	for _, u := range sizeUnits {
+		if rest, ok := strings.CutSuffix(text, u.name); ok {
+			text, factor = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) || strings.ContainsAny(text, "xp_") {
+		return 0, bad
+	}
+	if n <= 0 {
+		return 0, errors.New("it must be more than 0")
+	}
+	if n*factor >= math.MaxInt64 {
+		return 0, errors.New("it is more than any machine has")
+	}
+	return int64(n * factor), nil
+}
+
+func (z *size) Set(s string) (err error) {
+	n, err := parseSize(s)
+	*z = size(n)
+	return err
+}
+func (z *size) String() string {
+	if *z == 0 {
+		return ""
+	}
+	return bytesText(int64(*z))
+}
+func (z *size) Type() string { return "size" }
+
+// span is a flag for a time: what Go reads, and days (30d).
+type span time.Duration
+
+func (d *span) Set(s string) error {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || n < 0 || n > 36500 {
+			return errors.New("it is a time such as 30s, 15m, 2h or 30d")
+		}
+		*d = span(n * 24 * float64(time.Hour))
+		return nil
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 {
+		return errors.New("it is a time such as 30s, 15m, 2h or 30d")
+	}
+	*d = span(v)
+	return nil
+}
+func (d *span) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return time.Duration(*d).String()
+}
+func (d *span) Type() string { return "time" }
+
+// count is a flag for a number that may be left open.
+type count struct{ value **int }
+
+func (c count) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return errors.New("it is a number, 0 or more")
+	}
+	*c.value = &n
+	return nil
+}
+func (c count) String() string {
+	if c.value == nil || *c.value == nil {
+		return ""
+	}
+	return strconv.Itoa(**c.value)
+}
+func (c count) Type() string { return "number" }
+
+// choice is a flag that takes one of a few words.
+type choice struct {
+	value *string
+	words []string
+}
+
+func (c choice) Set(s string) error {
+	for _, w := range c.words {
+		if s == w {
+			*c.value = s
+			return nil
+		}
+	}
+	return fmt.Errorf("it is %s", orList(c.words))
+}
+func (c choice) String() string {
+	if c.value == nil {
+		return ""
+	}
+	return *c.value
+}
+func (c choice) Type() string { return "word" }
+
+func orList(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// bytesText is a size for people, in binary units as SageMaker's limits are.
+func bytesText(n int64) string {
+	f, unit := float64(n), ""
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if f < 1024 {
+			break
+		}
+		f, unit = f/1024, u
+	}
+	switch {
+	case unit == "":
+		return fmt.Sprintf("%d B", n)
+	case f < 10:
+		return fmt.Sprintf("%.1f %s", f, unit)
+	}
+	return fmt.Sprintf("%.0f %s", f, unit)
+}
+
+// timeText is a duration for people.
+func timeText(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "-"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < 48*time.Hour:
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%.0fd", d.Hours()/24)
+}

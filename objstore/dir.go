@@ -210,6 +210,10 @@ func (w *walker) names(dir string, match func(string) bool) ([]string, error) {
 	if err != nil {
 		return nil, wrap("list", uri, bare(err))
 	}
+	if !fi.IsDir() { // the prefix "file/" of a file
+		w.above = append(w.above, nil)
+		return nil, nil
+	}
 	for _, up := range w.above {
 		if up != nil && os.SameFile(up, fi) {
 			return nil, classed("list", uri, ErrEscapes, errors.New("symbolic links run in a circle"))

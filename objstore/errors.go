@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // wrap makes an *Error, with the class that the cause belongs to. An error that already is one keeps its own step.
@@ -68,6 +69,9 @@ type ServiceError struct {
 	Code      string // AccessDenied, NoSuchKey, SlowDown, …
 	Message   string
 	RequestID string
+
+	retryAfter     time.Duration
+	moved, expired bool // the region was wrong, the credentials were old: another attempt is different
 }
 
 func (e *ServiceError) Error() string {

@@ -48,6 +48,7 @@ type Store interface {
 type CreateOptions struct {
 	ContentType string
 	KMSKeyID    string
+	Size        int64 // how large it is going to be, if that is known; a hint
 }
 
 // Writer takes an object's bytes. Not for concurrent use.

@@ -156,9 +156,15 @@ func (t *Task) Dial(ctx context.Context, network, address string) (net.Conn, err
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	_, port, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fail(err)
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() { // nothing else is there, and an isolated one has no route
+		if t.spec.Network.Isolated {
+			return fail(syscall.ENETUNREACH)
+		}
+		return fail(syscall.ETIMEDOUT)
 	}
 	t.mu.Lock()
 	l := t.listeners[port]

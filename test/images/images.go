@@ -126,6 +126,15 @@ func Build(o Options) (v1.Image, error) {
 	return img, nil
 }
 
+// Layer makes a gzip layer of files, the same each time.
+func Layer(files []File) (v1.Layer, error) {
+	tree, err := layerTar(files)
+	if err != nil {
+		return nil, fmt.Errorf("layer: %w", err)
+	}
+	return newLayer(tree, Options{}), nil
+}
+
 // layerTar packs files with their parent directories; /tmp and /root are always there.
 func layerTar(files []File) ([]byte, error) {
 	var b bytes.Buffer

@@ -1,0 +1,138 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/optml/optml/artifact"
+	"github.com/optml/optml/ledger"
+)
+
+// deliverTimeout bounds a delivery. A model of 1 TiB at 20 MB/s takes fourteen hours; stores give up on a connection
+// that does not move long before.
+const deliverTimeout = 24 * time.Hour
+
+// deliver brings what the container made to where the plan says. It runs after success, failure and stop (OUT-5), on a
+// context of its own; what could not be uploaded stays in the work directory, and the record says where. Removing the
+// container and the last of its log goes on beside it.
+func (in *instance) deliver(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliverTimeout)
+	defer cancel()
+	r := in.run
+	closed := make(chan error, 1)
+	go func() { closed <- in.close(ctx) }()
+
+	r.uploading()
+	var size map[string]int64
+	err := r.do(ctx, in.host, "artifacts", func(context.Context) error {
+		var err error
+		size, err = in.artifacts()
+		return err
+	})
+	if err == nil {
+		err = r.do(ctx, in.host, "upload", func(ctx context.Context) error {
+			t := in.training
+			return errors.Join(
+				in.upload(ctx, "model", t.ModelURI, in.tree.Model(), "/opt/ml/model", size["model"]),
+				in.upload(ctx, "output", t.OutputURI, in.tree.Output(), "/opt/ml/output/data", size["output"]),
+			)
+		})
+	}
+	if cerr := <-closed; cerr != nil {
+		r.append(ledger.Warning{Rule: "optml", Text: "the container could not be removed: " + cerr.Error()})
+	}
+	return err
+}
+
+// uploading says what comes now; a job that is being stopped goes on being so.
+func (r *run) uploading() {
+	status := ledger.StatusInProgress
+	if r.owner.State().Status == ledger.StatusStopping {
+		status = ledger.StatusStopping
+	}
+	r.transition(status, "Uploading", "Uploading generated training model")
+}
+
+// close ends what served the container and the container itself, so that its log is complete, and records the totals.
+func (in *instance) close(ctx context.Context) error {
+	r := in.run
+	var errs []error
+	for _, d := range in.deliveries {
+		errs = append(errs, d.Close())
+		s := d.Stats()
+		r.append(ledger.ChannelTotals{Channel: s.Channel, Mode: s.Mode, Bytes: s.Bytes, Objects: s.Objects, Epochs: s.Epochs, Duration: in.filled,
+			ReaderWaited: time.Duration(s.ReaderWaited), WeWaited: time.Duration(s.WeWaited), Note: s.Note})
+	}
+	if in.task != nil {
+		errs = append(errs, in.task.Close(ctx))
+	}
+	if in.metrics == nil { // an adopted job: the whole log is there
+		var err error
+		if in.metrics, err = r.followMetrics(in.spec.Name, in.training.Metrics); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+	}
+	return errors.Join(append(errs, in.metrics.finish())...)
+}
+
+// artifacts measures what the container left, for the record and the progress of the upload.
+func (in *instance) artifacts() (map[string]int64, error) {
+	size := map[string]int64{}
+	for name, dir := range map[string]string{"model": in.tree.Model(), "output": in.tree.Output()} {
+		n, err := treeSize(dir)
+		if err != nil {
+			return nil, fmt.Errorf("artifacts of %s: %w", in.host, err)
+		}
+		size[name] = n
+	}
+	return size, nil
+}
+
+// upload packs one directory to its place. It is not done again for a job that is adopted after it was done.
+func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size int64) error {
+	r := in.run
+	for _, u := range r.owner.State().Uploads {
+		if u.Artifact == name && u.Kept == "" {
+			return nil
+		}
+	}
+	began := time.Now()
+	totals := ledger.UploadTotals{Artifact: name, URI: uri}
+	err := func() error {
+		store, key, err := r.host.Stores.Open(ctx, uri)
+		if err != nil {
+			return err
+		}
+		s, err := artifact.Upload(ctx, store, key, dir, artifact.UploadOptions{
+			KMSKeyID: in.training.KMSKeyID,
+			Pack:     artifact.PackOptions{At: at, Around: in.tree.Root, AroundAt: "/opt/ml"},
+		})
+		totals.Bytes, totals.Files, totals.SHA256, totals.Empty = s.Packed, s.Files, s.SHA256, s.Empty
+		for _, w := range s.Warnings {
+			r.append(ledger.Warning{Rule: "OUT-8", Text: name + ": " + w})
+		}
+		return err
+	}()
+	totals.Duration = time.Since(began)
+	if err != nil {
+		totals.Kept = dir
+		err = fmt.Errorf("upload %s to %s: %w; kept in %s", name, uri, err, dir)
+	} else if totals.Empty && name == "model" {
+		r.append(ledger.Warning{Rule: "OUT-4", Text: "/opt/ml/model is empty: there is no model.tar.gz"})
+	}
+	return errors.Join(err, r.appendAt(in.host, "upload", totals))
+}
+
+// treeSize is the size of the regular files below dir. The container is dead, so the tree stands still.
+func treeSize(dir string) (n int64, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	err = walkFiles(root, func(_ string, fi os.FileInfo) { n += fi.Size() })
+	return n, err
+}

@@ -1,0 +1,211 @@
+// Package harness carries a job out: it takes the Plan of a ledger entry that the caller owns, runs it step by step on
+// a Launcher, and appends to the ledger what happens. Afterwards nothing of the job is left on the host but its entry
+// and what it made.
+//
+// The steps of a training: layout, then image, channels and create while the data is filled in, start, wait, artifacts,
+// upload. Of a transform: layout, image, model, create, start, serve, transform. Each has its name in the events; the
+// runner of steps alone knows failpoints, so that crash tests can loop over the names.
+//
+// Recover does the same for a job whose owner died: it tells the truth about it, delivers what is there and clears up.
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/objstore"
+	"github.com/optml/optml/runtime/container"
+)
+
+// Host is what carrying a job out needs of this machine. The fields up to Stores are required for Run.
+type Host struct {
+	Launcher container.Launcher
+	Images   container.Images
+	Stores   objstore.Opener
+	Pull     container.Pull
+	Log      *slog.Logger       // nil: discard
+	Stops    <-chan ledger.Stop // beside those of the ledger: Ctrl-C; may be nil
+	Fail     Failpoint          // for crash tests
+	CPUs     int                // of the host, for percentages
+	Memory   int64
+}
+
+// Run carries out the job that o owns and returns its final transition. The error is only for what kept the end from
+// being recorded; how the job ended is in the transition. When ctx is done the job is stopped as by a stop request.
+func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Transition, error) {
+	if h.Log == nil {
+		h.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &run{owner: o, plan: p, host: h, kill: make(chan struct{})}
+	for _, w := range p.Warnings {
+		r.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
+	}
+	// From here on ctx is cancelled with a cause, and the cause decides how the job ends.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := r.watchStops(ctx, cancel)
+
+	var end Ending
+	switch p.Kind {
+	case job.KindTraining:
+		end = r.train(ctx, cancel)
+	case job.KindTransform:
+		end = r.transform(ctx, cancel)
+	default:
+		end = Ending{Err: fmt.Errorf("a plan of kind %q is not for one harness", p.Kind)}
+	}
+	watch()
+	end.Kind, end.Region = p.Kind, p.Region
+	return r.finish(end)
+}
+
+// run is one job being carried out.
+type run struct {
+	owner *ledger.Owner
+	plan  *job.Plan
+	host  Host
+
+	mu      sync.Mutex
+	undos   []undo
+	lost    error // the first event that could not be written
+	step    string
+	kill    chan struct{} // closed when the job is to be killed without grace
+	killed  sync.Once
+	sources []func(*ledger.Snapshot) // what the ticker asks
+}
+
+// finish undoes what is left, removes the scratch tree and writes the final transition. That comes last: whoever sees
+// it may rely on the host being clean.
+func (r *run) finish(end Ending) (ledger.Transition, error) {
+	final := end.Outcome()
+	if err := r.undoAll(); err != nil {
+		r.host.Log.Error("clear up", "job", r.plan.Name, "error", err)
+		r.append(ledger.Warning{Rule: "optml", Text: "not everything could be cleared up: " + err.Error()})
+	}
+	if end.keepWork() {
+		r.append(ledger.Warning{Rule: "optml", Text: "the artifacts that could not be uploaded are kept in " + r.owner.WorkDir()})
+	} else if err := os.RemoveAll(r.owner.WorkDir()); err != nil {
+		r.append(ledger.Warning{Rule: "optml", Text: "scratch could not be removed: " + err.Error()})
+	}
+	r.append(final)
+	return final, r.lost
+}
+
+// keepWork says whether the scratch tree holds the only copy of an artifact.
+func (e Ending) keepWork() bool { return e.Upload != nil }
+
+// append records an event of the current step. A ledger that cannot be written ends the run: what cannot be recorded
+// must not happen.
+func (r *run) append(b ledger.Body) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.owner.At("", r.step).Append(b); err != nil && r.lost == nil {
+		r.lost = err
+	}
+}
+
+func (r *run) appendAt(host, step string, b ledger.Body) error {
+	err := r.owner.At(host, step).Append(b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil && r.lost == nil {
+		r.lost = err
+	}
+	return err
+}
+
+// transition records a change of status.
+func (r *run) transition(status, secondary, message string) {
+	r.append(ledger.Transition{Status: status, Secondary: secondary, Message: message})
+}
+
+// watchStops turns stop requests into the cancellation of ctx, with the cause; a request to kill closes r.kill as well.
+// The function returned ends the watch.
+func (r *run) watchStops(ctx context.Context, cancel context.CancelCauseFunc) (end func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	on := func(s ledger.Stop, ok bool) bool {
+		if !ok {
+			return false
+		}
+		if s.Kill {
+			r.killed.Do(func() { close(r.kill) })
+		}
+		cancel(StopRequested{s})
+		return true
+	}
+	wg.Go(func() {
+		stops, signals := r.owner.Stops(), r.host.Stops
+		for stops != nil || signals != nil {
+			select {
+			case s, ok := <-stops:
+				if !on(s, ok) {
+					stops = nil
+				}
+			case s, ok := <-signals:
+				if !on(s, ok) {
+					signals = nil
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// causeOf prefers the reason for which ctx was cancelled to the error that came of it.
+func causeOf(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return StopRequested{ledger.Stop{Reason: "cancelled"}}
+}
+
+// tick publishes a snapshot four times a second until the function returned is called.
+func (r *run) tick() (end func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(250 * time.Millisecond)
+		defer t.Stop()
+		for {
+			r.snapshot()
+			select {
+			case <-t.C:
+			case <-done:
+				r.snapshot()
+				return
+			}
+		}
+	})
+	return sync.OnceFunc(func() { close(done); wg.Wait() })
+}
+
+func (r *run) snapshot() {
+	r.mu.Lock()
+	s := ledger.Snapshot{At: time.Now().UTC(), Step: r.step}
+	sources := r.sources
+	r.mu.Unlock()
+	for _, f := range sources {
+		f(&s)
+	}
+	r.owner.Live(s)
+}
+
+// observe adds a source to the snapshots.
+func (r *run) observe(f func(*ledger.Snapshot)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sources = append(r.sources[:len(r.sources):len(r.sources)], f)
+}

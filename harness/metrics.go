@@ -1,0 +1,149 @@
+package harness
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/logfile"
+	"github.com/optml/optml/metrics"
+)
+
+// follower reads a container's log as it grows and looks for the job's metrics in it (training 5.1).
+type follower struct {
+	run  *run
+	set  *metrics.Set
+	done chan struct{} // closed when the log has no writer any more
+	end  sync.Once
+	wg   sync.WaitGroup
+	err  error
+}
+
+// followMetrics begins to follow the log of the container called name.
+func (r *run) followMetrics(name string, defs []job.MetricDefinition) (*follower, error) {
+	f := &follower{run: r, done: make(chan struct{})}
+	if len(defs) == 0 {
+		return f, nil
+	}
+	var err error
+	if f.set, err = metrics.Compile(defs); err != nil {
+		return nil, err
+	}
+	r.observe(func(s *ledger.Snapshot) { s.Metrics = append(s.Metrics, f.finals()...) })
+	f.wg.Go(func() { f.err = f.read(r.owner.LogPath(name), name) })
+	return f, nil
+}
+
+// read goes over the log once. Samples are written as JSON lines, times as the lines were read.
+func (f *follower) read(base, host string) error {
+	log, err := f.open(base)
+	if log == nil || err != nil {
+		return err
+	}
+	defer log.Close()
+	out, err := os.OpenFile(f.run.owner.MetricsPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	w := bufio.NewWriter(out)
+	enc := json.NewEncoder(w)
+	var werr error
+	emit := func(s metrics.Sample) {
+		werr = errors.Join(werr, enc.Encode(sample{s.At, s.Host, s.Name, s.Value, s.Offset}))
+	}
+	stream := f.set.Stream(host)
+	last := time.Now()
+	for c, err := range log.Follow(context.Background(), 0, f.done) {
+		if err != nil {
+			return errors.Join(fmt.Errorf("metrics: %w", err), out.Close())
+		}
+		last = c.Time
+		stream.Sweep(c.Data, c.Time, emit)
+		if w.Buffered() > 0 {
+			werr = errors.Join(werr, w.Flush()) // others follow the file
+		}
+		if werr != nil {
+			return errors.Join(fmt.Errorf("metrics: %w", werr), out.Close())
+		}
+	}
+	stream.Close(last, emit)
+	if err := errors.Join(werr, w.Flush(), out.Close()); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return nil
+}
+
+// open waits for the logger to make the log. nil when the container has gone without one.
+func (f *follower) open(base string) (*logfile.Reader, error) {
+	for {
+		log, err := logfile.Open(base)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return log, err
+		}
+		select {
+		case <-f.done:
+			if log, err = logfile.Open(base); errors.Is(err, fs.ErrNotExist) {
+				return nil, nil
+			}
+			return log, err
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// sample is a line of metrics.jsonl.
+type sample struct {
+	At     time.Time `json:"at"`
+	Host   string    `json:"host"`
+	Name   string    `json:"name"`
+	Value  float64   `json:"value"`
+	Offset int64     `json:"offset"` // of the line in the log
+}
+
+func (f *follower) finals() []ledger.FinalMetric {
+	var out []ledger.FinalMetric
+	for _, m := range f.set.Finals() {
+		out = append(out, ledger.FinalMetric{Name: m.Name, Value: m.Value, At: m.At, Count: m.Count})
+	}
+	return out
+}
+
+// finish waits until the log is read to its end and records the final values (MET-8). The log must be complete, or
+// without a writer.
+func (f *follower) finish() error {
+	f.end.Do(func() { close(f.done) })
+	f.wg.Wait()
+	if f.set == nil {
+		return nil
+	}
+	for _, m := range f.finals() {
+		f.run.append(m)
+	}
+	for _, w := range f.set.Warnings() {
+		f.run.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
+	}
+	return f.err
+}
+
+// walkFiles visits the regular files of a tree without leaving it.
+func walkFiles(root *os.Root, visit func(path string, fi os.FileInfo)) error {
+	return fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		visit(p, fi)
+		return nil
+	})
+}

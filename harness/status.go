@@ -1,0 +1,320 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/optml/optml/dataset"
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/objstore"
+	"github.com/optml/optml/runtime/container"
+	"github.com/optml/optml/transform"
+)
+
+// Exit codes of optml. cmd prints this table in its help.
+const (
+	ExitCompleted = 0
+	ExitInternal  = 1 // optml itself, or the host, failed
+	ExitUsage     = 2 // the command line or a document
+	ExitAlgorithm = 3 // AlgorithmError: the container failed
+	ExitClient    = 4 // ClientError: data, model or outputs
+	ExitImage     = 5 // the image cannot be had
+	ExitStopped   = 6 // stopped by request, MaxRuntimeInSeconds included
+	ExitHost      = 7 // something that the host lacks; optml doctor says what
+	ExitName      = 8 // a name that is in use, or that nobody has
+	ExitVerdict   = 9 // validation: the jobs ended well, but a rule failed
+)
+
+// ExitCodes is the table in words.
+var ExitCodes = []struct {
+	Code    int
+	Meaning string
+}{
+	{ExitCompleted, "the job or the validation completed"},
+	{ExitInternal, "optml or the host failed (InternalServerError)"},
+	{ExitUsage, "the command line or a document is wrong (ValidationException)"},
+	{ExitAlgorithm, "the container failed (AlgorithmError)"},
+	{ExitClient, "data, model artifacts or outputs are wrong (ClientError)"},
+	{ExitImage, "the image cannot be had"},
+	{ExitStopped, "the job was stopped, or ran into MaxRuntimeInSeconds"},
+	{ExitHost, "the host lacks something; `optml doctor` says what"},
+	{ExitName, "the name is in use, or nothing has that name"},
+	{ExitVerdict, "the jobs of a validation ended well, but a rule failed"},
+}
+
+// Causes with which a run is cancelled. context.Cause tells them apart.
+type (
+	// StopRequested: optml stop, or Ctrl-C.
+	StopRequested struct{ Stop ledger.Stop }
+	// MaxRuntimeExceeded: StoppingCondition.MaxRuntimeInSeconds (STOP-2).
+	MaxRuntimeExceeded struct{ Limit time.Duration }
+)
+
+func (c StopRequested) Error() string {
+	if c.Stop.Reason == "" {
+		return "stop requested"
+	}
+	return "stop requested: " + c.Stop.Reason
+}
+func (c MaxRuntimeExceeded) Error() string {
+	return fmt.Sprintf("MaxRuntimeInSeconds (%s) exceeded", c.Limit)
+}
+
+// Ending is all that decides how a job ended. It is judged by Outcome alone, which is pure.
+type Ending struct {
+	Kind    job.Kind
+	Err     error           // of a step, or the cause of the cancellation; nil when nothing went wrong but the exit
+	Exit    *container.Exit // of the first container that failed, else of the last; nil when none ended
+	Failure string          // /opt/ml/output/failure
+	Upload  error           // of the delivery, which runs after failure and stop too (OUT-5)
+	Region  string
+}
+
+// Outcome turns an ending into the final transition: status, secondary status with its message, FailureReason in the
+// service's form (END-2, ST-10..14), optml's own sentence with a hint, and the exit code.
+func (e Ending) Outcome() ledger.Transition {
+	o := e.judge()
+	o.FailureReason = clip(o.FailureReason, reasonRunes)
+	if e.Upload != nil && o.Status != "Failed" {
+		// What was made did not arrive: no status but Failed tells that.
+		o = failed(ExitClient, "ClientError: Artifact upload failed:"+uploadDetail(e.Upload), e.Upload.Error(), hint(e.Upload))
+		o.FailureReason = clip(o.FailureReason, reasonRunes)
+	} else if e.Upload != nil {
+		o.Detail = strings.TrimPrefix(o.Detail+"; "+e.Upload.Error(), "; ")
+	}
+	if o.Secondary == "" {
+		o.Secondary = o.Status
+	}
+	if o.Message == "" {
+		o.Message = e.finalMessage(o.Status)
+	}
+	return o
+}
+
+// finalMessage is the StatusMessage of an end as real logs show it (training 6.1).
+func (e Ending) finalMessage(status string) string {
+	what := "Training job "
+	if e.Kind == job.KindTransform {
+		what = "Transform job "
+	}
+	return what + strings.ToLower(status)
+}
+
+func (e Ending) judge() ledger.Transition {
+	var stop StopRequested
+	var max MaxRuntimeExceeded
+	switch {
+	case errors.As(e.Err, &stop):
+		// The exit code after a stop does not turn it into Failed (STOP-2).
+		return ledger.Transition{Status: "Stopped", Detail: stop.Error(), ExitCode: new(ExitStopped)}
+	case errors.As(e.Err, &max):
+		return ledger.Transition{Status: "Stopped", Secondary: "MaxRuntimeExceeded", Message: "Training job stopped: " + max.Error(),
+			Detail: max.Error(), Hint: "raise StoppingCondition.MaxRuntimeInSeconds", ExitCode: new(ExitStopped)}
+	case e.Err != nil:
+		return e.judgeError()
+	case e.Exit == nil:
+		return failed(ExitInternal, internalError, "the container's end was not seen", "")
+	case e.Exit.OOM && e.Exit.Code != 0: // END-3
+		return failed(ExitAlgorithm, outOfMemory, fmt.Sprintf("the kernel killed the container for want of memory (exit code %d)", e.Exit.Code),
+			"give it more memory, or process less at once")
+	case e.Exit.Code != 0: // END-1, FAIL-2, FAIL-3
+		o := failed(ExitAlgorithm, algorithmError(e.Failure, e.Exit.Code), describeExit(*e.Exit), "")
+		if e.Failure == "" {
+			o.Hint = "write what went wrong to /opt/ml/output/failure before exiting: it becomes the FailureReason (FAIL-1)"
+		}
+		return o
+	}
+	return ledger.Transition{Status: "Completed", ExitCode: new(ExitCompleted)} // FAIL-4: the exit code decides
+}
+
+func (e Ending) judgeError() ledger.Transition {
+	var (
+		start *container.StartError
+		image *container.ImageError
+		data  *dataset.Error
+		model *ModelError
+		tr    *transform.Error
+		host  *HostError
+	)
+	err := e.Err
+	switch {
+	case errors.As(err, &start): // END-4, START-2
+		o := failed(ExitAlgorithm, algorithmError(start.Msg, start.Code), err.Error(), startHint(start.Code))
+		return o
+	case errors.As(err, &image):
+		o := failed(ExitImage, cannotPull, err.Error(), imageHint(image))
+		if image.Kind == container.ImageNoSpace {
+			o.FailureReason = internalError
+		}
+		return o
+	case errors.As(err, &model):
+		return failed(ExitClient, "ClientError: "+model.Reason(), err.Error(), model.Hint())
+	case errors.As(err, &data):
+		return failed(ExitClient, "ClientError: Data download failed:"+data.Detail(), err.Error(), hint(err))
+	case errors.As(err, &tr):
+		code := ExitAlgorithm
+		if strings.HasPrefix(tr.Reason, "ClientError") {
+			code = ExitClient
+		}
+		o := failed(code, tr.Reason, tr.Err.Error(), transformHint(tr))
+		if e.Exit != nil && e.Exit.Code != 0 {
+			o.Detail += "; " + describeExit(*e.Exit)
+		}
+		return o
+	case errors.As(err, &host):
+		return failed(ExitHost, internalError, err.Error(), host.Hint)
+	case errors.Is(err, context.Canceled):
+		return ledger.Transition{Status: "Stopped", Detail: "cancelled", ExitCode: new(ExitStopped)}
+	}
+	return failed(ExitInternal, internalError, err.Error(), hint(err))
+}
+
+// The service's own sentences (END-2, ST-13).
+const (
+	internalError = "InternalServerError: We encountered an internal error. Please try again."
+	outOfMemory   = "ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an instance."
+	cannotPull    = "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect."
+)
+
+// reasonRunes is the longest FailureReason (FAIL-2, ST-2).
+const reasonRunes = 1024
+
+// algorithmError keeps prefix and exit code whole and cuts the text between them (FAIL-2).
+func algorithmError(text string, code int) string {
+	const prefix = "AlgorithmError: "
+	suffix := fmt.Sprintf(", exit code: %d", code)
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	return prefix + clip(text, reasonRunes-len(prefix)-len(suffix)) + suffix
+}
+
+// clip cuts to n characters.
+func clip(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
+func failed(code int, reason, detail, hint string) ledger.Transition {
+	return ledger.Transition{Status: "Failed", FailureReason: reason, Detail: detail, Hint: hint, ExitCode: new(code)}
+}
+
+func describeExit(x container.Exit) string {
+	if x.Signal != 0 {
+		return fmt.Sprintf("the container was ended by signal %d (exit code %d)", x.Signal, x.Code)
+	}
+	return fmt.Sprintf("the container ended with exit code %d", x.Code)
+}
+
+func transformHint(e *transform.Error) string {
+	switch {
+	case errors.Is(e, transform.ErrExited):
+		return "the container's last log lines say why: optml logs JOB"
+	case errors.Is(e, transform.ErrPing):
+		return "answer GET /ping on port 8080, on all interfaces, with 200 once the model is loaded (INF-50, INF-60); --ping-timeout sets how long optml waits"
+	case errors.Is(e, transform.ErrObjects):
+		return "the data log names each failed object and what the container answered: optml logs JOB --container data-log"
+	}
+	return hint(e)
+}
+
+func startHint(code int) string {
+	switch code {
+	case 127:
+		return "SageMaker runs `IMAGE train` for training and `IMAGE serve` for inference: put that executable on the image's PATH, or set an ENTRYPOINT that takes the argument (START-2, INF-1)"
+	case 126:
+		return "the entrypoint is not executable here: check its mode (chmod +x), its #! line and the image's architecture"
+	}
+	return ""
+}
+
+func imageHint(e *container.ImageError) string {
+	switch e.Kind {
+	case container.ImageNotFound:
+		return "optml images ls shows what is here; optml images import FILE brings an archive in (docker save NAME | optml images import -)"
+	case container.ImageDenied:
+		return "docker login to that registry writes the credentials that optml reads (~/.docker/config.json)"
+	case container.ImagePlatform:
+		return "build the image for this host's architecture"
+	case container.ImageDigest:
+		return "the name now points at another image than the document's digest"
+	case container.ImageNoSpace:
+		return "optml images ls and optml images rm free space; optml doctor shows how much there is"
+	}
+	return ""
+}
+
+func hint(err error) string {
+	switch {
+	case errors.Is(err, objstore.ErrNoSpace):
+		return "free space on this disk, or give optml another place with --root"
+	case errors.Is(err, objstore.ErrNoBucket):
+		return "create the bucket, or name the directory that stands for S3 with --s3-dir"
+	case errors.Is(err, objstore.ErrAccessDenied):
+		return "check AWS_PROFILE and what its credentials may read and write"
+	}
+	return ""
+}
+
+// uploadDetail is what follows "Artifact upload failed:" (END-2).
+func uploadDetail(err error) string {
+	switch {
+	case errors.Is(err, objstore.ErrNoSpace):
+		return "Insufficient disk space"
+	case errors.Is(err, objstore.ErrAccessDenied):
+		return "Error 7: AccessDenied (403): Access Denied"
+	}
+	return err.Error()
+}
+
+// HostError is something that this machine lacks.
+type HostError struct {
+	What string
+	Hint string // the command that mends it
+	Err  error
+}
+
+func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.What, e.Err) }
+func (e *HostError) Unwrap() error { return e.Err }
+
+// ModelError says why a container's model artifacts cannot be used (INF-20, INF-31, ruling 19).
+type ModelError struct {
+	URI string
+	Err error
+}
+
+func (e *ModelError) Error() string { return fmt.Sprintf("model %s: %v", e.URI, e.Err) }
+func (e *ModelError) Unwrap() error { return e.Err }
+
+// Reason is what follows "ClientError: "; the service's own text is not published.
+func (e *ModelError) Reason() string {
+	switch {
+	case errors.Is(e.Err, objstore.ErrNotFound), errors.Is(e.Err, objstore.ErrNoBucket):
+		return fmt.Sprintf("Could not find model data at %s.", e.URI)
+	case errors.Is(e.Err, objstore.ErrAccessDenied):
+		return fmt.Sprintf("Failed to download model data from URL: %q: Access Denied.", e.URI)
+	}
+	return fmt.Sprintf("Failed to extract model data from URL: %q: %v", e.URI, e.Err)
+}
+
+// Hint says what to do.
+func (e *ModelError) Hint() string {
+	if h := hint(e.Err); h != "" {
+		return h
+	}
+	if errors.Is(e.Err, objstore.ErrNotFound) {
+		return "ModelDataUrl must name an existing .tar.gz"
+	}
+	return "ModelDataUrl must be a gzip-compressed tar with plain files at its root, as a training job packs /opt/ml/model (INF-20, INF-31)"
+}

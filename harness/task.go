@@ -1,0 +1,177 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/runtime/container"
+)
+
+// ensure finds the image of a container and records what it is.
+func (r *run) ensure(ctx context.Context, host string, c job.Container) (container.Image, error) {
+	img, err := r.host.Images.Ensure(ctx, c.Image.Ref, r.host.Pull)
+	if err != nil {
+		return img, err
+	}
+	if want := c.Image.Digest; want != "" && want != img.Digest {
+		return img, &container.ImageError{Ref: c.Image.Ref, Kind: container.ImageDigest, Err: fmt.Errorf("it has %s, the document wants %s", img.Digest, want)}
+	}
+	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
+}
+
+// launch creates a container of this job. What the Intent names is undone when the run ends, however it ends.
+func (r *run) launch(ctx context.Context, host string, c job.Container, s container.Spec) (container.Task, error) {
+	s.ID = containerID(r.owner.Dir(), c.Name)
+	s.Job = r.owner.Dir()
+	s.Image = c.Image.Ref
+	s.Entrypoint, s.Args = c.Entrypoint, c.Args
+	for k, v := range c.Env {
+		s.Env = append(s.Env, k+"="+v)
+	}
+	s.Hostname = c.Hostname
+	s.Log = r.owner.LogPath(c.Name)
+	s.Guard = r.owner.LockPath()
+	s.Network.Bridge = "optml-" + digest8(s.Job)
+	for i, h := range s.Network.Hosts {
+		if h == host {
+			s.Network.Index = i
+		}
+	}
+	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
+		return nil, err
+	}
+	released := func() { _ = r.appendAt(host, "create", ledger.Released{Kind: "container", ID: s.ID}) }
+	task, err := r.host.Launcher.Launch(ctx, s)
+	if err != nil {
+		released() // after an error nothing of it is left
+		return nil, err
+	}
+	r.later("container "+c.Name, func(ctx context.Context) error {
+		if err := task.Close(ctx); err != nil {
+			return err
+		}
+		released()
+		return nil
+	})
+	r.observe(r.usage(c.Name, task))
+	if s.Network.Isolated {
+		return task, probeIsolation(ctx, task)
+	}
+	return task, nil
+}
+
+// outside are addresses that no isolated container may have a route to (training 6.5): the internet, by a documentation
+// address that answers nobody, and the two that hand out credentials.
+var outside = []string{"198.51.100.2:80", "169.254.169.254:80", "169.254.170.2:80"}
+
+// probeIsolation dials out of the container's network before anything runs in it. Without a route the kernel refuses at
+// once; anything else is a hole, and then nothing is started.
+func probeIsolation(ctx context.Context, task container.Task) error {
+	for _, addr := range outside {
+		dctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		conn, err := task.Dial(dctx, "tcp", addr)
+		cancel()
+		if err == nil {
+			conn.Close()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !errors.Is(err, syscall.ENETUNREACH) && !errors.Is(err, syscall.EHOSTUNREACH) {
+			return &HostError{What: "network isolation", Err: fmt.Errorf("the container has a route to %s (%v)", addr, err),
+				Hint: "this is a fault of optml or of this host's network; please report it with the output of `optml doctor`"}
+		}
+	}
+	return nil
+}
+
+// containerID is unique on the host: two roots may hold jobs of one name.
+func containerID(dir, name string) string {
+	return fmt.Sprintf("%s.%s.%s", clip(filepath.Base(dir), 40), clip(name, 20), digest8(dir))
+}
+
+// start starts a container's process.
+func (r *run) start(ctx context.Context, host, name string, task container.Task) error {
+	if err := task.Start(ctx); err != nil {
+		return err
+	}
+	return r.appendAt(host, "start", ledger.Started{Container: name, ID: name, PID: task.PID(), BootID: ledger.BootID()})
+}
+
+// waitOrStop waits for the end of a main process. When ctx is cancelled it is asked to end with SIGTERM, to the main
+// process alone (STOP-4), and killed after the grace, or at once when a request to kill comes. stopping is called when
+// that begins.
+func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Duration, stopping func()) (container.Exit, error) {
+	type ended struct {
+		exit container.Exit
+		err  error
+	}
+	bg := context.WithoutCancel(ctx)
+	end := make(chan ended, 1)
+	go func() {
+		x, err := task.Wait(bg)
+		end <- ended{x, err}
+	}()
+	select {
+	case e := <-end:
+		return e.exit, e.err
+	case <-ctx.Done():
+	}
+	stopping()
+	signal(bg, task, syscall.SIGTERM)
+	patience := time.NewTimer(grace)
+	defer patience.Stop()
+	select {
+	case e := <-end:
+		return e.exit, e.err
+	case <-patience.C:
+	case <-r.kill:
+	}
+	signal(bg, task, syscall.SIGKILL)
+	// A process in uninterruptible sleep does not die; Close, which comes next, says so with its own deadline.
+	select {
+	case e := <-end:
+		return e.exit, e.err
+	case <-time.After(undoTimeout):
+		return container.Exit{}, fmt.Errorf("the container does not die: SIGKILL was sent %s ago", undoTimeout)
+	}
+}
+
+// signal has no error worth acting on: a process that has gone is what was wanted, and one that cannot be signalled is
+// killed by Close.
+func signal(ctx context.Context, task container.Task, s os.Signal) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_ = task.Signal(ctx, s)
+}
+
+// par runs fs side by side and returns the error of the one that failed first; that failure cancels the others.
+func par(ctx context.Context, fs ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(fs))
+	var first sync.Once
+	failedAt := -1
+	var wg sync.WaitGroup
+	for i, f := range fs {
+		wg.Go(func() {
+			if errs[i] = f(ctx); errs[i] != nil {
+				first.Do(func() { failedAt = i })
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if failedAt < 0 {
+		return nil
+	}
+	return errs[failedAt] // the others were cancelled because of it
+}

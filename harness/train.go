@@ -1,0 +1,250 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/optml/optml/channels"
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/runtime/container"
+)
+
+// train carries a training job out: prepare, run, deliver.
+func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending {
+	t := r.plan.Training
+	if len(t.Instances) != 1 {
+		return Ending{Err: fmt.Errorf("ResourceConfig.InstanceCount: %d training hosts are not carried out yet (ruling 5)", len(t.Instances))}
+	}
+	in := &instance{run: r, training: t, host: t.Instances[0].Host, spec: t.Instances[0].Containers[0]}
+	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
+
+	r.transition("InProgress", "Starting", "Starting the training job")
+	defer r.tick()()
+	if err := in.prepare(ctx); err != nil {
+		return Ending{Err: in.stopped(ctx, err)}
+	}
+	r.transition("InProgress", "Training", "Training image download completed. Training in progress.")
+	if err := r.do(ctx, in.host, "start", in.start); err != nil {
+		return Ending{Err: in.stopped(ctx, err)}
+	}
+	// MaxRuntime counts from the start of the download (STOP-6).
+	limit := time.AfterFunc(time.Until(in.began.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
+	defer limit.Stop()
+
+	var end Ending
+	_ = r.do(context.WithoutCancel(ctx), in.host, "wait", func(context.Context) error {
+		end.Exit, end.Err = in.wait(ctx, cancel)
+		return end.Err
+	})
+	end.Failure = in.failure(end)
+	end.Upload = in.deliver(ctx)
+	return end
+}
+
+// stopped is the error of a run whose container never started. A stop then goes through Stopping (STOP-7).
+func (in *instance) stopped(ctx context.Context, err error) error {
+	err = causeOf(ctx, err)
+	var stop StopRequested
+	if errors.As(err, &stop) {
+		in.run.transition("Stopping", "Stopping", "Stopping the training job")
+	}
+	return err
+}
+
+// instance is one training host: its tree, its channels, its container.
+type instance struct {
+	run      *run
+	training *job.Training
+	host     string
+	spec     job.Container
+	tree     container.Tree
+	began    time.Time
+	filled   time.Duration // how long File's bytes took
+
+	deliveries []channels.Delivery
+	task       container.Task
+	metrics    *follower
+}
+
+// prepare makes all that must be there before the first instruction of the image: the tree, the channels, the
+// container. The data is filled in while the image is fetched and the container made (D4).
+func (in *instance) prepare(ctx context.Context) error {
+	r := in.run
+	in.began = time.Now()
+	if err := r.do(ctx, in.host, "layout", in.layout); err != nil {
+		return err
+	}
+	r.transition("InProgress", "Starting", "Preparing the instances for training")
+	if err := r.do(ctx, in.host, "channels", in.channels); err != nil {
+		return err
+	}
+	r.transition("InProgress", "Downloading", "Downloading input data")
+	return par(ctx,
+		func(ctx context.Context) error {
+			if err := r.do(ctx, in.host, "image", in.image); err != nil {
+				return err
+			}
+			return r.do(ctx, in.host, "create", in.create)
+		},
+		func(ctx context.Context) error { return in.fill(ctx) },
+	)
+}
+
+func (in *instance) layout(context.Context) error { return in.tree.Make(in.training.UserWritable) }
+
+func hosts(instances []job.Instance) []string {
+	var names []string
+	for _, i := range instances {
+		names = append(names, i.Host)
+	}
+	return names
+}
+
+// channels prepares the deliveries: what must exist before the container is created (ruling 12).
+func (in *instance) channels(ctx context.Context) error {
+	r := in.run
+	for _, c := range in.training.Channels {
+		d, err := channels.New(c, channels.Config{
+			Dir:    in.tree.Data(),
+			Opener: r.host.Stores,
+			Rank:   slices.Index(hosts(in.training.Instances), in.host),
+			Hosts:  len(in.training.Instances),
+			Region: r.plan.Region,
+		})
+		if err != nil {
+			return err
+		}
+		in.deliveries = append(in.deliveries, d)
+		r.later("channel "+c.Name, func(context.Context) error { return d.Close() })
+		r.observe(func(s *ledger.Snapshot) {
+			x := d.Stats()
+			s.Channels = append(s.Channels, ledger.ChannelLive{Host: in.host, Channel: x.Channel, Mode: x.Mode, Bytes: x.Bytes,
+				TotalBytes: x.TotalBytes, Objects: x.Objects, TotalObjects: x.TotalObjects, Epochs: x.Epochs})
+		})
+		if err := d.Prepare(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill brings the bytes of all channels.
+func (in *instance) fill(ctx context.Context) error {
+	return in.run.do(ctx, in.host, "fill", func(ctx context.Context) error {
+		var fs []func(context.Context) error
+		for _, d := range in.deliveries {
+			fs = append(fs, d.Fill)
+		}
+		began := time.Now()
+		defer func() { in.filled = time.Since(began) }()
+		return par(ctx, fs...)
+	})
+}
+
+func (in *instance) image(ctx context.Context) error {
+	r := in.run
+	img, err := r.ensure(ctx, in.host, in.spec)
+	if err != nil {
+		return err
+	}
+	in.spec.Image.Ref = img.Ref
+	if w, ok := userWarning(img.User, in.training.UserWritable); ok {
+		r.append(ledger.Warning{Rule: "START-8", Text: w})
+	}
+	return nil
+}
+
+func (in *instance) create(ctx context.Context) error {
+	r, t := in.run, in.training
+	task, err := r.launch(ctx, in.host, in.spec, container.Spec{
+		Mounts:   in.tree.Mounts(),
+		Network:  container.Network{Isolated: t.Isolated, Hosts: hosts(t.Instances)},
+		ShmBytes: t.ShmBytes,
+		Init:     t.Init,
+	})
+	in.task = task
+	if err != nil {
+		return err
+	}
+	// Only now the name of the network interface is known (RES-5).
+	return in.tree.WriteConfig(t, container.Hosts{Current: in.host, All: hosts(t.Instances), InstanceType: t.InstanceType, Interface: task.Interface()})
+}
+
+// start runs the image's process. Then the log has lines, so the metrics follow it.
+func (in *instance) start(ctx context.Context) error {
+	r := in.run
+	var err error
+	if in.metrics, err = r.followMetrics(in.spec.Name, in.training.Metrics); err != nil {
+		return err
+	}
+	return r.start(ctx, in.host, in.spec.Name, in.task)
+}
+
+// wait returns when the main process has ended, by itself or because ctx was cancelled: then it is stopped as SageMaker
+// does (STOP-1). The error is the cause, if there is one, whatever the exit code says (STOP-2, ruling 8).
+func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*container.Exit, error) {
+	r := in.run
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	for _, d := range in.deliveries {
+		wg.Go(func() {
+			if err := d.Serve(serving); err != nil && serving.Err() == nil {
+				cancel(err)
+			}
+		})
+	}
+	defer wg.Wait()
+	defer stopServing()
+
+	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), func() {
+		r.transition("Stopping", "Stopping", "Stopping the training job")
+	})
+	if err != nil {
+		return nil, errors.Join(causeIf(ctx), err)
+	}
+	in.exited(exit)
+	return &exit, causeIf(ctx)
+}
+
+func (in *instance) exited(exit container.Exit) {
+	_ = in.run.appendAt(in.host, "wait", ledger.Exited{Container: in.spec.Name, Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, At: exit.At})
+}
+
+// causeIf is the cause of ctx when it was cancelled.
+func causeIf(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return causeOf(ctx, ctx.Err())
+}
+
+// failure reads /opt/ml/output/failure, which counts only when the job failed (FAIL-1, FAIL-4).
+func (in *instance) failure(end Ending) string {
+	if end.Exit == nil || end.Exit.Code == 0 {
+		return ""
+	}
+	text, err := in.tree.ReadFailure()
+	if err != nil {
+		in.run.append(ledger.Warning{Rule: "FAIL-1", Text: err.Error()})
+	}
+	return text
+}
+
+// userWarning says what an image's USER means on SageMaker (START-8, ruling 15).
+func userWarning(user string, writable bool) (string, bool) {
+	switch user {
+	case "", "0", "root", "0:0", "root:root", "0:root", "root:0":
+		return "", false
+	}
+	w := fmt.Sprintf("the image runs as user %q; on SageMaker /opt/ml belongs to root, so such an image fails there", user)
+	if writable {
+		w += " (here --user-writable makes the tree writable for it)"
+	}
+	return w, true
+}

@@ -1,0 +1,169 @@
+// Package validate carries out an algorithm's validation profile as the service does: a training job, a model made of
+// its artifacts, a batch transform (VAL-1). The validation is an entry of the ledger; the jobs are entries of their own,
+// with names of their own for each run (VAL-6, ruling 2). What was recorded is then judged rule by rule.
+package validate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/optml/optml/harness"
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+)
+
+// Run carries out the validation that o owns; its children are created under root. It returns the final transition of
+// the validation. The error is only for what kept the end from being recorded.
+func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harness.Host) (ledger.Transition, error) {
+	v := &validation{root: root, owner: o, plan: p, host: h}
+	for _, w := range p.Warnings {
+		if err := o.Append(ledger.Warning{Rule: w.Rule, Text: w.Text}); err != nil {
+			return ledger.Transition{}, err
+		}
+	}
+	if err := o.Append(ledger.Transition{Status: ledger.StatusInProgress, Message: "Validating the algorithm"}); err != nil {
+		return ledger.Transition{}, err
+	}
+	stops, end := v.stops(ctx)
+	defer end()
+
+	ev := evidence{plan: p}
+	final, err := v.children(ctx, stops, &ev)
+	if err != nil {
+		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: "InternalServerError: We encountered an internal error. Please try again.",
+			Detail: err.Error(), ExitCode: new(harness.ExitInternal)}
+	}
+	broken := 0
+	for _, r := range rules {
+		verdict := r.judge(ev)
+		if verdict.Outcome == failed {
+			broken++
+		}
+		verdict.Rule = r.id
+		if err := o.Append(verdict); err != nil {
+			return final, err
+		}
+	}
+	if broken > 0 && final.Status == ledger.StatusCompleted {
+		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: fmt.Sprintf("ClientError: %d of %d validation rules failed", broken, len(rules)),
+			Detail: "the jobs ended well, but not every rule holds", Hint: "the report names each rule and what to change", ExitCode: new(harness.ExitVerdict)}
+	}
+	return final, o.Append(final)
+}
+
+type validation struct {
+	root  string
+	owner *ledger.Owner
+	plan  *job.Plan
+	host  harness.Host
+}
+
+// children runs the jobs in sequence; a failure stops the rest (VAL-1).
+func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (ledger.Transition, error) {
+	final, state, err := v.child(ctx, stops, &v.plan.Validation.Training)
+	ev.training = state
+	if err != nil || final.Status != ledger.StatusCompleted {
+		return v.failed("training", final), err
+	}
+	if v.plan.Validation.Transform == nil { // VAL-4: optional for algorithms
+		return completed(), nil
+	}
+	if ev.emptyModel() {
+		// There is nothing to make a model of, so the transform cannot be (ruling 19).
+		return ledger.Transition{Status: ledger.StatusFailed, FailureReason: "ClientError: " + emptyModel, Detail: emptyModel, Hint: emptyModelRemedy, ExitCode: new(harness.ExitClient)}, nil
+	}
+	final, state, err = v.child(ctx, stops, v.plan.Validation.Transform)
+	ev.transform = state
+	if err != nil || final.Status != ledger.StatusCompleted {
+		return v.failed("transform", final), err
+	}
+	return completed(), nil
+}
+
+func completed() ledger.Transition {
+	return ledger.Transition{Status: ledger.StatusCompleted, Message: "Validation completed", ExitCode: new(harness.ExitCompleted)}
+}
+
+// failed is the validation's end when a job did not complete. An algorithm has no status Stopped (VAL-20).
+func (v *validation) failed(which string, t ledger.Transition) ledger.Transition {
+	if t.Status == ledger.StatusStopped {
+		t.FailureReason = "ClientError: the validation was stopped during the " + which + " job"
+	}
+	t.Status, t.Secondary = ledger.StatusFailed, ""
+	t.Message = "Validation failed: the " + which + " job did not complete"
+	return t
+}
+
+// child carries out one job as an entry of its own.
+func (v *validation) child(ctx context.Context, stops *fan, p *job.Plan) (ledger.Transition, *ledger.State, error) {
+	o, err := ledger.Create(v.root, ledger.Request{Plan: p})
+	if err != nil {
+		return ledger.Transition{}, nil, err
+	}
+	defer o.Close()
+	if err := v.owner.Append(ledger.Child{Kind: string(p.Kind), Name: p.Name}); err != nil {
+		return ledger.Transition{}, nil, err
+	}
+	h := v.host
+	h.Stops = stops.tap()
+	final, err := harness.Run(ctx, o, p, h)
+	s := o.State()
+	return final, &s, err
+}
+
+// stops gathers the requests to stop the validation, from its entry and from the host, for whichever child runs.
+func (v *validation) stops(ctx context.Context) (*fan, func()) {
+	f := &fan{}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, from := range []<-chan ledger.Stop{v.owner.Stops(), v.host.Stops} {
+		if from == nil {
+			continue
+		}
+		wg.Go(func() {
+			for {
+				select {
+				case s, ok := <-from:
+					if !ok {
+						return
+					}
+					f.send(s)
+				case <-done:
+					return
+				}
+			}
+		})
+	}
+	return f, func() { close(done); wg.Wait() }
+}
+
+// fan gives every child all requests, those from before its time too.
+type fan struct {
+	mu   sync.Mutex
+	past []ledger.Stop
+	taps []chan ledger.Stop
+}
+
+func (f *fan) send(s ledger.Stop) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.past = append(f.past, s)
+	for _, c := range f.taps {
+		select {
+		case c <- s:
+		default: // it has as many as can mean anything
+		}
+	}
+}
+
+func (f *fan) tap() <-chan ledger.Stop {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := make(chan ledger.Stop, 8)
+	for _, s := range f.past[:min(len(f.past), cap(c))] {
+		c <- s
+	}
+	f.taps = append(f.taps, c)
+	return c
+}

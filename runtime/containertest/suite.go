@@ -278,7 +278,7 @@ func reach(t *testing.T, task container.Task) {
 		if err == nil {
 			b, err := io.ReadAll(conn)
 			conn.Close()
-			if err != nil || string(b) != "tiny" {
+			if err != nil || string(b) != "tiny\n" {
 				t.Fatalf("read %q, %v", b, err)
 			}
 			return

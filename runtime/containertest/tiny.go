@@ -39,7 +39,7 @@ func tiny(p *Process) int {
 				if err != nil {
 					return
 				}
-				io.WriteString(c, "tiny")
+				io.WriteString(c, "tiny\n")
 				c.Close()
 			}
 		}()

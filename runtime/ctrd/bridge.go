@@ -271,10 +271,12 @@ func (c *Client) netInUse(bridge string) (bool, error) {
 	return false, nil
 }
 
+// maxAlias is the kernel's IFALIASZ less the end.
+const maxAlias = 255
+
 func alias(job string) string {
-	const most = 255 // IFALIASZ less the end
 	a := aliasPrefix + job
-	return a[:min(len(a), most)]
+	return a[:min(len(a), maxAlias)]
 }
 
 func isNoLink(err error) bool {

@@ -110,8 +110,22 @@ func (g cgroup) file(controller, name string) string {
 	return filepath.Join(g.h.v1[controller], g.path, name)
 }
 
+// ours says whether the group is one of a container of ours. It is asked before anything is killed or removed: an
+// empty path would mean the whole host.
+func (g cgroup) ours() error {
+	rest, ok := strings.CutPrefix(g.path, cgroupParent+"/")
+	job, id, two := strings.Cut(rest, "/")
+	if !ok || !two || job == "" || id == "" || filepath.Clean(g.path) != g.path {
+		return fmt.Errorf("cgroup %q is not a container's", g.path)
+	}
+	return nil
+}
+
 // pids are the processes in the group and below it. A group that does not exist has none.
 func (g cgroup) pids() ([]int, error) {
+	if err := g.ours(); err != nil {
+		return nil, err
+	}
 	root := filepath.Dir(g.file("memory", "cgroup.procs"))
 	var out []int
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -173,6 +187,9 @@ func (g cgroup) kill(ctx context.Context) error {
 
 // remove removes the group's directories, which must be empty of processes, and the job's if it was the last.
 func (g cgroup) remove() error {
+	if err := g.ours(); err != nil {
+		return err
+	}
 	var errs []error
 	for _, dir := range g.h.dirs(g.path) {
 		if err := removeTree(dir); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/optml/optml/logfile"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -39,6 +41,11 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err := checkSpec(s); err != nil {
 		return nil, err
 	}
+	for _, name := range []string{logfile.LogName(s.Log), logfile.IndexName(s.Log)} {
+		if _, err := os.Lstat(name); err == nil {
+			return nil, fmt.Errorf("container %s: its log %s exists", s.ID, name)
+		}
+	}
 	t := &task{c: c, spec: s, done: make(chan struct{})}
 	ctx = c.ctx(ctx)
 	if t.group.h, err = hostHierarchy(); err != nil {
@@ -46,6 +53,9 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	}
 	t.group.path = cgroupPath(s.Job, s.ID)
 	if err := c.cfg.makeDirs(); err != nil {
+		return nil, err
+	}
+	if err := c.revive(ctx); err != nil {
 		return nil, err
 	}
 	rc, err := inspectRunc(ctx, c.runc, c.cfg.RunDir)
@@ -65,6 +75,8 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 			uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 			defer cancel()
 			err = errors.Join(err, t.remove(uctx))
+			os.Remove(logfile.LogName(s.Log))
+			os.Remove(logfile.IndexName(s.Log))
 		}
 	}()
 	var nf netFile
@@ -80,7 +92,8 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err != nil {
 		return nil, err
 	}
-	lctx, done, err := c.conn.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(leaseLife))
+	// Until the container's record refers to them, what is made is kept from collection by a lease.
+	lctx, done, err := c.conn.WithLease(ctx, leases.WithID(leaseID(s.ID)), leases.WithExpiration(leaseLife))
 	if err != nil {
 		return nil, fmt.Errorf("container %s: make lease: %w", s.ID, err)
 	}
@@ -107,15 +120,22 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		}
 		return nil, fmt.Errorf("create task of container %s: %w", s.ID, err)
 	}
+	// A logger that could not begin looks to containerd like one that is ready; the container would print into nothing.
+	if _, err := os.Stat(logfile.IndexName(s.Log)); err != nil {
+		return nil, fmt.Errorf("container %s: its logger did not begin: %w", s.ID, err)
+	}
 	if err := t.adopt(ct); err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
 	if err := attach(t.ns, s.ID, nf, s.Network.Index); err != nil {
 		return nil, fmt.Errorf("connect container %s: %w", s.ID, err)
 	}
+	t.watched = true
 	go t.watch(ct)
 	return t, nil
 }
+
+func leaseID(id string) string { return "optml-" + id }
 
 // image returns an unpacked image with its configuration.
 func (c *Client) image(ctx context.Context, ref string) (client.Image, ocispec.ImageConfig, error) {

@@ -4,19 +4,13 @@ package ctrd
 
 import (
 	"testing"
+
+	"github.com/optml/optml/runtime/container"
+	"github.com/optml/optml/runtime/containertest"
 )
 
-func TestRunsToItsEnd(t *testing.T) {
-	s := newSpec(t, "TINY_PRINT=hello\n", "TINY_PRINT_STDERR=oops\n", "TINY_EXIT_CODE=3")
-	task := launch(t, s)
-	if err := task.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if e := wait(t, task); e.Code != 3 || e.OOM {
-		t.Errorf("exit is %+v, want code 3", e)
-	}
-	if err := task.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Log(readLog(t, s))
+func TestSuite(t *testing.T) {
+	containertest.RunSuite(t, containertest.Subject{
+		Launcher: client_, Spec: func(t *testing.T) container.Spec { return newSpec(t) },
+	})
 }

@@ -79,6 +79,10 @@ func run(m *testing.M) int {
 
 func tearDown(ctx context.Context) error {
 	if client_ != nil {
+		swept, err := client_.Sweep(ctx, func(job string) bool { return !testJobs[job] })
+		if err != nil || !swept.Empty() {
+			fmt.Fprintf(os.Stderr, "swept at the end: %+v, %v\n", swept, err)
+		}
 		if testCfg.Address != "" {
 			img := client_.containerd().ImageService()
 			if list, err := img.List(client_.ctx(ctx)); err == nil {
@@ -107,7 +111,7 @@ func tearDown(ctx context.Context) error {
 
 // importTiny puts the tiny image into the store, unpacked, under tinyRef.
 func importTiny(ctx context.Context, c *Client) error {
-	return importImage(ctx, c, tinyRef, images.Options{Entrypoint: []string{"/tiny"}})
+	return importImage(ctx, c, tinyRef, images.Options{})
 }
 
 func importImage(ctx context.Context, c *Client, ref string, o images.Options) error {
@@ -130,7 +134,12 @@ func importImage(ctx context.Context, c *Client, ref string, o images.Options) e
 	return fmt.Errorf("import %s: not among %v", ref, list)
 }
 
-var serial int
+var (
+	serial       int
+	testJobs     = map[string]bool{} // what may be swept at the end: the host may have others
+	idPrefix     = fmt.Sprintf("e2e-%d-", os.Getpid())
+	bridgePrefix = fmt.Sprintf("oe%x-", os.Getpid())
+)
 
 // newSpec is a container of the tiny image, isolated on its own bridge, with its job's directory and log in a
 // temporary directory.
@@ -138,10 +147,12 @@ func newSpec(t *testing.T, env ...string) container.Spec {
 	t.Helper()
 	serial++
 	name := fmt.Sprintf("t%d", serial)
+	job := t.TempDir()
+	testJobs[job] = true
 	return container.Spec{
-		ID: fmt.Sprintf("e2e-%d-%s", os.Getpid(), name), Job: t.TempDir(), Image: tinyRef, Args: []string{"train"}, Env: env,
+		ID: idPrefix + name, Job: job, Image: tinyRef, Args: []string{"train"}, Env: env,
 		Hostname: "algo-1", Log: filepath.Join(t.TempDir(), "algo-1"),
-		Network: container.Network{Isolated: true, Bridge: "optmle" + name, Hosts: []string{"algo-1"}},
+		Network: container.Network{Isolated: true, Bridge: bridgePrefix + name, Hosts: []string{"algo-1"}},
 	}
 }
 

@@ -2,6 +2,7 @@ package ctrd
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,11 @@ func (cfg Config) runcRoot() string    { return filepath.Join(cfg.RunDir, "runc"
 func (cfg Config) bin() string         { return filepath.Join(cfg.RunDir, "bin") }
 func (cfg Config) loggerPath() string  { return filepath.Join(cfg.bin(), loggerName) }
 func (cfg Config) daemonLog() string   { return filepath.Join(cfg.RunDir, "containerd.log") }
+
+// bundle is where the embedded daemon keeps a task.
+func (cfg Config) bundle(id string) string {
+	return filepath.Join(cfg.daemonState(), "io.containerd.runtime.v2.task", cfg.Namespace, id)
+}
 
 // containers holds one directory for each container: its generated files, and what a sweep must know of it.
 func (cfg Config) containers() string { return filepath.Join(cfg.RunDir, "c") }
@@ -56,8 +62,7 @@ func link(target, path string) error {
 	if old, err := os.Readlink(path); err == nil && old == target {
 		return nil
 	}
-	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	os.Remove(tmp)
+	tmp := fmt.Sprintf("%s.%016x", path, rand.Uint64())
 	if err := os.Symlink(target, tmp); err != nil {
 		return err
 	}

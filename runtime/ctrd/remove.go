@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"os"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 
 	"github.com/optml/optml/logfile"
@@ -49,6 +50,7 @@ func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 	if err := group.kill(ctx); err != nil { // a create that was under way
 		return err
 	}
+	c.waitBundle(ctx, r.ID)
 	var errs []error
 	errs = append(errs, c.removeRecord(ctx, r.ID), detach(r.ID), group.remove())
 	if err := errors.Join(errs...); err != nil {
@@ -89,12 +91,28 @@ func (c *Client) removeTask(ctx context.Context, id string) error {
 	}
 }
 
+// waitBundle waits until the embedded daemon has unmounted and removed the task's directory: after a shim's death it
+// does so by itself, some time after it has forgotten the task.
+func (c *Client) waitBundle(ctx context.Context, id string) {
+	if c.cfg.Address != "" {
+		return
+	}
+	for deadline := time.Now().Add(bundleTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(killPoll) {
+		if _, err := os.Lstat(c.cfg.bundle(id)); err != nil {
+			return
+		}
+	}
+}
+
+const bundleTimeout = 5 * time.Second
+
 // removeRecord removes the container's record and its snapshot.
 func (c *Client) removeRecord(ctx context.Context, id string) error {
 	err := c.conn.ContainerService().Delete(ctx, id)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("delete container %s: %w", id, err)
 	}
+	_ = c.conn.LeasesService().Delete(ctx, leases.Lease{ID: leaseID(id)}) // gone already as a rule; and it expires
 	err = c.conn.SnapshotService(c.cfg.Snapshotter).Remove(ctx, id)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("delete snapshot %s: %w", id, err)
@@ -109,7 +127,7 @@ func waitLog(ctx context.Context, base string) {
 		return
 	}
 	r, err := logfile.Open(base)
-	if errors.Is(err, fs.ErrNotExist) || err != nil {
+	if err != nil { // the container never came so far
 		return
 	}
 	defer r.Close()

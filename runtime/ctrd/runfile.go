@@ -26,18 +26,29 @@ func (c *Client) runDirOf(id string) string { return filepath.Join(c.cfg.contain
 
 const runFileName = "container.json"
 
+// newDir marks a run directory that is being made.
+const newDir = ".new-"
+
+// writeRunFile makes the container's run directory, which must not exist, with the file in it.
 func (c *Client) writeRunFile(r runFile) error {
-	dir := c.runDirOf(r.ID)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp(c.cfg.containers(), newDir)
+	if err != nil {
 		return fmt.Errorf("make container's run directory: %w", err)
 	}
 	b, err := json.Marshal(r)
 	if err == nil {
-		err = writeFile(filepath.Join(dir, runFileName), b, 0o600)
+		err = os.Chmod(dir, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, runFileName), b, 0o600)
+	}
+	if err == nil {
+		// Fails on a directory that is there, since one is never empty.
+		err = os.Rename(dir, c.runDirOf(r.ID))
 	}
 	if err != nil {
 		os.RemoveAll(dir)
-		return fmt.Errorf("write container's run file: %w", err)
+		return fmt.Errorf("make container's run directory: %w", err)
 	}
 	return nil
 }

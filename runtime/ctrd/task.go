@@ -8,10 +8,12 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
@@ -30,9 +32,12 @@ type task struct {
 	pidfd int      // of the main process; -1: none
 	ns    *os.File // its network namespace, which Dial enters
 
-	done chan struct{} // closed when exit and err are set
-	exit container.Exit
-	err  error
+	watched bool          // watch has been begun
+	done    chan struct{} // closed when exit and err are set
+	exit    container.Exit
+	err     error
+
+	killed atomic.Bool // SIGKILL was ours
 
 	mu     sync.Mutex
 	final  *container.Usage // the last counters, read when the process had ended
@@ -93,36 +98,64 @@ func (t *task) watch(ct client.Task) {
 		if err == nil {
 			var code uint32
 			var at time.Time
-			code, at, err = (<-ch).Result()
-			if err == nil {
+			if code, at, err = (<-ch).Result(); err == nil {
 				t.ended(container.Exit{Code: int(code), At: at})
 				return
 			}
 		}
-		if t.gone(retryMin) {
-			// The process is dead, and containerd may still know how it ended; a task that it has lost it never will.
-			if ex, ok := t.askStatus(ctx); ok {
-				t.ended(ex)
-			} else {
-				t.ended(container.Exit{Code: 255, At: time.Now()})
-				t.err = fmt.Errorf("container %s: %w: %w", t.spec.ID, ErrLost, err)
-			}
+		if t.gone(wait) {
+			t.endedUnseen(ctx, err)
 			return
 		}
-		time.Sleep(wait)
 		if fresh, rerr := t.reload(ctx); rerr == nil {
 			ct = fresh
-		} else if errdefs.IsNotFound(rerr) {
-			// Its shim died: runc is killing the process, which takes up to two seconds.
-			t.gone(lostTimeout)
+		} else if errdefs.IsNotFound(rerr) && t.gone(lostTimeout) {
+			// Its shim has died, and runc has killed the process, which takes up to two seconds.
+			t.endedUnseen(ctx, rerr)
+			return
 		}
 	}
 }
 
-// lostTimeout is how long a process whose shim has died may live on; 1.9 s has been measured.
-const lostTimeout = 10 * time.Second
+const (
+	// lostTimeout is how long a process whose shim has died may live on; 1.9 s has been measured.
+	lostTimeout = 10 * time.Second
+	// askTimeout is how long a containerd that does not answer is asked how a process ended.
+	askTimeout = 30 * time.Second
+)
 
-// reload reaches the daemon again, starting it if it is ours.
+// endedUnseen records the end of a process that is dead and that containerd did not tell us of. A daemon that starts
+// forgets the tasks that have ended meanwhile, so it is asked last.
+func (t *task) endedUnseen(ctx context.Context, cause error) {
+	if e, ok := t.recordedExit(); ok {
+		t.ended(e)
+		return
+	}
+	if e, ok := pidfdExit(t.pidfd); ok && (e.Signal != int(unix.SIGKILL) || t.killed.Load()) {
+		t.ended(e)
+		return
+	}
+	for deadline := time.Now().Add(askTimeout); ; time.Sleep(retryMin) {
+		e, err := t.askStatus(ctx)
+		if err == nil {
+			t.ended(e)
+			return
+		}
+		if errdefs.IsNotFound(err) || time.Now().After(deadline) {
+			break
+		}
+	}
+	t.ended(container.Exit{Code: 255})
+	t.err = fmt.Errorf("container %s: %w (%w)", t.spec.ID, ErrLost, cause)
+}
+
+// recordedExit reads what the embedded daemon's shim wrote down.
+func (t *task) recordedExit() (container.Exit, bool) {
+	e, err := runc.ReadExitStatus(t.c.cfg.bundle(t.spec.ID))
+	return container.Exit{Code: e.Status, At: e.Timestamp}, err == nil
+}
+
+// reload reaches the daemon again, starting it if it is ours, and finds the task anew.
 func (t *task) reload(ctx context.Context) (client.Task, error) {
 	if err := t.c.revive(ctx); err != nil {
 		return nil, err
@@ -132,30 +165,25 @@ func (t *task) reload(ctx context.Context) (client.Task, error) {
 	return t.load(ctx)
 }
 
-func (t *task) askStatus(ctx context.Context) (container.Exit, bool) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
+func (t *task) askStatus(ctx context.Context) (container.Exit, error) {
 	ct, err := t.reload(ctx)
 	if err != nil {
-		return container.Exit{}, false
+		return container.Exit{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	st, err := ct.Status(ctx)
-	if err != nil || st.Status != client.Stopped {
-		return container.Exit{}, false
+	if err != nil {
+		return container.Exit{}, err
 	}
-	return container.Exit{Code: int(st.ExitStatus), At: st.ExitTime}, true
+	if st.Status != client.Stopped {
+		return container.Exit{}, fmt.Errorf("task is %s", st.Status)
+	}
+	return container.Exit{Code: int(st.ExitStatus), At: st.ExitTime}, nil
 }
 
 // gone waits for the main process to be dead, at most for d.
-func (t *task) gone(d time.Duration) bool {
-	p := []unix.PollFd{{Fd: int32(t.pidfd), Events: unix.POLLIN}}
-	for deadline := time.Now().Add(d); ; {
-		n, err := unix.Poll(p, int(max(0, time.Until(deadline)).Milliseconds()))
-		if !errors.Is(err, unix.EINTR) {
-			return err == nil && n > 0
-		}
-	}
-}
+func (t *task) gone(d time.Duration) bool { return pidfdDead(t.pidfd, d) }
 
 // ended records the exit with what the cgroup says, which lives until the task is deleted.
 func (t *task) ended(e container.Exit) {
@@ -183,15 +211,6 @@ func (t *task) Wait(ctx context.Context) (container.Exit, error) {
 	}
 }
 
-func (t *task) ended_() bool {
-	select {
-	case <-t.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // Signal implements container.Task. The kernel is asked and not the daemon: it is there always, and the descriptor
 // cannot mean another process.
 func (t *task) Signal(_ context.Context, sig os.Signal) error {
@@ -203,6 +222,9 @@ func (t *task) Signal(_ context.Context, sig os.Signal) error {
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil
+	}
+	if s == syscall.SIGKILL {
+		t.killed.Store(true)
 	}
 	if err := unix.PidfdSendSignal(t.pidfd, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("signal container %s: %w", t.spec.ID, err)
@@ -281,17 +303,15 @@ func (t *task) Close(ctx context.Context) error {
 // remove kills the container and removes all of it, in any state that it may be in. Only when everything is gone does
 // its run file go too, so that a sweep finds what this one had to leave.
 func (t *task) remove(ctx context.Context) error {
+	t.killed.Store(true)
 	err := t.c.removeContainer(ctx, runFile{
 		ID: t.spec.ID, Job: t.spec.Job, Bridge: t.spec.Network.Bridge, Cgroup: t.group.path, Log: t.spec.Log,
 	})
 	if err != nil {
 		return err
 	}
-	if t.pidfd != 0 && !t.ended_() {
-		select {
-		case <-t.done:
-		case <-time.After(retryMax): // watch was never begun
-		}
+	if t.watched {
+		<-t.done // soon: the process is dead and the task deleted
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,0 +1,161 @@
+//go:build e2e
+
+package ctrd
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func embedded(t *testing.T) {
+	t.Helper()
+	if testCfg.Address != "" {
+		t.Skip("the daemon is given, so it is not ours to kill")
+	}
+}
+
+func TestDaemonIsKilled(t *testing.T) { // Wait survives it (container.Task)
+	embedded(t)
+	for _, when := range []string{"before the end", "after the end"} {
+		t.Run(when, func(t *testing.T) {
+			s := newSpec(t, "TINY_SLEEP=5m", "TINY_SIGTERM=exit", "TINY_SIGTERM_EXIT_CODE=5", "TINY_LISTEN=127.0.0.1:8080")
+			task := launch(t, s)
+			if err := task.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the process to listen", func() bool {
+				c, err := task.Dial(t.Context(), "tcp", "127.0.0.1:8080")
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			})
+			killDaemon(t)
+			if when == "before the end" {
+				if err := ensureDaemon(t.Context(), client_.cfg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := task.Signal(t.Context(), syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if e := wait(t, task); e.Code != 5 {
+				t.Errorf("exit is %+v, want code 5", e)
+			}
+			if err := task.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			nothingLeft(t)
+		})
+	}
+}
+
+func killDaemon(t *testing.T) {
+	t.Helper()
+	pid, err := daemonPID(client_.cfg)
+	if err != nil || pid == 0 {
+		t.Fatalf("daemon is %d, %v", pid, err)
+	}
+	unix.Kill(pid, unix.SIGKILL)
+	waitFor(t, "the daemon to be dead", func() bool { return !answers(client_.cfg.socket()) })
+}
+
+func TestShimIsKilled(t *testing.T) {
+	s := newSpec(t, "TINY_SLEEP=5m")
+	task := launch(t, s)
+	if err := task.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shim := parent(t, task.PID())
+	if err := unix.Kill(shim, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	e, err := task.Wait(t.Context())
+	if !errors.Is(err, ErrLost) {
+		t.Errorf("exit is %+v, %v, want that it was lost", e, err)
+	}
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("that took %v", d)
+	}
+	if err := task.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t)
+}
+
+func parent(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
+	n, err := strconv.Atoi(f[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestDaemonLeavesWhenIdle(t *testing.T) { // D15
+	embedded(t)
+	dir, err := os.MkdirTemp("/tmp", "oi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	cfg := Config{Root: filepath.Join(dir, "root"), RunDir: filepath.Join(dir, "run"), Idle: 200 * time.Millisecond}
+	var wg sync.WaitGroup // several at once start one daemon
+	clients := make([]*Client, 4)
+	for i := range clients {
+		wg.Go(func() {
+			c, err := Dial(t.Context(), cfg)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			clients[i] = c
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	defer StopDaemon(t.Context(), cfg)
+	pid, err := daemonPID(clients[0].cfg)
+	if err != nil || pid == 0 {
+		t.Fatalf("daemon is %d, %v", pid, err)
+	}
+	for _, c := range clients[1:] {
+		c.Close()
+	}
+	time.Sleep(time.Second)
+	if now, _ := daemonPID(clients[0].cfg); now != pid {
+		t.Errorf("the daemon left while it had a user")
+	}
+	last := clients[0].cfg
+	clients[0].Close()
+	waitFor(t, "the daemon to leave", func() bool { return !answers(last.socket()) })
+	again, err := Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("after it left: %v", err)
+	}
+	again.Close()
+}
+
+func TestRunDirectoryTooLong(t *testing.T) {
+	_, err := Dial(t.Context(), Config{Root: t.TempDir(), RunDir: "/tmp/" + strings.Repeat("x", 60)})
+	if err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -29,6 +29,7 @@ type PackStats struct {
 	Packed      int64    // of the archive
 	SHA256      string   // of the archive, hex
 	Skipped     int64    // members left out; Warnings says which and why
+	Outside     int64    // of them, links that lead out of the directory
 	Warnings    []string // at most maxWarnings, the last one counts the rest
 }
 
@@ -286,6 +287,7 @@ func (p *packer) link(name string, info fs.FileInfo) error {
 			return p.file(p.around, from, name)
 		}
 	}
+	p.stats.Outside++
 	p.skip(name, fmt.Sprintf("a link to %q, which is outside", target))
 	return nil
 }

@@ -114,6 +114,9 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 		for _, w := range s.Warnings {
 			r.append(ledger.Warning{Rule: "OUT-8", Text: name + ": " + w})
 		}
+		if s.Outside > 0 && name == "model" {
+			r.append(ledger.Warning{Rule: "INF-31", Text: fmt.Sprintf("/opt/ml/model holds links that lead out of it (%d); they are not in model.tar.gz, so the model lacks them", s.Outside)})
+		}
 		return err
 	}()
 	totals.Duration = time.Since(began)

@@ -69,21 +69,21 @@ func newFormat(s *scan, add func(dst, rec []byte) []byte) Format {
 	return f
 }
 
-// Each yields the records of b, which Stream.Fill has filled, in order: payloads, or frames as they stand. Unwrapping may
-// move bytes inside b, so b can be walked for payloads only once.
-func (f Format) Each(b []byte, payloads bool) iter.Seq[[]byte] {
+// Each yields the records of b, which Stream.Fill has filled, in order, each with the offset of its frame in b: payloads,
+// or frames as they stand. Unwrapping may move bytes inside b, so b can be walked for payloads only once.
+func (f Format) Each(b []byte, payloads bool) iter.Seq2[int, []byte] {
 	s := f.s
-	return func(yield func([]byte) bool) {
-		for len(b) > 0 {
-			n := s.size(b)
-			rec := b[:n:n]
-			b = b[n:]
+	return func(yield func(int, []byte) bool) {
+		for at := 0; at < len(b); {
+			n := s.size(b[at:])
+			rec := b[at : at+n : at+n]
 			if payloads {
 				rec = s.unwrap(rec)
 			}
-			if !yield(rec) {
+			if !yield(at, rec) {
 				return
 			}
+			at += n
 		}
 	}
 }

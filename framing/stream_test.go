@@ -281,7 +281,12 @@ func FuzzStream(f *testing.F) {
 				break
 			}
 			had := len(got)
-			for rec := range format.Each(buf[:m], true) {
+			at := 0
+			for i, rec := range format.Each(buf[:m], true) {
+				if i < at {
+					t.Fatalf("frame at %d after one at %d", i, at)
+				}
+				at = i
 				got = append(got, string(rec))
 			}
 			if len(got)-had != k {

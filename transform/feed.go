@@ -1,0 +1,299 @@
+package transform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/optml/optml/framing"
+)
+
+const (
+	wholeObject = "object" // the "format" of an object that is not split, in a framing.TooLong
+	singleSlab  = 256 << 10
+	// maxRecord bounds a record of SINGLE_RECORD when MaxPayloadInMB 0 sets no limit: it is held in memory.
+	maxRecord = 256 << 20
+	// maxDeflate is how much deflate can expand at most: what a buffer for a compressed object need not exceed.
+	maxDeflate = 1032
+	// openAhead hides the time that a store takes to open an object; each holds a connection to it.
+	openAhead = 8
+)
+
+// feed cuts the objects into requests, in order. What is wrong with an object fails this object only (BT-141).
+func (p *pool) feed(objects []*object) {
+	if p.streams() {
+		for _, o := range objects {
+			if p.over(o) {
+				continue
+			}
+			if o.Size != 0 {
+				p.put(o, item{stream: true})
+			}
+			p.allFed(o)
+		}
+		return
+	}
+	for o, r := range p.opened(objects) {
+		if !p.over(o) && o.Size != 0 {
+			if err := r.err; err != nil {
+				p.fail(o, &Failure{Class: class(err), Err: err})
+			} else if f := p.cut(o, r.r); f != nil {
+				p.fail(o, f)
+			}
+		}
+		p.allFed(o)
+	}
+}
+
+// over ends an object without a request when there is nobody to send it to.
+func (p *pool) over(o *object) bool {
+	if p.ctx.Err() == nil && p.exited() {
+		p.fail(o, &Failure{Class: AlgorithmError, Err: ErrExited, quiet: true})
+		p.allFed(o)
+		return true
+	}
+	return false
+}
+
+// source opens an object for reading as it is to be cut: decompressed where the request says so (BT-40, BT-41).
+func (p *pool) source(ctx context.Context, o *object) (io.ReadCloser, error) {
+	rc, err := o.Open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open: %w", ErrInput, err)
+	}
+	s := &source{Reader: &statReader{rc, &p.stats.Read}, Closer: rc}
+	if p.cfg.Job.Input.Compression == "Gzip" {
+		s.Reader = framing.Gunzip(s.Reader)
+	}
+	return s, nil
+}
+
+type source struct {
+	io.Reader
+	io.Closer
+}
+
+type statReader struct {
+	r io.Reader
+	n interface{ Add(int64) int64 }
+}
+
+func (s *statReader) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	s.n.Add(int64(n))
+	return n, err
+}
+
+// opening is an object that is being opened ahead of its turn.
+type opening struct {
+	done chan struct{}
+	r    io.ReadCloser
+	err  error
+}
+
+// opened yields the objects in order, a few of them being opened meanwhile. Readers are closed after their turn.
+func (p *pool) opened(objects []*object) iter.Seq2[*object, *opening] {
+	return func(yield func(*object, *opening) bool) {
+		ctx, cancel := context.WithCancel(p.ctx)
+		var ahead []*opening
+		defer func() {
+			cancel()
+			for _, a := range ahead {
+				<-a.done
+				a.close()
+			}
+		}()
+		next := 0
+		for _, o := range objects {
+			for next < len(objects) && len(ahead) < openAhead {
+				a, o := &opening{done: make(chan struct{})}, objects[next]
+				ahead, next = append(ahead, a), next+1
+				if o.Size == 0 || p.ctx.Err() != nil {
+					a.err = p.ctx.Err()
+					close(a.done)
+					continue
+				}
+				go func() {
+					defer close(a.done)
+					a.r, a.err = p.source(ctx, o)
+				}()
+			}
+			a := ahead[0]
+			ahead = ahead[1:]
+			<-a.done
+			more := yield(o, a)
+			a.close()
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+func (a *opening) close() {
+	if a.r != nil {
+		a.r.Close()
+	}
+}
+
+// cut puts the requests of one object into the queue. It returns what ends the object early, nil when all is put or the
+// job is over. Here is the place between records and requests: an input filter belongs here.
+func (p *pool) cut(o *object, r io.Reader) *Failure {
+	switch {
+	case !p.split:
+		return p.cutWhole(o, r)
+	case p.single:
+		return p.cutSingle(o, r)
+	}
+	return p.cutMulti(o, r)
+}
+
+func inputFailure(err error, seq int64) *Failure {
+	f := &Failure{Class: ClientError, Err: fmt.Errorf("%w: %w", ErrInput, err), seq: seq}
+	if long, ok := errors.AsType[*framing.TooLong](err); ok && long.Format != wholeObject {
+		f.Record, f.Records, f.Offset = long.Record, 1, long.Offset
+	} else if bad, ok := errors.AsType[*framing.Error](err); ok {
+		f.Record, f.Records, f.Offset = bad.Record, 1, bad.Offset
+	}
+	return f
+}
+
+// plain is the object's decompressed size if it is known, else the most that it can be, bounded by limit.
+func (p *pool) plain(o *object, limit int64) (size int64, known bool) {
+	switch {
+	case o.Size < 0:
+		return limit, false
+	case p.cfg.Job.Input.Compression == "Gzip":
+		return min(limit, o.Size*maxDeflate+1), false
+	}
+	return min(limit, o.Size), o.Size <= limit
+}
+
+// cutWhole is SplitType None (BT-50): the object is the request.
+func (p *pool) cutWhole(o *object, r io.Reader) *Failure {
+	tooLong := func(size int64, least bool) *Failure {
+		return inputFailure(&framing.TooLong{Format: wholeObject, Record: 1, Size: size, Frame: size, Max: p.limit, AtLeast: least}, 0)
+	}
+	size, known := p.plain(o, p.limit)
+	if !known && o.Size > p.limit && p.cfg.Job.Input.Compression != "Gzip" {
+		return tooLong(o.Size, false)
+	}
+	s := p.q.slab(int(size), 0)
+	if s == nil {
+		return nil
+	}
+	s.refs.Store(1)
+	n, err := io.ReadFull(r, s.b)
+	if err == nil { // full: is that all?
+		var more [1]byte
+		if m, e := io.ReadFull(r, more[:]); m > 0 {
+			p.q.release(s)
+			return tooLong(int64(n+1), true)
+		} else if e != io.EOF {
+			err = e
+		}
+	} else if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	if err != nil || n == 0 {
+		p.q.release(s)
+		if err != nil {
+			return inputFailure(err, 0)
+		}
+		return nil // nothing to send (BT-82)
+	}
+	p.put(o, item{body: s.b[:n], slab: s, records: 1})
+	return nil
+}
+
+// cutMulti is MULTI_RECORD (BT-80): as many whole records as fit, framing kept (BT-70).
+func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
+	st := framing.NewStream(p.format, r)
+	size, _ := p.plain(o, p.limit)
+	for seq := int64(0); !o.failed.Load(); seq++ {
+		s := p.q.slab(int(size), 0)
+		if s == nil {
+			return nil
+		}
+		s.refs.Store(1)
+		n, records, err := st.Fill(s.b)
+		if err != nil {
+			p.q.release(s)
+			if long, ok := errors.AsType[*framing.TooLong](err); ok {
+				if size < p.limit {
+					size = p.limit
+					seq--
+					continue
+				}
+				long = st.Measure(long)
+				if long.Size = long.Frame; long.Size <= p.limit {
+					long.Size = p.limit + 1 // the parts seen so far fit, the whole does not
+				}
+				long.Max, err = p.limit, long
+			}
+			if err == io.EOF {
+				return nil
+			}
+			return inputFailure(err, seq)
+		}
+		if !p.put(o, item{seq: seq, body: s.b[:n], slab: s, record: st.Record() - int64(records) + 1, records: int64(records), offset: st.Offset() - int64(n)}) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// cutSingle is SINGLE_RECORD: each record's payload (BT-70), or its frame with KeepFraming (BT-74).
+func (p *pool) cutSingle(o *object, r io.Reader) *Failure {
+	limit := p.limit
+	if limit == 0 {
+		limit = maxRecord
+	}
+	st := framing.NewStream(p.format, r)
+	first, _ := p.plain(o, singleSlab)
+	size := int(first)
+	seq := int64(0)
+	for !o.failed.Load() {
+		s := p.q.slab(size, 0)
+		if s == nil {
+			return nil
+		}
+		s.refs.Store(1) // ours while we put its records
+		n, records, err := st.Fill(s.b)
+		if err != nil {
+			p.q.release(s)
+			if long, ok := errors.AsType[*framing.TooLong](err); ok {
+				if long.Size <= limit {
+					size *= 2
+					continue
+				}
+				long = st.Measure(long)
+				long.Max, err = limit, long
+			}
+			if err == io.EOF {
+				return nil
+			}
+			return inputFailure(err, seq)
+		}
+		record, offset := st.Record()-int64(records)+1, st.Offset()-int64(n)
+		s.refs.Add(int64(records))
+		for at, rec := range p.format.Each(s.b[:n], !p.cfg.KeepFraming) {
+			if int64(len(rec)) > limit {
+				s.refs.Add(-int64(records))
+				p.q.release(s)
+				return inputFailure(&framing.TooLong{Format: p.format.Name, Record: record, Offset: offset + int64(at), Size: int64(len(rec)), Frame: int64(len(rec)), Max: limit}, seq)
+			}
+			if !p.put(o, item{seq: seq, body: rec, slab: s, record: record, records: 1, offset: offset + int64(at)}) {
+				return nil
+			}
+			seq++
+			record++
+			records--
+		}
+		p.q.release(s)
+		size = int(first)
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package transform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+const (
+	pingTimeout  = 2 * time.Second // INF-61
+	pingInterval = time.Second     // INF-64, BT-20
+	maxAnswer    = 64 << 10        // of /ping and /execution-parameters
+)
+
+// get sends one GET within its own timeout and returns status and body. The connection stays for the next request where
+// the container keeps it: a server of one thread would not look at a second one.
+func (p *pool) get(ctx context.Context, path string, timeout time.Duration) (int, []byte, error) {
+	deadline := time.Now().Add(timeout)
+	c := p.takeSpare()
+	reused := c != nil
+	for {
+		if c == nil {
+			var err error
+			if c, err = p.dial(ctx, deadline); err != nil {
+				return 0, nil, err
+			}
+		}
+		c.nc.SetDeadline(deadline)
+		status, body, err := getOn(c, newHeader("GET", path, p.in.Addr, "", ""))
+		if err == nil && c.reusable() {
+			p.putSpare(c)
+		} else {
+			p.close(c)
+		}
+		if err != nil && reused {
+			if _, silent := errors.AsType[*errNoAnswer](err); silent && !timedOut(err) {
+				c, reused = nil, false // it was closed meanwhile
+				continue
+			}
+		}
+		return status, body, err
+	}
+}
+
+func getOn(c *conn, h header) (int, []byte, error) {
+	if _, err := c.send(h, payload{method: true}); err != nil {
+		return 0, nil, err
+	}
+	status, err := c.readHead()
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(c, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		c.finish = true
+		body = body[:maxAnswer]
+	}
+	return status, body, err
+}
+
+// ready pings until the container answers 200, about once a second (INF-60 to INF-65, BT-20). Refusals, other statuses
+// and timeouts are all the same: not yet.
+func (p *pool) ready(ctx context.Context, window time.Duration, r *InstanceResult) error {
+	start := time.Now()
+	end := start.Add(window)
+	last := errors.New("never asked")
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.in.Exited:
+			return fmt.Errorf("%w: %w after %v; last answer: %v", ErrPing, ErrExited, time.Since(start).Round(time.Millisecond), last)
+		case <-timer.C:
+		}
+		asked := time.Now()
+		if !asked.Before(end) {
+			return fmt.Errorf("%w within %v; last answer: %v", ErrPing, window, last)
+		}
+		r.Pings++
+		status, _, err := p.get(ctx, "/ping", min(pingTimeout, end.Sub(asked)))
+		switch {
+		case err == nil && status == 200:
+			r.PingAfter = time.Since(start)
+			return nil
+		case err != nil:
+			last = err
+		default:
+			last = fmt.Errorf("status %d", status)
+		}
+		timer.Reset(max(0, pingInterval-time.Since(asked)))
+	}
+}
+
+// parameters asks /execution-parameters once; everything but 200 means that the container has no opinion (BT-25).
+func (p *pool) parameters(ctx context.Context) (suggestion, []string) {
+	status, body, err := p.get(ctx, "/execution-parameters", pingTimeout)
+	if err != nil || status != 200 {
+		return suggestion{}, nil
+	}
+	return parseSuggestion(body)
+}

@@ -1,0 +1,206 @@
+package transform
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/optml/optml/framing"
+)
+
+// pool is one instance at work: its queue, its workers and its connections.
+type pool struct {
+	cfg      *Config
+	in       Instance
+	ctx      context.Context // done: nothing more is sent or kept
+	stats    *Stats
+	log      *dataLog
+	settings Settings
+	record   func(*Failure)
+
+	limit       int64 // bytes of a request's body; 0: none (BT-97)
+	maxResponse int64 // bytes of a response; 0: none
+	post        header
+	contentType string // of the outputs (BT-125)
+	line        bool   // AssembleWith
+	format      framing.Format
+	split       bool // a SplitType is given
+	single      bool // SINGLE_RECORD
+	scratch     int  // bytes of a connection's memory for responses
+
+	q       *queue
+	workers sync.WaitGroup
+	started int
+	commits chan struct{} // bounds how many outputs are ended at once
+	tail    sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[*conn]struct{}
+	spare  *conn // left by the handshake for the first worker
+	closed bool
+}
+
+// prefetchBytes may be read ahead of the requests that are open. maxCommits bounds round trips to the store at once.
+const (
+	prefetchBytes = 24 << 20
+	maxCommits    = 4
+)
+
+func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record func(*Failure)) *pool {
+	t := &cfg.Job
+	p := &pool{
+		cfg: cfg, in: in, ctx: ctx, stats: stats, record: record,
+		log:         &dataLog{w: in.DataLog, bucket: cfg.Bucket},
+		post:        newHeader("POST", "/invocations", in.Addr, t.Output.Accept, t.Input.ContentType),
+		contentType: t.Output.Accept,
+		line:        t.Output.AssembleWith == "Line",
+		commits:     make(chan struct{}, maxCommits),
+		conns:       map[*conn]struct{}{},
+	}
+	if p.contentType == "" {
+		p.contentType = "application/octet-stream"
+	}
+	p.format, p.split = framing.ByName(t.Input.SplitType)
+	if cfg.SkipChecksums && p.format.Name == framing.TFRecord.Name {
+		p.format = framing.TFRecordUnchecked
+	}
+	return p
+}
+
+// settle the limits once the container has been asked.
+func (p *pool) resolve(s Settings) {
+	t := &p.cfg.Job
+	p.settings = s
+	p.limit = int64(s.MaxPayloadMB) << 20 // BT-93
+	if p.cfg.payloadBytes > 0 {
+		p.limit = p.cfg.payloadBytes
+	}
+	p.single = s.BatchStrategy == singleRecord
+	p.maxResponse = t.MaxResponseBytes
+	if p.maxResponse == 0 && !p.streams() {
+		p.maxResponse = max(p.limit, 6<<20) // ruling 23
+	}
+	p.scratch = min(64<<10, max(8<<10, (4<<20)/s.MaxConcurrent))
+	p.q = newQueue(s.MaxConcurrent, p.limit, prefetchBytes)
+}
+
+// streams reports whether each object is one request without a length (BT-97, BT-98).
+func (p *pool) streams() bool { return p.limit == 0 && (!p.split || !p.single) }
+
+// run processes the objects, in order, and returns when the last of them has ended.
+func (p *pool) run(objects []*object) {
+	if p.in.Exited != nil {
+		over := make(chan struct{})
+		defer close(over)
+		go p.watch(over)
+	}
+	p.feed(objects)
+	p.q.close()
+	p.workers.Wait()
+	p.tail.Wait()
+}
+
+// watch ends what is open some time after the container has exited: its sockets are gone, but what it sent before may
+// still be read.
+func (p *pool) watch(over <-chan struct{}) {
+	select {
+	case <-over:
+		return
+	case <-p.in.Exited:
+	}
+	grace := time.NewTimer(2 * time.Second)
+	defer grace.Stop()
+	select {
+	case <-over:
+	case <-grace.C:
+		p.hangUp(false)
+	}
+}
+
+func (p *pool) exited() bool {
+	select {
+	case <-p.in.Exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends everything: called when the job is cancelled.
+func (p *pool) stop() {
+	p.hangUp(true)
+	if p.q != nil {
+		p.q.stop()
+	}
+}
+
+func (p *pool) hangUp(forever bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = p.closed || forever
+	for c := range p.conns {
+		c.nc.Close()
+	}
+}
+
+// put queues a request of o.
+func (p *pool) put(o *object, it item) bool {
+	it.obj = o
+	o.mu.Lock()
+	o.outstanding++
+	o.mu.Unlock()
+	if p.q.put(it) {
+		if p.started < p.settings.MaxConcurrent && p.q.wantsWorker() {
+			p.started++
+			p.workers.Go(p.worker)
+		}
+		return true
+	}
+	p.q.release(it.slab)
+	o.mu.Lock()
+	o.outstanding--
+	o.mu.Unlock()
+	return false
+}
+
+func (p *pool) dial(ctx context.Context, deadline time.Time) (*conn, error) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	nc, err := p.in.Dial(ctx, "tcp", p.in.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	c := newConn(nc)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		nc.Close()
+		return nil, net.ErrClosed
+	}
+	p.conns[c] = struct{}{}
+	return c, nil
+}
+
+func (p *pool) close(c *conn) {
+	p.mu.Lock()
+	delete(p.conns, c)
+	p.mu.Unlock()
+	c.nc.Close()
+}
+
+func (p *pool) takeSpare() *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.spare
+	p.spare = nil
+	return c
+}
+
+func (p *pool) putSpare(c *conn) {
+	c.used = true
+	p.mu.Lock()
+	p.spare = c
+	p.mu.Unlock()
+}

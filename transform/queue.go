@@ -1,0 +1,238 @@
+package transform
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// item is one request to send.
+type item struct {
+	obj     *object
+	seq     int64 // in the object
+	ord     int64 // in the queue
+	body    []byte
+	slab    *slab
+	record  int64 // first record, counted from 1; 0: not about records
+	records int64
+	offset  int64 // of the first record in the object
+	stream  bool  // the whole object, opened anew for each attempt (BT-97)
+}
+
+// slab is memory that holds the bodies of some items, free when all of them have been answered.
+type slab struct {
+	b    []byte
+	refs atomic.Int64
+}
+
+const (
+	window    = 4096      // requests outstanding: queued, open, or answered and waiting to be written
+	chunkSize = 256 << 10 // of a response that is held
+	overhead  = 128       // of a small response that is held, beside its bytes
+)
+
+// queue hands items from the feed to the workers in order, and holds the account of memory.
+//
+// Requests may take C x P and a prefetch allowance, responses that are held (C-1) x P: with the response of the oldest
+// outstanding request, which is never made to wait, that is 2 x C x P. The oldest one can always be written, so a worker
+// that waits for room always gets it.
+type queue struct {
+	mu   sync.Mutex
+	work sync.Cond // for workers: an item, or the end
+	room sync.Cond // for the feed and for workers that hold a response: memory, or the oldest place
+
+	items      [window]item
+	head, tail int64 // ord of the next item to take, and to put
+	base       int64 // ord of the oldest item outstanding
+	done       [window]bool
+	closed     bool // nothing more comes
+	stopped    bool // and what is there is not wanted
+	idle       int  // workers waiting
+
+	requests, maxRequests   int64 // bytes
+	responses, maxResponses int64
+
+	slabs  []*slab // to use again
+	slabOf int     // their size
+	chunks [][]byte
+}
+
+func newQueue(concurrency int, payload int64, prefetch int64) *queue {
+	q := &queue{maxRequests: int64(concurrency)*payload + prefetch, maxResponses: int64(concurrency-1) * payload}
+	q.work.L, q.room.L = &q.mu, &q.mu
+	// Small payloads leave room for what is held only a little while.
+	q.maxResponses = max(q.maxResponses, 4<<20)
+	return q
+}
+
+// slab returns memory of at least n bytes. held is what the caller has already and gives back afterwards. nil: stopped.
+func (q *queue) slab(n, held int) *slab {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.requests > int64(held) && q.requests+int64(n) > q.maxRequests && !q.stopped {
+		q.room.Wait()
+	}
+	if q.stopped {
+		return nil
+	}
+	if k := len(q.slabs); k > 0 && n <= q.slabOf && n > q.slabOf/4 {
+		s := q.slabs[k-1]
+		q.slabs = q.slabs[:k-1]
+		q.requests += int64(cap(s.b))
+		s.b = s.b[:n]
+		return s
+	}
+	s := &slab{b: make([]byte, n)}
+	q.requests += int64(n)
+	return s
+}
+
+// release gives a slab back when nobody refers to it.
+func (q *queue) release(s *slab) {
+	if s == nil || s.refs.Add(-1) > 0 {
+		return
+	}
+	q.mu.Lock()
+	q.requests -= int64(cap(s.b))
+	if cap(s.b) == q.slabOf {
+		q.slabs = append(q.slabs, s)
+	}
+	q.room.Broadcast()
+	q.mu.Unlock()
+}
+
+// put appends an item; it waits while the window is full. false: stopped.
+func (q *queue) put(it item) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.tail-q.base >= window && !q.stopped {
+		q.room.Wait()
+	}
+	if q.stopped {
+		return false
+	}
+	it.ord = q.tail
+	q.items[q.tail%window] = it
+	q.done[q.tail%window] = false
+	q.tail++
+	if q.idle > 0 {
+		q.work.Signal()
+	}
+	return true
+}
+
+// take returns the next item. It waits while there is none, and while the responses that are held leave no room, unless
+// the next item is the oldest. wait is called when it has to, and its result before it returns.
+func (q *queue) take(wait func() func()) (item, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		switch {
+		case q.stopped:
+			return item{}, false
+		case q.head < q.tail && (q.responses < q.maxResponses || q.head == q.base):
+			it := q.items[q.head%window]
+			q.items[q.head%window] = item{}
+			q.head++
+			return it, true
+		case q.head == q.tail && q.closed:
+			return item{}, false
+		}
+		q.idle++
+		woken := wait()
+		q.work.Wait()
+		woken()
+		q.idle--
+	}
+}
+
+// finished marks an item as written or given up.
+func (q *queue) finished(ord int64) {
+	q.mu.Lock()
+	q.done[ord%window] = true
+	if ord == q.base {
+		for q.base < q.tail && q.done[q.base%window] {
+			q.base++
+		}
+		q.room.Broadcast()
+		if q.idle > 0 {
+			q.work.Broadcast()
+		}
+	}
+	q.mu.Unlock()
+}
+
+// reserve makes room for n bytes of a response that is held; the oldest request's never waits. false: stopped.
+func (q *queue) reserve(n int, ord int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.responses+int64(n) > q.maxResponses && ord != q.base && !q.stopped {
+		q.room.Wait()
+	}
+	q.responses += int64(n)
+	return !q.stopped
+}
+
+func (q *queue) unreserve(n int) {
+	q.mu.Lock()
+	q.responses -= int64(n)
+	q.room.Broadcast()
+	if q.idle > 0 {
+		q.work.Broadcast()
+	}
+	q.mu.Unlock()
+}
+
+// chunk returns memory for a part of a response; reserve comes before, giveChunks after.
+func (q *queue) chunk() []byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if k := len(q.chunks); k > 0 {
+		c := q.chunks[k-1]
+		q.chunks = q.chunks[:k-1]
+		return c
+	}
+	return make([]byte, chunkSize)
+}
+
+func (q *queue) giveChunks(chunks [][]byte) {
+	if len(chunks) == 0 {
+		return
+	}
+	q.mu.Lock()
+	for _, c := range chunks {
+		q.chunks = append(q.chunks, c[:chunkSize])
+	}
+	q.mu.Unlock()
+	q.unreserve(len(chunks) * chunkSize)
+}
+
+// close says that nothing more is put.
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.work.Broadcast()
+	q.mu.Unlock()
+}
+
+// stop ends everything that waits; items that nobody has taken are dropped.
+func (q *queue) stop() {
+	q.mu.Lock()
+	q.stopped = true
+	q.work.Broadcast()
+	q.room.Broadcast()
+	q.mu.Unlock()
+}
+
+// hold reserves without waiting.
+func (q *queue) hold(n int) {
+	q.mu.Lock()
+	q.responses += int64(n)
+	q.mu.Unlock()
+}
+
+// wantsWorker reports whether items wait for which no worker is idle.
+func (q *queue) wantsWorker() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tail-q.head > int64(q.idle)
+}

@@ -1,0 +1,242 @@
+package transform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/optml/optml/framing"
+	"github.com/optml/optml/job"
+)
+
+// Run carries the job out. It returns when every object has ended and nothing of it runs any more.
+//
+// The error is nil when the job is Completed, and context.Cause(ctx) when ctx ended it: then no output of the job is left
+// (BT-143, BT-144). Else it is an *Error with the FailureReason, which the Result has too. If objects failed, the others
+// have been processed and their outputs are there (BT-141).
+func Run(ctx context.Context, cfg Config) (res Result, err error) {
+	start := time.Now()
+	if cfg.Stats == nil {
+		cfg.Stats = new(Stats)
+	}
+	r := &run{cfg: &cfg, stats: cfg.Stats}
+	defer func() {
+		res.Totals, res.Duration = r.stats.Totals(), time.Since(start)
+		if e, ok := errors.AsType[*Error](err); ok {
+			res.FailureReason = e.Reason
+		}
+	}()
+	if err := r.prepare(); err != nil {
+		return res, err
+	}
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	pools := r.pools(inner)
+	defer context.AfterFunc(inner, func() {
+		for _, p := range pools {
+			p.stop()
+		}
+	})()
+	defer func() {
+		for _, p := range pools {
+			p.hangUp(true)
+		}
+	}()
+	res.Instances = make([]InstanceResult, len(pools))
+	if err := r.handshake(inner, cancel, pools, &res); err != nil {
+		return res, err
+	}
+	var wg sync.WaitGroup
+	for i, p := range pools {
+		share := r.share(i, len(pools))
+		res.Instances[i].Objects = len(share)
+		wg.Go(func() { p.run(share) })
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		if err := r.remove(ctx); err != nil {
+			return res, errors.Join(context.Cause(ctx), err)
+		}
+		return res, context.Cause(ctx)
+	}
+	return res, r.outcome(&res)
+}
+
+type run struct {
+	cfg     *Config
+	stats   *Stats
+	objects []*object
+
+	mu       sync.Mutex
+	failures []*Failure
+	first    *Failure // the first failed object in key order
+}
+
+// prepare checks the settings and lists the objects.
+func (r *run) prepare() error {
+	t := &r.cfg.Job
+	refuse := func(err error) error { return &Error{Reason: string(ClientError) + ": " + err.Error(), Err: err} }
+	if t.InvocationTimeout <= 0 {
+		t.InvocationTimeout = job.Duration(600 * time.Second) // BT-104
+	}
+	if t.PingWindow <= 0 {
+		t.PingWindow = job.Duration(30 * time.Minute) // INF-64
+	}
+	if err := checkRequest(*t); err != nil {
+		return refuse(err)
+	}
+	if _, ok := framing.ByName(t.Input.SplitType); !ok && t.Input.SplitType != "" && t.Input.SplitType != "None" {
+		return refuse(fmt.Errorf("SplitType %q is not known", t.Input.SplitType))
+	}
+	if len(r.cfg.Instances) == 0 {
+		return &Error{Reason: reasonInternal, Err: errors.New("no instance")}
+	}
+	for o, err := range r.cfg.Objects {
+		if err != nil {
+			return refuse(err)
+		}
+		if o.Size == 0 && strings.HasSuffix(o.Key, "/") {
+			continue // BT-35
+		}
+		name := o.Name + ".out" // BT-136
+		if o.Name == "" {
+			name = OutputName(r.cfg.Prefix, o.Key)
+		}
+		r.objects = append(r.objects, &object{Object: o, name: name})
+	}
+	if len(r.objects) == 0 {
+		return refuse(fmt.Errorf("%w: nothing matches %s", ErrNoObjects, t.Input.Source.URI)) // BT-34
+	}
+	slices.SortStableFunc(r.objects, func(a, b *object) int { return strings.Compare(a.Key, b.Key) })
+	for i, o := range r.objects {
+		o.index = i
+		r.stats.TotalBytes.Add(max(0, o.Size))
+	}
+	r.stats.TotalObjects.Store(int64(len(r.objects)))
+	if err := clash(r.objects); err != nil {
+		return refuse(err)
+	}
+	return nil
+}
+
+func (r *run) pools(ctx context.Context) []*pool {
+	pools := make([]*pool, len(r.cfg.Instances))
+	for i, in := range r.cfg.Instances {
+		pools[i] = newPool(ctx, r.cfg, in, r.stats, r.failed)
+	}
+	return pools
+}
+
+// handshake waits for every container, then asks each for its parameters (BT-20). No object is sent before all are ready.
+func (r *run) handshake(ctx context.Context, cancel context.CancelCauseFunc, pools []*pool, res *Result) error {
+	errs := make([]error, len(pools))
+	warnings := make([][]string, len(pools))
+	var wg sync.WaitGroup
+	for i, p := range pools {
+		in := &res.Instances[i]
+		in.Host = p.in.Host
+		wg.Go(func() {
+			if errs[i] = p.ready(ctx, r.cfg.Job.PingWindow.Std(), in); errs[i] != nil {
+				cancel(errs[i])
+				return
+			}
+			said, w := p.parameters(ctx)
+			s, more := resolve(r.cfg.Job, said)
+			warnings[i] = append(w, more...)
+			in.Settings = s
+			p.resolve(s)
+			p.log.settings(s)
+		})
+	}
+	wg.Wait()
+	for _, w := range warnings {
+		for _, text := range w {
+			if !slices.Contains(res.Warnings, text) {
+				res.Warnings = append(res.Warnings, text)
+			}
+		}
+	}
+	for i, err := range errs {
+		if errors.Is(err, ErrPing) {
+			return &Error{Reason: reasonPing, Err: fmt.Errorf("%s: %w", pools[i].in.Host, err)}
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// share is what instance i of n processes (BT-37, BT-38).
+func (r *run) share(i, n int) []*object {
+	var share []*object
+	for ; i < len(r.objects); i += n {
+		share = append(share, r.objects[i])
+	}
+	return share
+}
+
+// failed takes one object's failure.
+func (r *run) failed(f *Failure) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.first == nil || f.index < r.first.index {
+		r.first = f
+	}
+	if len(r.failures) < MaxFailures {
+		r.failures = append(r.failures, f)
+	}
+}
+
+// outcome turns the failures into the job's error: the first failed object in key order decides (the ruling below ST-14).
+func (r *run) outcome(res *Result) error {
+	if r.first == nil {
+		return nil
+	}
+	slices.SortFunc(r.failures, func(a, b *Failure) int { return a.index - b.index })
+	if r.failures[0] != r.first {
+		r.failures[len(r.failures)-1] = r.first
+		slices.SortFunc(r.failures, func(a, b *Failure) int { return a.index - b.index })
+	}
+	for _, f := range r.failures {
+		res.Failures = append(res.Failures, *f)
+	}
+	return &Error{Reason: reason(r.first.Class), Err: fmt.Errorf("%w: %d of %d, the first: %w", ErrObjects, r.stats.Failed.Load(), len(r.objects), r.first)}
+}
+
+const (
+	removeTime = 2 * time.Minute
+	removers   = 8
+)
+
+// remove deletes the outputs of a job that was stopped (BT-144), detached from its end.
+func (r *run) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	slots := make(chan struct{}, removers)
+	for _, o := range r.objects {
+		if !o.touched {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := r.cfg.Remove(ctx, o.name); err != nil {
+				mu.Lock()
+				if errs = append(errs, fmt.Errorf("remove %s: %w", o.name, err)); len(errs) > 10 {
+					errs = errs[:10]
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,38 @@
+package transform
+
+import "sync/atomic"
+
+// Stats are counters that a Run keeps up to date; they may be read at any time.
+type Stats struct {
+	TotalObjects atomic.Int64 // to process; 0 until listed
+	TotalBytes   atomic.Int64 // of the objects as stored, where known
+	Objects      atomic.Int64 // finished well
+	Failed       atomic.Int64
+	Read         atomic.Int64 // bytes of the objects as stored, read so far
+	Records      atomic.Int64 // answered
+	Requests     atomic.Int64 // attempts sent
+	Retries      atomic.Int64
+	BytesIn      atomic.Int64 // of request bodies answered
+	BytesOut     atomic.Int64 // of response bodies accepted
+	InFlight     atomic.Int64 // requests open now
+}
+
+// Totals are the counters at one moment.
+type Totals struct {
+	TotalObjects, TotalBytes   int64
+	Objects, Failed            int64
+	Read                       int64
+	Records, Requests, Retries int64
+	BytesIn, BytesOut          int64
+	InFlight                   int64
+}
+
+// Totals reads the counters.
+func (s *Stats) Totals() Totals {
+	return Totals{
+		TotalObjects: s.TotalObjects.Load(), TotalBytes: s.TotalBytes.Load(),
+		Objects: s.Objects.Load(), Failed: s.Failed.Load(), Read: s.Read.Load(),
+		Records: s.Records.Load(), Requests: s.Requests.Load(), Retries: s.Retries.Load(),
+		BytesIn: s.BytesIn.Load(), BytesOut: s.BytesOut.Load(), InFlight: s.InFlight.Load(),
+	}
+}

@@ -29,6 +29,9 @@ type S3Options struct {
 	PathStyle bool   // the bucket in the path; always so for an endpoint that is not Amazon's
 	Anonymous bool   // unsigned requests
 
+	// PartSize is that of an upload's first parts; 0: 16 MiB. S3 wants 5 MiB or more.
+	PartSize int64
+
 	Transport http.RoundTripper // for tests; nil: one made for many and large transfers, with AWS_CA_BUNDLE and proxies
 	Retry     Retry
 }
@@ -69,6 +72,7 @@ type s3Client struct {
 	signer   *v4.Signer
 	retry    Retry
 	anon     bool
+	part     int64
 }
 
 func newS3Client(ctx context.Context, o S3Options) (*s3Client, error) {
@@ -91,6 +95,10 @@ func newS3Client(ctx context.Context, o S3Options) (*s3Client, error) {
 		signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
 		retry:  o.Retry.withDefaults(),
 		anon:   o.Anonymous,
+		part:   firstPart,
+	}
+	if o.PartSize > 0 {
+		c.part = max(o.PartSize, minPart)
 	}
 	if o.Endpoint != "" {
 		c.o.BaseEndpoint = &o.Endpoint

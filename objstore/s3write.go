@@ -18,6 +18,8 @@ import (
 const (
 	// firstPart is the size of an upload's first parts. An object that fits into one is a single request.
 	firstPart = 16 << 20
+	// minPart is what S3 wants of every part but the last.
+	minPart = 5 << 20
 	// Parts double each growAfter parts, so that 10,000 of them hold more than the 5 TiB that an object can have
 	// although its size is not known when it begins, while up to 16 GiB are uploaded in 16 MiB parts.
 	growAfter  = 1000
@@ -28,12 +30,12 @@ const (
 )
 
 // partLimit is how large part i (from 0) is. A known size is spread evenly instead.
-func partLimit(i int, size int64) int64 {
+func partLimit(first int64, i int, size int64) int64 {
 	if size > 0 {
 		const mib = 1 << 20
-		return max(firstPart, ((size+maxParts-1)/maxParts+mib-1)/mib*mib)
+		return max(first, ((size+maxParts-1)/maxParts+mib-1)/mib*mib)
 	}
-	return firstPart << (i / growAfter)
+	return first << (i / growAfter)
 }
 
 // Create uploads in parts while the object is being written; memory is bounded by the parts in flight. Nothing is sent
@@ -73,6 +75,9 @@ type s3Writer struct {
 
 func (w *s3Writer) fail(op string, err error) error { return wrap(op, w.s.URI(w.key), err) }
 
+// limit is the size of the part that is being filled.
+func (w *s3Writer) limit() int64 { return partLimit(w.s.c.part, len(w.tags), w.o.Size) }
+
 func (w *s3Writer) header() http.Header {
 	h := http.Header{}
 	if w.o.ContentType != "" {
@@ -91,7 +96,7 @@ func (w *s3Writer) Write(p []byte) (int, error) {
 	}
 	n := 0
 	for len(p) > 0 {
-		limit := partLimit(len(w.tags), w.o.Size)
+		limit := w.limit()
 		if int64(len(w.buf)) == limit {
 			if err := w.send(); err != nil {
 				return n, w.fail("write", err)
@@ -154,7 +159,7 @@ func (w *s3Writer) send() error {
 		defer w.mu.Unlock()
 		w.active--
 		w.tags[number-1] = tag
-		if int64(cap(part)) >= partLimit(len(w.tags), w.o.Size) {
+		if int64(cap(part)) >= w.limit() {
 			w.free = append(w.free, part)
 		}
 		if err != nil && w.err == nil {

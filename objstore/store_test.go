@@ -27,8 +27,12 @@ func noAWS(t testing.TB) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secretsecretsecret")
 }
 
-// fast retries at once: tests are not to wait.
-var fast = objstore.Retry{Base: time.Millisecond, Max: 2 * time.Millisecond, Stall: 300 * time.Millisecond}
+// fast retries at once: tests are not to wait. Where a stall is part of the test, it sets a shorter one.
+var fast = objstore.Retry{Base: time.Millisecond, Max: 2 * time.Millisecond, Stall: 20 * time.Second}
+
+func stall(d time.Duration) func(*objstore.S3Options) {
+	return func(o *objstore.S3Options) { o.Retry.Stall = d }
+}
 
 // serve starts srv and returns an opener for it.
 func serve(t testing.TB, srv *s3test.Server, change func(*objstore.S3Options)) objstore.Opener {

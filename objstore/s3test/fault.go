@@ -23,7 +23,8 @@ type Fault struct {
 	Reset   bool          // breaks the connection before an answer
 	Status  int           // answers so, with Code
 	Code    string        // "SlowDown", …
-	Header  http.Header   // beside, e.g. a wrong ETag, Retry-After
+	Answer  http.HandlerFunc
+	Header  http.Header // beside, e.g. a wrong ETag, Retry-After
 	Cut     int64         // breaks the connection after so many bytes of the body; -1: after its header
 	HangAt  int64         // stops sending after so many bytes of the body, until the client goes away; -1: at once
 	Rate    int64         // bytes a second
@@ -96,6 +97,10 @@ func (f *Fault) spoil(s *Server, w http.ResponseWriter, r *http.Request) http.Re
 	}
 	for k, v := range f.Header {
 		w.Header()[k] = v
+	}
+	if f.Answer != nil {
+		f.Answer(w, r)
+		return nil
 	}
 	if f.Status != 0 {
 		fail(w, r, f.Status, f.Code, fmt.Sprintf("injected %d", f.Status))

@@ -32,7 +32,7 @@ var dropped = []string{
 	"usr/lib/*-linux-gnu/libhwasan.so*", "usr/lib/*-linux-gnu/libubsan.so*", "usr/lib/*-linux-gnu/libcc1.so*", "usr/lib/*-linux-gnu/libisl.so*", "usr/lib/*-linux-gnu/libmpc.so*",
 	"usr/lib/*-linux-gnu/libmpfr.so*", "usr/lib/*-linux-gnu/libpython3*.so*", "usr/lib/*-linux-gnu/lapack", "usr/lib/*-linux-gnu/blas",
 	"usr/lib/python3/dist-packages/pythran*", "usr/lib/python3/dist-packages/beniget*", "usr/lib/python3/dist-packages/gast*", "usr/lib/python3/dist-packages/ply*",
-	"usr/lib/python3/dist-packages/setuptools*", "usr/lib/python3/dist-packages/pkg_resources", "usr/lib/python3/dist-packages/_distutils_hack", "usr/lib/python3/dist-packages/distutils-precedence.pth",
+	"usr/lib/python3/dist-packages/setuptools*", "usr/lib/python3/dist-packages/_distutils_hack", "usr/lib/python3/dist-packages/distutils-precedence.pth",
 	"usr/lib/python3.*/lib2to3", "usr/lib/python3.*/idlelib", "usr/lib/python3.*/pydoc_data", "usr/lib/python3.*/config-*",
 }
 

@@ -68,8 +68,11 @@ func (w *dirWriter) create() error {
 	if err := w.makeParents(dir); err != nil {
 		return err
 	}
-	if fi, err := w.root.Stat(w.key); err == nil && fi.IsDir() {
+	switch fi, err := w.root.Stat(w.key); {
+	case err == nil && fi.IsDir():
 		return classed("create", w.uri, ErrBadKey, errors.New("a directory is in the way"))
+	case err != nil && !errors.Is(err, fs.ErrNotExist): // a name too long, a link that leaves
+		return w.d.fileError(w.root, "create", w.key, err)
 	}
 	w.temp = path.Join(dir, tempPrefix+rand.Text())
 	f, err := w.root.OpenFile(w.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -95,6 +98,9 @@ func (w *dirWriter) makeParents(dir string) error {
 			return classed("create", w.uri, ErrBadKey, fmt.Errorf("%s is a file", w.d.URI(dir)))
 		}
 		return nil
+	}
+	if errors.Is(err, syscall.ENOTDIR) {
+		return classed("create", w.uri, ErrBadKey, fmt.Errorf("%s lies below a file", w.d.URI(dir)))
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return w.d.fileError(w.root, "create", dir, err)

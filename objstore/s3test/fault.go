@@ -25,11 +25,11 @@ type Fault struct {
 	Code    string        // "SlowDown", …
 	Answer  http.HandlerFunc
 	Header  http.Header // beside, e.g. a wrong ETag, Retry-After
-	Cut     int64         // breaks the connection after so many bytes of the body; -1: after its header
-	HangAt  int64         // stops sending after so many bytes of the body, until the client goes away; -1: at once
-	Rate    int64         // bytes a second
-	Before  func()        // runs first
-	Lose    bool          // carries the request out, but breaks the connection instead of answering
+	Cut     int64       // breaks the connection after so many bytes of the body; -1: after its header
+	HangAt  int64       // stops sending after so many bytes of the body, until the client goes away; -1: at once
+	Rate    int64       // bytes a second
+	Before  func()      // runs first
+	Lose    bool        // carries the request out, but breaks the connection instead of answering
 
 	seen, hit int
 }

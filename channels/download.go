@@ -38,17 +38,28 @@ type download struct {
 }
 
 func newDownload(f *file, root *os.Root) (*download, error) {
-	d := &download{f: f, root: root, room: -1, dirs: map[string]bool{".": true}, chmod: umask()&0o755 != 0}
+	d := &download{f: f, root: root, dirs: map[string]bool{".": true}, chmod: umask()&0o755 != 0}
 	d.buffers.New = func() any { return new([bufferSize]byte) }
+	var err error
+	d.room, err = room(f.dir)
+	return d, err
+}
+
+// room is freeBytes, unless a test says otherwise.
+var room = freeBytes
+
+// freeBytes is how much fits into the file system of dir, or -1 where that is no limit: on file systems that share
+// blocks between files a copy may need no room at all.
+func freeBytes(dir string) (int64, error) {
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(f.dir, &fs); err != nil {
-		return nil, fmt.Errorf("look at file system of %s: %w", f.dir, err)
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("look at file system of %s: %w", dir, err)
 	}
-	// On file systems that share blocks between files a copy may need no room at all.
-	if !sharesBlocks(int64(fs.Type)) {
-		d.room = int64(fs.Bfree) * fs.Bsize
+	switch uint32(fs.Type) {
+	case 0x9123683E, 0x58465342, 0xca451a4e, 0x2fc12fc1: // btrfs, xfs, bcachefs, zfs
+		return -1, nil
 	}
-	return d, nil
+	return int64(fs.Bfree) * fs.Bsize, nil
 }
 
 // task is one transfer: a whole object, or n bytes from off of a large one.
@@ -278,12 +289,3 @@ type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }
 )
-
-// sharesBlocks says whether files of this type of file system can share blocks: btrfs, xfs, bcachefs, zfs.
-func sharesBlocks(fstype int64) bool {
-	switch uint32(fstype) {
-	case 0x9123683E, 0x58465342, 0xca451a4e, 0x2fc12fc1:
-		return true
-	}
-	return false
-}

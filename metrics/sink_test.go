@@ -131,7 +131,7 @@ func TestBetween(t *testing.T) {
 		"two and a half cores":   {at(0, 0, 0, 0), at(2, 5*time.Second, 0, 0), 100, Instance{CPUUtilization: 250}},
 		"memory of the limit":    {at(0, 0, 0, 0), at(1, 0, 25, 50), 100, Instance{MemoryUtilization: 50}},
 		"memory of the host":     {at(0, 0, 0, 0), at(1, 0, 25, 0), 100, Instance{MemoryUtilization: 25}},
-		"a limit above the host": {at(0, 0, 0, 0), at(1, 0, 25, 1 << 62), 100, Instance{MemoryUtilization: 25}},
+		"a limit above the host": {at(0, 0, 0, 0), at(1, 0, 25, 1<<62), 100, Instance{MemoryUtilization: 25}},
 		"a host not known":       {at(0, 0, 0, 0), at(1, 0, 25, 0), 0, Instance{}},
 		"more than all":          {at(0, 0, 0, 0), at(1, 0, 120, 0), 100, Instance{MemoryUtilization: 100}},
 		"one moment":             {at(1, 0, 0, 0), at(1, 1, 0, 0), 100, Instance{}},

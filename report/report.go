@@ -1,0 +1,285 @@
+// Package report says what became of a job: as text for a terminal and as JSON for programs. It is made from the
+// job's directory alone, at any time, so a report can be remade when the job has long ended, or while it runs.
+//
+// Report is the schema of the JSON form. Format changes when a member changes its meaning or goes; members may be
+// added. Sizes are bytes, durations seconds, times RFC 3339 in UTC; members that are unknown or do not apply are left
+// out. Paths are of this machine.
+package report
+
+import (
+	"time"
+
+	"github.com/optml/optml/job"
+	"github.com/optml/optml/ledger"
+)
+
+// Format is the version of the schema.
+const Format = 1
+
+// Report is everything that is said of a job.
+type Report struct {
+	Format int      `json:"format"`
+	Kind   job.Kind `json:"kind"` // training, transform, validation
+	Name   string   `json:"name"`
+	ARN    string   `json:"arn"`
+
+	Verdict string `json:"verdict"` // passed, failed, stopped, running, abandoned (its owner died)
+	Status  string `json:"status"`  // in SageMaker's words: Completed, Failed, Stopped, InProgress, Stopping, Pending
+	// SecondaryStatus is the last one: Training, Uploading, MaxRuntimeExceeded …
+	SecondaryStatus string   `json:"secondaryStatus,omitempty"`
+	ExitCode        *int     `json:"exitCode,omitempty"` // of optml
+	Failure         *Failure `json:"failure,omitempty"`
+
+	Created time.Time `json:"created"`
+	Started time.Time `json:"started,omitzero"` // on the instance, downloads included
+	Ended   time.Time `json:"ended,omitzero"`   // as DescribeTrainingJob says it
+	Seconds float64   `json:"seconds"`          // from creation to the end, or until now
+
+	Rules       []Rule      `json:"rules,omitempty"` // of a validation
+	Steps       []Step      `json:"steps,omitempty"`
+	Images      []Image     `json:"images,omitempty"`
+	Containers  []Container `json:"containers,omitempty"`
+	Channels    []Channel   `json:"channels,omitempty"`
+	Transform   *Transform  `json:"transform,omitempty"`
+	Metrics     []Metric    `json:"metrics,omitempty"`
+	Outputs     []Output    `json:"outputs,omitempty"`
+	Warnings    []Warning   `json:"warnings,omitempty"`
+	Transitions []Status    `json:"transitions,omitempty"` // SecondaryStatusTransitions
+	Directory   string      `json:"directory"`
+
+	Jobs []*Report `json:"jobs,omitempty"` // of a validation: the jobs that it ran
+}
+
+// Verdicts.
+const (
+	Passed    = "passed"
+	Failed    = "failed"
+	Stopped   = "stopped"
+	Running   = "running"
+	Abandoned = "abandoned"
+)
+
+// Failure is why a job did not complete.
+type Failure struct {
+	Reason string `json:"reason,omitempty"` // FailureReason, as SageMaker would give it
+	Detail string `json:"detail,omitempty"` // what happened, in optml's words
+	Hint   string `json:"hint,omitempty"`   // what to do
+	Logs   []Log  `json:"logs,omitempty"`   // how the logs end
+}
+
+// Log is the end of one container's log, or of a transform's data log.
+type Log struct {
+	Name  string   `json:"name"`
+	Path  string   `json:"path"`
+	Lines []string `json:"lines"` // the last ones, as printed, each cut at 500 bytes
+}
+
+// Rule is the outcome of one rule of a validation.
+type Rule struct {
+	Rule     string `json:"rule"`
+	Outcome  string `json:"outcome"` // passed, failed, not checked
+	Evidence string `json:"evidence,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
+}
+
+// Step is one step of the run.
+type Step struct {
+	Host    string    `json:"host,omitempty"`
+	Name    string    `json:"name"`
+	Began   time.Time `json:"began"`
+	Seconds float64   `json:"seconds"`
+	Bytes   int64     `json:"bytes,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	Open    bool      `json:"open,omitempty"` // it has not ended: it runs, or its owner died in it
+}
+
+// Image is what ran.
+type Image struct {
+	Container string `json:"container"`
+	Ref       string `json:"ref"`
+	Digest    string `json:"digest"`
+	Platform  string `json:"platform"`
+	User      string `json:"user,omitempty"`
+}
+
+// Container is one container and how its process ended.
+type Container struct {
+	Name     string  `json:"name"`
+	Seconds  float64 `json:"seconds,omitempty"`
+	ExitCode *int    `json:"exitCode,omitempty"` // absent while it runs, and when nobody saw it end
+	Signal   int     `json:"signal,omitempty"`
+	OOM      bool    `json:"oom,omitempty"` // the kernel killed it for want of memory
+}
+
+// Channel is what an input channel delivered.
+type Channel struct {
+	Host                string  `json:"host,omitempty"`
+	Channel             string  `json:"channel"`
+	Mode                string  `json:"mode"` // File, Pipe, FastFile
+	Bytes               int64   `json:"bytes"`
+	Objects             int64   `json:"objects"`
+	Epochs              int64   `json:"epochs,omitempty"`
+	Seconds             float64 `json:"seconds"`
+	ReaderWaitedSeconds float64 `json:"readerWaitedSeconds,omitempty"` // the script waited for data
+	WeWaitedSeconds     float64 `json:"weWaitedSeconds,omitempty"`     // the data waited for the script
+	Note                string  `json:"note,omitempty"`
+}
+
+// Transform is what a batch transform did.
+type Transform struct {
+	Objects        int64   `json:"objects"`
+	Failed         int64   `json:"failed"` // objects without an output
+	Records        int64   `json:"records"`
+	Requests       int64   `json:"requests"`
+	Retries        int64   `json:"retries,omitempty"`
+	BytesIn        int64   `json:"bytesIn"`
+	BytesOut       int64   `json:"bytesOut"`
+	Seconds        float64 `json:"seconds"`
+	PingSeconds    float64 `json:"pingSeconds"` // start of the container to the first 200 on /ping
+	MaxConcurrent  int     `json:"maxConcurrentTransforms"`
+	MaxPayloadInMB int     `json:"maxPayloadInMB"`
+	BatchStrategy  string  `json:"batchStrategy"`
+	RecordsPerSec  float64 `json:"recordsPerSecond,omitempty"`
+	RequestsPerSec float64 `json:"requestsPerSecond,omitempty"`
+}
+
+// Metric is a metric's final value.
+type Metric struct {
+	Name    string    `json:"name"`
+	Value   float64   `json:"value"`
+	At      time.Time `json:"at,omitzero"`
+	Samples int64     `json:"samples"`
+}
+
+// Output is an artifact.
+type Output struct {
+	Artifact string  `json:"artifact"` // model, output, transform
+	URI      string  `json:"uri"`
+	Bytes    int64   `json:"bytes"`
+	Files    int64   `json:"files"`
+	Seconds  float64 `json:"seconds"`
+	SHA256   string  `json:"sha256,omitempty"`
+	Kept     string  `json:"kept,omitempty"`  // where it lies, when it could not be uploaded
+	Empty    bool    `json:"empty,omitempty"` // there was nothing to upload
+}
+
+// Warning is a decision that mattered, or what SageMaker would do differently.
+type Warning struct {
+	Rule string `json:"rule,omitempty"`
+	Text string `json:"text"`
+}
+
+// Status is an element of SecondaryStatusTransitions.
+type Status struct {
+	Status  string    `json:"status"`
+	Began   time.Time `json:"began"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Message string    `json:"message"`
+}
+
+// source is what a report is made from; Make fills it from a job's directory.
+type source struct {
+	state ledger.State
+	owned bool
+	dir   string
+	now   time.Time
+	logs  func() []Log // asked for only when the job has failed
+	jobs  []*Report
+}
+
+func from(src source) *Report {
+	s := &src.state
+	r := &Report{
+		Format: Format, Kind: s.Kind, Name: s.Name, ARN: s.ARN, Status: s.Status, SecondaryStatus: s.Secondary,
+		ExitCode: s.ExitCode, Verdict: verdict(s, src.owned), Created: s.CreationTime, Started: s.StartTime, Ended: s.EndTime,
+		Directory: src.dir, Jobs: src.jobs,
+	}
+	end := src.now
+	switch {
+	case s.Final:
+		end = s.FinalTime
+	case r.Verdict == Abandoned:
+		end = s.ModifiedTime
+	}
+	r.Seconds = seconds(end.Sub(s.CreationTime))
+	if r.Verdict == Failed || r.Verdict == Abandoned || s.FailureReason != "" || s.Detail != "" {
+		r.Failure = &Failure{Reason: s.FailureReason, Detail: s.Detail, Hint: s.Hint}
+		if r.Verdict == Failed || r.Verdict == Abandoned {
+			r.Failure.Logs = src.logs()
+		}
+		if r.Verdict == Abandoned && r.Failure.Detail == "" {
+			r.Failure.Detail = "the process that ran the job died before the job's end"
+			r.Failure.Hint = "`optml prune` saves what the job left, marks it Failed and cleans up"
+		}
+	}
+	for _, v := range s.Verdicts {
+		r.Rules = append(r.Rules, Rule(v))
+	}
+	for _, x := range s.Steps {
+		st := Step{Host: x.Host, Name: x.Name, Began: x.Begin, Seconds: seconds(x.Duration()), Bytes: x.Bytes, Error: x.Error}
+		if x.End.IsZero() {
+			st.Open, st.Seconds = true, seconds(end.Sub(x.Begin))
+		}
+		r.Steps = append(r.Steps, st)
+	}
+	for _, x := range s.Images {
+		r.Images = append(r.Images, Image{x.Container, x.Ref, x.Digest, x.Platform, x.User})
+	}
+	for _, x := range s.Containers {
+		c := Container{Name: x.Name}
+		if e := x.Exited; e != nil {
+			c.ExitCode, c.Signal, c.OOM = new(e.Code), e.Signal, e.OOM
+			if !x.Started.IsZero() {
+				c.Seconds = seconds(e.At.Sub(x.Started))
+			}
+		}
+		r.Containers = append(r.Containers, c)
+	}
+	for _, x := range s.Channels {
+		r.Channels = append(r.Channels, Channel{x.Host, x.Channel, x.Mode, x.Bytes, x.Objects, x.Epochs,
+			seconds(x.Duration), seconds(x.ReaderWaited), seconds(x.WeWaited), x.Note})
+	}
+	if x := s.Transform; x != nil {
+		r.Transform = &Transform{
+			Objects: x.Objects, Failed: x.Failed, Records: x.Records, Requests: x.Requests, Retries: x.Retries,
+			BytesIn: x.BytesIn, BytesOut: x.BytesOut, Seconds: seconds(x.Duration), PingSeconds: seconds(x.PingAfter),
+			MaxConcurrent: x.MaxConcurrent, MaxPayloadInMB: x.MaxPayloadMB, BatchStrategy: x.BatchStrategy,
+		}
+		if d := x.Duration.Seconds(); d > 0 {
+			r.Transform.RecordsPerSec = float64(x.Records) / d
+			r.Transform.RequestsPerSec = float64(x.Requests) / d
+		}
+	}
+	for _, x := range s.Metrics {
+		r.Metrics = append(r.Metrics, Metric{x.Name, x.Value, x.At, x.Count})
+	}
+	for _, x := range s.Uploads {
+		r.Outputs = append(r.Outputs, Output{x.Artifact, x.URI, x.Bytes, x.Files, seconds(x.Duration), x.SHA256, x.Kept, x.Empty})
+	}
+	for _, x := range s.Warnings {
+		r.Warnings = append(r.Warnings, Warning{x.Rule, x.Text})
+	}
+	for _, x := range s.Transitions {
+		r.Transitions = append(r.Transitions, Status{x.Status, x.StartTime, x.EndTime, x.StatusMessage})
+	}
+	return r
+}
+
+func verdict(s *ledger.State, owned bool) string {
+	switch {
+	case s.Status == ledger.StatusCompleted:
+		return Passed
+	case s.Status == ledger.StatusFailed:
+		return Failed
+	case s.Status == ledger.StatusStopped:
+		return Stopped
+	case owned:
+		return Running
+	}
+	return Abandoned
+}
+
+// seconds, to the microsecond.
+func seconds(d time.Duration) float64 {
+	return max(0, d).Round(time.Microsecond).Seconds()
+}

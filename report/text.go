@@ -1,0 +1,303 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/optml/optml/job"
+)
+
+// Text writes the report for a terminal. It uses no colours and no control characters, whatever a container printed.
+func (r *Report) Text(w io.Writer) error {
+	var t text
+	t.report(r, true)
+	_, err := io.WriteString(w, t.String())
+	return err
+}
+
+// text is a report under way: sections of aligned rows.
+type text struct {
+	strings.Builder
+}
+
+func (t *text) report(r *Report, outermost bool) {
+	t.head(r, outermost)
+	t.rules(r.Rules)
+	t.failure(r)
+	t.steps(r)
+	t.channels(r.Channels)
+	t.transform(r.Transform)
+	t.metrics(r.Metrics)
+	t.outputs(r.Outputs)
+	t.warnings(r.Warnings)
+	for _, child := range r.Jobs {
+		var c text
+		c.report(child, false)
+		t.WriteByte('\n')
+		for line := range strings.Lines(c.String()) {
+			if line != "\n" {
+				line = "  " + line
+			}
+			t.WriteString(line)
+		}
+	}
+	if outermost {
+		t.section("Record", []row{{plain(r.Directory)}})
+	}
+}
+
+// words for the verdict; a validation passes, a job completes.
+func verdictText(r *Report) string {
+	switch r.Verdict {
+	case Passed:
+		if r.Kind == job.KindValidation {
+			return "PASSED"
+		}
+		return "COMPLETED"
+	case Running:
+		if r.SecondaryStatus != "" {
+			return "RUNNING (" + r.SecondaryStatus + ")"
+		}
+	case Stopped:
+		if r.SecondaryStatus != "" && r.SecondaryStatus != "Stopped" {
+			return "STOPPED (" + r.SecondaryStatus + ")"
+		}
+	}
+	return strings.ToUpper(r.Verdict)
+}
+
+func (t *text) head(r *Report, outermost bool) {
+	fmt.Fprintf(t, "%s  %s %s\n", verdictText(r), r.Kind, plain(r.Name))
+	var rows []row
+	if outermost {
+		rows = append(rows, row{"arn", plain(r.ARN)}, row{"created", clockText(r.Created)})
+	}
+	took := "took"
+	if r.Verdict == Running {
+		took = "so far"
+	}
+	rows = append(rows, row{took, secondsText(r.Seconds)})
+	for _, i := range r.Images {
+		rows = append(rows, row{"image", plain(i.Ref)})
+		if i.Digest != "" && !strings.Contains(i.Ref, i.Digest) {
+			rows = append(rows, row{"", plain(i.Digest)})
+		}
+	}
+	t.rows(rows, "  ")
+}
+
+func (t *text) rules(rules []Rule) {
+	var rows []row
+	for _, x := range rules {
+		rows = append(rows, row{x.Outcome, plain(x.Rule), plain(x.Evidence)})
+		if x.Remedy != "" && x.Outcome != Passed {
+			rows = append(rows, row{"", "", "to do: " + plain(x.Remedy)})
+		}
+	}
+	t.section("Rules", rows)
+}
+
+func (t *text) failure(r *Report) {
+	f := r.Failure
+	if f == nil {
+		return
+	}
+	var rows []row
+	for _, x := range []row{{"reason", f.Reason}, {"detail", f.Detail}, {"hint", f.Hint}} {
+		for i, line := range strings.Split(strings.TrimRight(x[1], "\n"), "\n") {
+			if x[1] == "" {
+				break
+			}
+			if i > 0 {
+				x[0] = ""
+			}
+			rows = append(rows, row{x[0], plain(line)})
+		}
+	}
+	for _, c := range r.Containers {
+		switch {
+		case c.OOM:
+			rows = append(rows, row{"exit", fmt.Sprintf("%s was killed for want of memory", plain(c.Name))})
+		case c.Signal != 0:
+			rows = append(rows, row{"exit", fmt.Sprintf("%s ended by signal %d", plain(c.Name), c.Signal)})
+		case c.ExitCode != nil && *c.ExitCode != 0:
+			rows = append(rows, row{"exit", fmt.Sprintf("%s ended with code %d", plain(c.Name), *c.ExitCode)})
+		}
+	}
+	t.section("Failure", rows)
+	for _, l := range f.Logs {
+		t.title(fmt.Sprintf("Last %s of %s", countText(int64(len(l.Lines)), "line"), plain(l.Name)))
+		for _, line := range l.Lines {
+			t.WriteString(strings.TrimRight("  | "+plain(line), " ") + "\n")
+		}
+		fmt.Fprintf(t, "  in %s\n", plain(l.Path))
+	}
+}
+
+func (t *text) steps(r *Report) {
+	hosts := false
+	for _, s := range r.Steps {
+		hosts = hosts || s.Host != "" && s.Host != r.Steps[0].Host
+	}
+	var rows []row
+	for _, s := range r.Steps {
+		x := row{plain(s.Name), right(secondsText(s.Seconds)), "", ""}
+		if s.Bytes > 0 {
+			x[2] = right(bytesText(s.Bytes))
+		}
+		switch {
+		case s.Error != "":
+			x[3] = plain(s.Error)
+		case s.Open && r.Verdict == Running:
+			x[3] = "under way"
+		case s.Open:
+			x[3] = "cut off"
+		}
+		if hosts {
+			x = append(row{plain(s.Host)}, x...)
+		}
+		rows = append(rows, x)
+	}
+	t.section("Steps", rows)
+}
+
+func (t *text) channels(channels []Channel) {
+	var rows []row
+	for _, c := range channels {
+		x := row{plain(c.Channel), plain(c.Mode), right(bytesText(c.Bytes)), right(countText(c.Objects, "object")), right(secondsText(c.Seconds)), right(rateText(c.Bytes, c.Seconds))}
+		var notes []string
+		if c.Epochs > 1 {
+			notes = append(notes, countText(c.Epochs, "epoch"))
+		}
+		if c.ReaderWaitedSeconds >= 0.1 {
+			notes = append(notes, "the script waited "+secondsText(c.ReaderWaitedSeconds)+" for data")
+		}
+		if c.WeWaitedSeconds >= 0.1 {
+			notes = append(notes, "optml waited "+secondsText(c.WeWaitedSeconds)+" for the script")
+		}
+		if c.Note != "" {
+			notes = append(notes, plain(c.Note))
+		}
+		rows = append(rows, append(x, strings.Join(notes, ", ")))
+	}
+	t.section("Channels", rows)
+}
+
+func (t *text) transform(x *Transform) {
+	if x == nil {
+		return
+	}
+	objects := countText(x.Objects, "object")
+	if x.Failed > 0 {
+		objects += fmt.Sprintf(", %d without an output", x.Failed)
+	}
+	requests := countText(x.Requests, "request")
+	if x.Retries > 0 {
+		requests += fmt.Sprintf(", %s", strings.Replace(countText(x.Retries, "retrie"), "1 retrie", "1 retry", 1))
+	}
+	rows := []row{
+		{"input", objects + ", " + countText(x.Records, "record") + ", " + bytesText(x.BytesIn)},
+		{"output", bytesText(x.BytesOut)},
+		{"requests", requests},
+		{"settings", fmt.Sprintf("MaxConcurrentTransforms=%d, MaxPayloadInMB=%d, BatchStrategy=%s", x.MaxConcurrent, x.MaxPayloadInMB, plain(x.BatchStrategy))},
+		{"ready after", secondsText(x.PingSeconds)},
+		{"took", secondsText(x.Seconds)},
+	}
+	if x.RecordsPerSec > 0 {
+		rows[5][1] += fmt.Sprintf(", %s records/s", valueText(roughly(x.RecordsPerSec)))
+	}
+	t.section("Transform", rows)
+}
+
+func (t *text) metrics(metrics []Metric) {
+	var rows []row
+	for _, m := range metrics {
+		rows = append(rows, row{plain(m.Name), right(valueText(m.Value)), right(countText(m.Samples, "sample"))})
+	}
+	t.section("Metrics", rows)
+}
+
+func (t *text) outputs(outputs []Output) {
+	var rows []row
+	for _, o := range outputs {
+		switch {
+		case o.Empty:
+			rows = append(rows, row{plain(o.Artifact), "nothing to upload"})
+		case o.Kept != "":
+			rows = append(rows, row{plain(o.Artifact), "not uploaded to " + plain(o.URI) + ", kept in " + plain(o.Kept)})
+		default:
+			rows = append(rows, row{plain(o.Artifact), plain(o.URI), right(bytesText(o.Bytes)), right(countText(o.Files, "file"))})
+		}
+	}
+	t.section("Outputs", rows)
+}
+
+func (t *text) warnings(warnings []Warning) {
+	var rows []row
+	for _, w := range warnings {
+		rows = append(rows, row{plain(w.Rule), plain(w.Text)})
+	}
+	t.section("Warnings", rows)
+}
+
+// row is the cells of a line. One that begins with the mark is aligned to the right.
+type row []string
+
+const mark = "\x00"
+
+func right(s string) string { return mark + s }
+
+// section is a title with rows below it; without rows there is none.
+func (t *text) section(title string, rows []row) {
+	if len(rows) > 0 {
+		t.title(title)
+		t.rows(rows, "  ")
+	}
+}
+
+func (t *text) title(title string) { fmt.Fprintf(t, "\n%s\n", title) }
+
+// rows writes cells in columns, two blanks between them. The last cell of a row does not widen its column; a column
+// without anything in it is left out.
+func (t *text) rows(rows []row, indent string) {
+	var wide []int
+	for _, r := range rows {
+		for i, c := range r {
+			if i == len(wide) {
+				wide = append(wide, 0)
+			}
+			n := width(c)
+			if i == len(r)-1 && !strings.HasPrefix(c, mark) {
+				n = min(n, 1)
+			}
+			wide[i] = max(wide[i], n)
+		}
+	}
+	for _, r := range rows {
+		line := indent
+		for i, c := range r {
+			if wide[i] == 0 {
+				continue
+			}
+			pad := strings.Repeat(" ", max(0, wide[i]-width(c)))
+			if rest, ok := strings.CutPrefix(c, mark); ok {
+				line += pad + rest
+			} else {
+				line += c + pad
+			}
+			line += "  "
+		}
+		t.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}
+
+func width(cell string) int { return utf8.RuneCountInString(strings.TrimPrefix(cell, mark)) }
+
+// roughly is v with three significant digits.
+func roughly(v float64) float64 {
+	var x float64
+	fmt.Sscanf(fmt.Sprintf("%.3g", v), "%g", &x)
+	return x
+}

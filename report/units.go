@@ -1,0 +1,106 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// bytesText is a size for people: 17 B, 1.5 KiB, 340 MiB.
+func bytesText(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), ""
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {
+		f, unit = f/1024, u
+		if f < 999.5 {
+			break
+		}
+	}
+	if f < 9.95 {
+		return fmt.Sprintf("%.1f %s", f, unit)
+	}
+	return fmt.Sprintf("%.0f %s", f, unit)
+}
+
+// secondsText is a duration for people: 12 ms, 3.4 s, 2 m 05 s, 1 h 02 m.
+func secondsText(s float64) string {
+	switch {
+	case s < 0.0005:
+		return "0 s"
+	case s < 0.9995:
+		return fmt.Sprintf("%.0f ms", s*1000)
+	case s < 59.95:
+		return fmt.Sprintf("%.1f s", s)
+	}
+	n := int64(math.Round(s))
+	if n < 3600 {
+		return fmt.Sprintf("%d m %02d s", n/60, n%60)
+	}
+	n = (n + 30) / 60
+	if n < 48*60 {
+		return fmt.Sprintf("%d h %02d m", n/60, n%60)
+	}
+	return fmt.Sprintf("%d d %02d h", n/(24*60), n/60%24)
+}
+
+// countText is a number with its noun: 1 object, 1,234 objects.
+func countText(n int64, noun string) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	if n != 1 {
+		noun += "s"
+	}
+	return s + " " + noun
+}
+
+// rateText is bytes a second, "" when it says nothing.
+func rateText(bytes int64, seconds float64) string {
+	if bytes < 1<<20 || seconds < 0.001 {
+		return ""
+	}
+	return bytesText(int64(float64(bytes)/seconds)) + "/s"
+}
+
+// valueText is a metric's value with six significant digits.
+func valueText(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
+
+func clockText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// plain makes text from outside harmless on a terminal and keeps it on one line: control characters, which may move
+// the cursor or hide what was printed, show as escapes; tabs become blanks.
+func plain(s string) string {
+	clean := func(r rune) bool { return r != utf8.RuneError && (r == ' ' || unicode.IsGraphic(r)) }
+	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == '\t':
+			b.WriteString("    ")
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case clean(r) || r == utf8.RuneError:
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		i += n
+	}
+	return b.String()
+}

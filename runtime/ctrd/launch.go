@@ -13,9 +13,11 @@ import (
 
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -108,7 +110,7 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		client.WithNewSnapshot(s.ID, img),
 		client.WithContainerLabels(map[string]string{labelJob: s.Job, labelBoot: c.cfg.BootID}),
 		client.WithRuntime(runtimeName, &options.Options{BinaryName: c.runc, Root: c.cfg.runcRoot()}),
-		client.WithNewSpec(opts...),
+		client.WithNewSpec(append(opts, t.remember)...),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", s.ID, err)
@@ -133,6 +135,12 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	t.watched = true
 	go t.watch(ct)
 	return t, nil
+}
+
+// remember takes from the finished specification what the image and the Spec have come to.
+func (t *task) remember(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	t.args, t.env, t.cwd = s.Process.Args, s.Process.Env, s.Process.Cwd
+	return nil
 }
 
 func leaseID(id string) string { return "optml-" + id }

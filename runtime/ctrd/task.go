@@ -28,6 +28,9 @@ type task struct {
 	c     *Client
 	spec  container.Spec
 	group cgroup
+	args  []string // of the process, with its environment and working directory
+	env   []string
+	cwd   string
 	pid   int
 	pidfd int      // of the main process; -1: none
 	ns    *os.File // its network namespace, which Dial enters
@@ -70,18 +73,41 @@ func (t *task) load(ctx context.Context) (client.Task, error) {
 // Start implements container.Task.
 func (t *task) Start(ctx context.Context) error {
 	ctx = t.c.ctx(ctx)
+	var predicted *container.StartError
+	if !t.spec.Init {
+		predicted = predictExec(t.pid, t.args, t.env, t.cwd)
+	}
 	ct, err := t.load(ctx)
 	if err == nil {
 		err = ct.Start(ctx)
 	}
 	if err == nil {
-		return nil
+		return t.confirm(ctx, predicted)
 	}
 	if se := startError(err); se != nil {
 		return se
 	}
 	return fmt.Errorf("start container %s: %w", t.spec.ID, err)
 }
+
+// confirm returns the predicted error if the process does end at once as runc does when it cannot execute.
+func (t *task) confirm(ctx context.Context, predicted *container.StartError) error {
+	if predicted == nil {
+		return nil
+	}
+	select {
+	case <-t.done:
+		if t.err == nil && (t.exit.Code == 1 || t.exit.Code == 255) { // by runc's version
+			return predicted
+		}
+	case <-ctx.Done():
+	case <-time.After(confirmTimeout):
+	}
+	return nil
+}
+
+// confirmTimeout is how long runc may take to fail.
+const confirmTimeout = 2 * time.Second
 
 const (
 	// retryMin and retryMax space the attempts to reach a daemon that does not answer.

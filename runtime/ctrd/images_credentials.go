@@ -154,16 +154,19 @@ func askHelper(ctx context.Context, name, key string) (user, secret string, foun
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
 		// The protocol gives the reason on stdout; this one is not an error.
-		if strings.Contains(out.String(), "credentials not found") {
+		if strings.Contains(out.kept.String(), "credentials not found") {
 			return "", "", false, nil
 		}
-		if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return "", "", false, fmt.Errorf("%s: no answer in %s", program, helperTime)
+		}
+		if ctx.Err() != nil {
+			return "", "", false, context.Cause(ctx)
 		}
 		return "", "", false, fmt.Errorf("%s: %w", program, err)
 	}
 	var answer struct{ Username, Secret string }
-	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
+	if err := json.Unmarshal(out.kept.Bytes(), &answer); err != nil {
 		return "", "", false, fmt.Errorf("%s: its answer is not JSON", program)
 	}
 	if answer.Username == "<token>" { // an identity token, by the protocol of the helpers
@@ -172,12 +175,13 @@ func askHelper(ctx context.Context, name, key string) (user, secret string, foun
 	return answer.Username, answer.Secret, answer.Username != "" || answer.Secret != "", nil
 }
 
-// limitedBuffer keeps the first bytes of an output and refuses more.
-type limitedBuffer struct{ bytes.Buffer }
+// limitedBuffer keeps an output up to a limit and refuses more. It does not embed the buffer, whose ReadFrom would go
+// past the limit.
+type limitedBuffer struct{ kept bytes.Buffer }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > helperOutputLimit {
+	if b.kept.Len()+len(p) > helperOutputLimit {
 		return 0, fmt.Errorf("more than %d bytes of output", helperOutputLimit)
 	}
-	return b.Buffer.Write(p)
+	return b.kept.Write(p)
 }

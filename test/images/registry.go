@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -50,7 +51,7 @@ type Request struct {
 // Registry starts a registry.
 func Registry(t testing.TB, o RegistryOptions) *Server {
 	t.Helper()
-	s := &Server{o: o, inner: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	s := &Server{o: o, inner: ranged(registry.New(registry.Logger(log.New(io.Discard, "", 0))))}
 	h := httptest.NewServer(s)
 	t.Cleanup(h.Close)
 	s.Host = strings.TrimPrefix(h.URL, "http://")
@@ -134,6 +135,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.inner.ServeHTTP(w, r)
+}
+
+// ranged adds what go-containerregistry's registry lacks and real ones have: blobs from an offset on, by which a client
+// goes on after a broken connection.
+func ranged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || !isBlob(r) || r.Header.Get("Range") == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		whole := r.Clone(r.Context())
+		whole.Header.Del("Range")
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, whole)
+		if rec.Code != http.StatusOK {
+			w.WriteHeader(rec.Code)
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(rec.Body.Bytes()))
+	})
 }
 
 func isBlob(r *http.Request) bool { return strings.Contains(r.URL.Path, "/blobs/sha256:") }

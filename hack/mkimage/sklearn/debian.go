@@ -117,12 +117,14 @@ func (d debian) install(ctx context.Context, name string, verbose bool) error {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_, _ = io.Copy(io.Discard, tree)
 	}
-	if err := cmd.Wait(); err != nil && packErr == nil || ctx.Err() != nil {
+	err = cmd.Wait()
+	if err := errors.Join(err, packErr); err != nil {
 		os.Remove(path)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// What mmdebstrap said is the cause more often than the tar that broke off.
 		return fmt.Errorf("mmdebstrap: %w\n%s", err, tail(said.String(), 15))
-	}
-	if packErr != nil {
-		return packErr
 	}
 	if err := os.Rename(path, name+".tar.zst"); err != nil {
 		return err

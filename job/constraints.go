@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-//go:generate go run ../hack/constraints -h
-
+// The file is made by hack/constraints from the published service model; "go run ./hack/constraints -h" says how.
+//
 //go:embed constraints.json
 var constraintsJSON []byte
 

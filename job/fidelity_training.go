@@ -61,7 +61,8 @@ var trainingRows = []row{
 		{is: "AugmentedManifestFile", treatment: Refused, rules: "FILE-10", note: "augmented manifests need Pipe mode, which is not carried out yet"},
 		{is: "Converse", treatment: Refused, rules: "FILE-14, ruling 10", note: "what it gives to a container is not published"}}},
 	{shape: "S3DataSource", member: "S3Uri", treatment: Honoured, rules: "FILE-2, FILE-3, FILE-4"},
-	{shape: "S3DataSource", member: "S3DataDistributionType", treatment: Honoured, rules: "IDC-2, SHARD-1", note: "with one instance, ShardedByS3Key gives it every object"},
+	{shape: "S3DataSource", member: "S3DataDistributionType", treatment: Honoured, rules: "IDC-2, SHARD-1", cases: []when{
+		{is: "ShardedByS3Key", treatment: Honoured, note: "a job has one instance here, which gets every object"}}},
 	{shape: "S3DataSource", member: "AttributeNames", treatment: Refused, rules: "AUG-1", note: "only augmented manifests have attributes, and they are not read yet"},
 	{shape: "S3DataSource", member: "InstanceGroupNames", treatment: Refused, rules: "ruling 5, SHARD-4", note: "a training has one instance here, without groups: leave the member out"},
 	{shape: "S3DataSource", member: "ModelAccessConfig", treatment: Inert, rules: "ruling 3", note: noAWS + ", so no licence is accepted here"},

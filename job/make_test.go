@@ -91,3 +91,250 @@ func golden(t *testing.T, path, got string) {
 		t.Errorf("%s is out of step (go test ./job -update rewrites it): %s", path, diff)
 	}
 }
+
+// plan makes a plan of a text with its companions, which must pass.
+func plan(t testing.TB, o Options, h HostFacts, text string) *Plan {
+	t.Helper()
+	p, err := Make(companionsOf(t, "doc", text), o, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The START table: which command runs (START-1).
+func TestCommand(t *testing.T) {
+	for name, tc := range map[string]struct {
+		entrypoint, arguments []any
+		wantEntry, wantArgs   []string
+	}{
+		"neither":    {nil, nil, nil, []string{"train"}},
+		"entrypoint": {[]any{"/bin/bash"}, nil, []string{"/bin/bash"}, nil},
+		"arguments":  {nil, []any{"-c", "x y"}, nil, []string{"-c", "x y"}},
+		"both":       {[]any{"/bin/bash"}, []any{"-c"}, []string{"/bin/bash"}, []string{"-c"}},
+	} {
+		text := edit(t, "training.json", "", "")
+		if tc.entrypoint != nil {
+			text = change(t, text, "AlgorithmSpecification.ContainerEntrypoint", tc.entrypoint)
+		}
+		if tc.arguments != nil {
+			text = change(t, text, "AlgorithmSpecification.ContainerArguments", tc.arguments)
+		}
+		c := plan(t, Options{}, machine, text).Training.Instances[0].Containers[0]
+		if diff := cmp.Diff([][]string{tc.wantEntry, tc.wantArgs}, [][]string{c.Entrypoint, c.Args}); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// The environment of a training container: ENV-1 (no SM_*), ENV-4, START-14.
+func TestTrainingEnvironment(t *testing.T) {
+	text := change(t, edit(t, "training.json", "", ""), "Environment", map[string]any{"AWS_REGION": "mars-1", "TRAINING_JOB_NAME": "mine", "A": "line\nbreak"})
+	got := plan(t, Options{}, machine, text).Training.Instances[0].Containers[0].Env
+	want := map[string]string{"A": "line\nbreak", "AWS_REGION": "mars-1", "NVIDIA_VISIBLE_DEVICES": "void", "TRAINING_JOB_NAME": "boost-2026-11-20",
+		"TRAINING_JOB_ARN": "arn:aws:sagemaker:us-east-2:210987654321:training-job/boost-2026-11-20"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// BT-10 to BT-15: all given, none given, zeros.
+func TestTransformEnvironment(t *testing.T) {
+	full := edit(t, "transform.json", "", "")
+	none := full
+	for _, m := range []string{"MaxConcurrentTransforms", "MaxPayloadInMB", "BatchStrategy", "Environment", "ModelClientConfig"} {
+		none = change(t, none, m, nil)
+	}
+	zero := change(t, change(t, full, "MaxConcurrentTransforms", 0), "MaxPayloadInMB", 0)
+	base := map[string]string{"AWS_REGION": "us-east-2", "NVIDIA_VISIBLE_DEVICES": "void", "SAGEMAKER_BATCH": "true", "WORKERS": "2", "LOG": "job"}
+	with := func(kv ...string) map[string]string {
+		m := map[string]string{}
+		for k, v := range base {
+			m[k] = v
+		}
+		for i := 0; i < len(kv); i += 2 {
+			m[kv[i]] = kv[i+1]
+		}
+		return m
+	}
+	for name, tc := range map[string]struct {
+		text string
+		want map[string]string
+	}{
+		"all given": {full, with("SAGEMAKER_BATCH_STRATEGY", "SINGLE_RECORD", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "4", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "10")},
+		"none":      {none, with("LOG", "model")}, // INF-40: the model's own
+		"zeros":     {zero, with("SAGEMAKER_BATCH_STRATEGY", "SINGLE_RECORD", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "0")},
+	} {
+		tr := plan(t, Options{}, machine, tc.text).Transform
+		if diff := cmp.Diff(tc.want, tr.Instances[0].Containers[0].Env); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if name == "zeros" && (tr.MaxConcurrent != nil || tr.MaxPayloadMB == nil || *tr.MaxPayloadMB != 0) {
+			t.Errorf("zeros: %v, %v", tr.MaxConcurrent, tr.MaxPayloadMB)
+		}
+		if name == "none" && (tr.MaxConcurrent != nil || tr.MaxPayloadMB != nil || tr.BatchStrategy != nil || tr.InvocationTimeout.Std() != 600*time.Second || tr.MaxRetries != 3) {
+			t.Errorf("none: %+v", tr)
+		}
+	}
+}
+
+// A transform without a CreateModel request: image and archive from the command line.
+func TestTransformWithModelFile(t *testing.T) {
+	d := fixture(t, "transform.json")
+	p, err := Make([]*Document{d}, Options{ModelImage: "img:1", ModelURI: "m/model.tar.gz", Dir: "/d", Grace: time.Second, PingWindow: time.Minute}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := p.Transform
+	if tr.Models[0].URI != "/d/m/model.tar.gz" || tr.Instances[0].Containers[0].Image.Ref != "img:1" || tr.Grace.Std() != time.Second || tr.PingWindow.Std() != time.Minute || tr.Isolated {
+		t.Errorf("got %+v", tr)
+	}
+	_, err = Make([]*Document{d}, Options{}, machine)
+	if err == nil || !strings.Contains(err.Error(), `model "boost-model" is not known here`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// CH-5: a validation's jobs are isolated whatever the document; --network open says so in a warning.
+func TestIsolation(t *testing.T) {
+	p := plan(t, Options{}, machine, edit(t, "algorithm.json", "", ""))
+	if v := p.Validation; !v.Training.Training.Isolated || !v.Transform.Transform.Isolated || len(p.Warnings) != 0 {
+		t.Errorf("not isolated, or warned: %v", p.Warnings)
+	}
+	p = plan(t, Options{Network: "open"}, machine, edit(t, "algorithm.json", "", ""))
+	if v := p.Validation; v.Training.Training.Isolated || v.Transform.Transform.Isolated || len(p.Warnings) != 1 || p.Warnings[0].Rule != "INF-44" {
+		t.Errorf("warnings %v", p.Warnings)
+	}
+	open := change(t, edit(t, "training.json", "", ""), "EnableNetworkIsolation", nil)
+	if plan(t, Options{}, machine, open).Training.Isolated || !plan(t, Options{Network: "isolated"}, machine, open).Training.Isolated {
+		t.Error("EnableNetworkIsolation or --network isolated is not followed")
+	}
+}
+
+// Ruling 14 and START-14: how many GPUs an instance gets.
+func TestGPUs(t *testing.T) {
+	four := machine
+	four.GPUs, four.MemoryBytes, four.CPUs = 4, 1<<40, 256
+	two := 2
+	for _, tc := range []struct {
+		instance string
+		host     HostFacts
+		asked    *int
+		want     int
+		warns    string
+	}{
+		{"ml.m5.large", four, nil, 0, ""},
+		{"ml.g4dn.xlarge", four, nil, 1, ""},
+		{"ml.p3.16xlarge", four, nil, 4, "has more GPUs than this host (4)"},
+		{"ml.g4dn.xlarge", machine, nil, 0, "has more GPUs than this host (0)"},
+		{"local_gpu", four, nil, 4, ""},
+		{"local", four, nil, 0, ""},
+		{"ml.z9.huge", four, nil, 4, ""},
+		{"ml.m5.large", four, &two, 2, ""},
+		{"ml.trn1.2xlarge", four, nil, 0, "accelerators (Trainium) that optml does not offer"},
+		{"ml.m5.24xlarge", machine, nil, 0, "384 GiB of memory"},
+		{"ml.c5.4xlarge", HostFacts{CPUs: 4, MemoryBytes: 1 << 40}, nil, 0, "16 processors, this host 4"},
+		{"ml.m6g.large", machine, nil, 0, "is arm64, this host is amd64"},
+	} {
+		p := plan(t, Options{GPUs: tc.asked}, tc.host, edit(t, "training.json", "ml.m5.xlarge", tc.instance))
+		i := p.Training.Instances[0]
+		if _, void := i.Containers[0].Env["NVIDIA_VISIBLE_DEVICES"]; i.GPUs != tc.want || void != (tc.want == 0) || p.Training.InstanceType != tc.instance {
+			t.Errorf("%s: %d GPUs, void %v", tc.instance, i.GPUs, void)
+		}
+		var said []string
+		for _, w := range p.Warnings {
+			if w.Rule == "ruling 14" {
+				said = append(said, w.Text)
+			}
+		}
+		if got := strings.Join(said, "; "); !strings.Contains(got, tc.warns) || (tc.warns == "") != (got == "") {
+			t.Errorf("%s: warnings %q, want %q", tc.instance, got, tc.warns)
+		}
+	}
+}
+
+// Ruling 13: the volume is VolumeSizeInGB, or the type's own disks.
+func TestVolume(t *testing.T) {
+	for instance, want := range map[string]int64{"ml.m5.xlarge": 30 << 30, "ml.m5d.large": 75e9} {
+		if got := plan(t, Options{}, machine, edit(t, "training.json", "ml.m5.xlarge", instance)).Training.VolumeBytes; got != want {
+			t.Errorf("%s: %d, want %d", instance, got, want)
+		}
+	}
+	if got := plan(t, Options{}, machine, edit(t, "training.json", `"VolumeSizeInGB": 30, `, ``)).Training.VolumeBytes; got != 0 {
+		t.Errorf("none: %d", got)
+	}
+}
+
+// Ruling 21: the trained model goes to the first container without a ModelDataUrl of its own.
+func TestWhereTheModelGoes(t *testing.T) {
+	p := plan(t, Options{}, machine, edit(t, "algorithm.json", "", ""))
+	if v := p.Validation; v.Transform.Transform.Models[0].URI != v.Training.Training.ModelURI || v.Transform.Transform.ModelName != "iris-forest-default-model" {
+		t.Errorf("got %+v", v.Transform.Transform.Models)
+	}
+	p = plan(t, Options{}, machine, edit(t, "algorithm.json", `"Environment": {"WORKERS": "1"}`, `"ModelDataUrl": "s3://b/other.tar.gz"`))
+	if got := p.Validation.Transform.Transform.Models[0].URI; got != "s3://b/other.tar.gz" || len(p.Warnings) != 1 || p.Warnings[0].Rule != "ruling 21" {
+		t.Errorf("got %s, %v", got, p.Warnings)
+	}
+}
+
+// Defaults: one day (STOP-8), FullyReplicated (IDC-2), File mode of the job, shm half of memory (START-12).
+func TestDefaults(t *testing.T) {
+	text := change(t, edit(t, "training.json", "", ""), "StoppingCondition", map[string]any{})
+	text = change(t, text, "InputDataConfig[0].InputMode", nil)
+	text = change(t, text, "InputDataConfig[0].DataSource.S3DataSource.S3DataDistributionType", nil)
+	text = change(t, text, "HyperParameters", nil)
+	tr := plan(t, Options{}, machine, text).Training
+	c := tr.Channels[0]
+	if tr.MaxRuntime.Std() != 24*time.Hour || tr.Grace.Std() != 2*time.Minute || tr.ShmBytes != machine.MemoryBytes/2 || c.Mode != "File" || c.Source.Distribution != "FullyReplicated" || tr.HyperParameters == nil || c.ShuffleSeed != nil {
+		t.Errorf("got %+v", tr)
+	}
+	if tr = plan(t, Options{ShmBytes: 5, Grace: time.Second}, machine, text).Training; tr.ShmBytes != 5 || tr.Grace.Std() != time.Second {
+		t.Errorf("options are not followed: %+v", tr)
+	}
+	// IDC-6: no channels at all.
+	if tr = plan(t, Options{}, machine, change(t, text, "InputDataConfig", nil)).Training; len(tr.Channels) != 0 {
+		t.Errorf("got %+v", tr.Channels)
+	}
+}
+
+// Documents that do not go together are refused with a sentence, not a panic.
+func TestArrange(t *testing.T) {
+	for name, tc := range map[string]struct {
+		docs []string
+		want string
+	}{
+		"none":            {nil, "no document"},
+		"twice":           {[]string{"training.json", "training.json"}, "are both CreateTrainingJob requests"},
+		"two jobs":        {[]string{"training.json", "transform.json"}, "several jobs at once"},
+		"model alone":     {[]string{"model.json"}, "a CreateModel request runs nothing"},
+		"useless model":   {[]string{"training.json", "model.json"}, "uses no CreateModel request"},
+		"useless algo":    {[]string{"transform.json", "algorithm.json"}, "uses no CreateAlgorithm request"},
+		"unasked algo":    {[]string{"training.json", "algorithm.json"}, "this job names an image, not an algorithm"},
+		"model packages":  {[]string{"package.json"}, "model packages are read and checked, and not validated yet"},
+		"no valid. spec.": {[]string{"bare"}, "has no ValidationSpecification: there is nothing to run"},
+	} {
+		var docs []*Document
+		for _, d := range tc.docs {
+			if d == "bare" { // VAL-7
+				docs = append(docs, decode(t, d, change(t, change(t, edit(t, "algorithm.json", "", ""), "ValidationSpecification", nil), "CertifyForMarketplace", nil)))
+				continue
+			}
+			docs = append(docs, fixture(t, d))
+		}
+		p, err := Make(docs, Options{}, machine)
+		if err == nil || p != nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+// Duration reads what it writes.
+func TestDuration(t *testing.T) {
+	var d Duration
+	if err := d.UnmarshalText([]byte("2m0s")); err != nil || d.Std() != 2*time.Minute {
+		t.Errorf("got %v, %v", d, err)
+	}
+	if err := d.UnmarshalText([]byte("2 minutes")); err == nil {
+		t.Error("takes nonsense")
+	}
+}

@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // check holds every document, and each against those that it names, to the constraints and the rules between members.
@@ -18,7 +19,11 @@ func (s documents) check(o Options, out *problems) ([]Warning, error) {
 		}
 		for _, p := range found.list {
 			if p.softens(o) {
-				warnings = append(warnings, Warning{Rule: p.rule(), Path: p.Path, Text: p.Text, Refuses: true})
+				text := p.Text
+				if p.Hint != "" {
+					text += ": " + p.Hint
+				}
+				warnings = append(warnings, Warning{Rule: p.rule(), Path: p.Path, Text: text, Refuses: true})
 				continue
 			}
 			out.add(p)
@@ -41,10 +46,15 @@ func (p Problem) softens(o Options) bool {
 }
 
 func (p Problem) rule() string {
-	if p.Rule == "" && p.soft == awsOnly {
+	switch {
+	case p.Rule != "":
+		return p.Rule
+	case p.soft == awsOnly:
 		return "ruling 3"
+	case p.soft == lenient && strings.HasPrefix(p.Path, "ValidationSpecification"):
+		return "ruling 4"
 	}
-	return p.Rule
+	return "VAL-12"
 }
 
 // ruling is what a rule sees.

@@ -2,7 +2,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -33,11 +35,11 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("constraints", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	model := fs.String("model", "", "service `file`: botocore's sagemaker/2017-07-24/service-2.json, or a table in the format written here")
+	model := fs.String("model", "", "service `file`: botocore's sagemaker/2017-07-24/service-2.json (or .gz), or a table in the format written here")
 	instances := fs.String("instances", "", "instance type `file`: {\"instances\": {\"ml.x\": {\"vcpus\": …}}}")
 	out := fs.String("out", "", "where to write; a directory gets constraints.json and instances.json (default: standard output)")
 	fs.Usage = func() {
-		fmt.Fprintln(stderr, `usage: go run ./hack/constraints -model service-2.json -out job
+		fmt.Fprint(stderr, `usage: go run ./hack/constraints -model service-2.json -out job
 
 Takes the facts (types, required members, lengths, ranges, patterns, enumerations; no prose) of the requests that
 optml reads, and of everything they reach, out of the published service model, and writes them as one line a shape, so
@@ -87,7 +89,14 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxInput+1))
+	in := bufio.NewReader(f)
+	var r io.Reader = in
+	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" { // as installed, botocore's models are compressed
+		if r, err = gzip.NewReader(in); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxInput+1))
 	if err == nil && len(b) > maxInput {
 		err = fmt.Errorf("%s: more than %d bytes", path, maxInput)
 	}
@@ -136,8 +145,21 @@ func (r *ref) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// operation is the shape of a request, given plainly (as written here) or as {"input": shape, …}.
+type operation ref
+
+func (o *operation) UnmarshalJSON(b []byte) error {
+	if b[0] == '"' {
+		return json.Unmarshal(b, (*string)(o))
+	}
+	var s struct{ Input ref }
+	err := json.Unmarshal(b, &s)
+	*o = operation(s.Input)
+	return err
+}
+
 type input struct {
-	Operations map[string]struct{ Input ref }
+	Operations map[string]operation
 	Shapes     map[string]struct {
 		Type               string
 		Members            map[string]ref
@@ -191,7 +213,7 @@ func convertModel(data []byte) ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("no operation %q", op)
 		}
-		ops[op] = string(o.Input)
+		ops[op] = string(o)
 		if err := reach(ops[op]); err != nil {
 			return nil, err
 		}

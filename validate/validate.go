@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/optml/optml/harness"
 	"github.com/optml/optml/job"
@@ -96,7 +97,8 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 }
 
 // child carries out one job as an entry of its own.
-func (v *validation) child(ctx context.Context, stops *fan, p *job.Plan) (ledger.Transition, *ledger.State, error) {
+func (v *validation) child(ctx context.Context, stops *fan, plan *job.Plan) (ledger.Transition, *ledger.State, error) {
+	p := begun(plan, time.Now().UTC())
 	o, err := ledger.Create(v.root, ledger.Request{Plan: p})
 	if err != nil {
 		return ledger.Transition{}, nil, err
@@ -110,6 +112,20 @@ func (v *validation) child(ctx context.Context, stops *fan, p *job.Plan) (ledger
 	final, err := harness.Run(ctx, o, p, h)
 	s := o.State()
 	return final, &s, err
+}
+
+// begun is a child's plan with the time at which the child is made, which is not that of the validation.
+func begun(p *job.Plan, at time.Time) *job.Plan {
+	c := *p
+	switch {
+	case p.Training != nil:
+		t := *p.Training
+		t.CreationTime, c.Training = at, &t
+	case p.Transform != nil:
+		t := *p.Transform
+		t.CreationTime, c.Transform = at, &t
+	}
+	return &c
 }
 
 // stops gathers the requests to stop the validation, from its entry and from the host, for whichever child runs.

@@ -1,0 +1,210 @@
+// benchstart measures how long it takes from a command line to the first instruction of an image's process, with the
+// image present: `optml train` and `ctr run` in turn, the instant read from what the process itself prints.
+//
+// Both run their own containerd: optml the embedded one, ctr Debian's, with a configuration of its own. Root is needed.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/optml/optml/test/images"
+)
+
+func main() {
+	optml := flag.String("optml", "build/optml", "the binary to measure")
+	n := flag.Int("n", 20, "runs of each")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "benchstart [-optml FILE] [-n RUNS]: command line to the image's first instruction, optml train against ctr run")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if err := run(*optml, *n); err != nil {
+		fmt.Fprintln(os.Stderr, "benchstart:", err)
+		os.Exit(1)
+	}
+}
+
+func run(optml string, n int) (err error) {
+	optml, err = filepath.Abs(optml)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "optml-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	short, err := os.MkdirTemp("/run", "ob") // sockets live below: short
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(short)
+
+	img, err := images.Build(images.Options{})
+	if err != nil {
+		return err
+	}
+	archive := filepath.Join(dir, "tiny.tar")
+	if err := images.WriteOCIArchive(archive, images.Named{Ref: "docker.io/library/tiny:latest", Image: img}); err != nil {
+		return err
+	}
+	o, err := newOptml(optml, dir, filepath.Join(short, "o"), archive)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	c, err := newCtr(dir, filepath.Join(short, "c"), archive)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+
+	var a, b []time.Duration
+	for i := range n + 2 { // two rounds of warm-up
+		x, err := o.run(i)
+		if err != nil {
+			return fmt.Errorf("optml train: %w", err)
+		}
+		y, err := c.run(i)
+		if err != nil {
+			return fmt.Errorf("ctr run: %w", err)
+		}
+		if i >= 2 {
+			a, b = append(a, x), append(b, y)
+		}
+	}
+	fmt.Printf("command line to the image's first instruction, image present, %d runs in turn\n", n)
+	row("optml train", a)
+	row("ctr run", b)
+	var ratios []float64
+	for i := range a {
+		ratios = append(ratios, float64(a[i])/float64(b[i]))
+	}
+	slices.Sort(ratios)
+	fmt.Printf("%-12s median of pairs %.2f (min %.2f, max %.2f); of the medians %.2f\n", "ratio", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1],
+		float64(median(a))/float64(median(b)))
+	return nil
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return d[len(d)/2]
+}
+
+func row(name string, d []time.Duration) {
+	s := slices.Sorted(slices.Values(d))
+	fmt.Printf("%-12s median %6.1f ms  min %6.1f  max %6.1f\n", name, ms(median(d)), ms(s[0]), ms(s[len(s)-1]))
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }
+
+// started runs a command and returns the time from just before it to the instant that the image's process prints.
+func started(cmd *exec.Cmd) (time.Duration, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	t0 := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("%w\n%s", err, out.Bytes())
+	}
+	ns, err := startedNS(&out)
+	if err != nil {
+		return 0, err
+	}
+	return time.Unix(0, ns).Sub(t0), nil
+}
+
+// startedNS finds {"started_ns":…} in a log, whatever stands before it on its line.
+func startedNS(r io.Reader) (int64, error) {
+	for s := bufio.NewScanner(r); s.Scan(); {
+		_, text, ok := bytes.Cut(s.Bytes(), []byte("{"))
+		var line struct {
+			NS int64 `json:"started_ns"`
+		}
+		if ok && json.Unmarshal(append([]byte("{"), text...), &line) == nil && line.NS > 0 {
+			return line.NS, nil
+		}
+	}
+	return 0, errors.New("the image's process printed no started_ns")
+}
+
+type optmlRunner struct {
+	bin, dir, doc string
+	flags         []string
+}
+
+func newOptml(bin, dir, runDir, archive string) (*optmlRunner, error) {
+	o := &optmlRunner{bin: bin, dir: dir, doc: filepath.Join(dir, "job.json")}
+	o.flags = []string{"--root", filepath.Join(dir, "root"), "--run-dir", runDir, "--s3-dir", filepath.Join(dir, "s3")}
+	doc := `{"TrainingJobName":"bench","RoleArn":"arn:aws:iam::000000000000:role/bench","AlgorithmSpecification":{"TrainingImage":"tiny:latest","TrainingInputMode":"File"},` +
+		`"HyperParameters":{"model":"none"},"OutputDataConfig":{"S3OutputPath":"s3://out/"},"EnableNetworkIsolation":true,` +
+		`"ResourceConfig":{"InstanceType":"ml.m5.large","InstanceCount":1,"VolumeSizeInGB":1},"StoppingCondition":{"MaxRuntimeInSeconds":60}}`
+	if err := errors.Join(os.WriteFile(o.doc, []byte(doc), 0o644), os.MkdirAll(filepath.Join(dir, "s3", "out"), 0o755)); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(bin, append(o.flags, "images", "import", archive)...)
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("optml images import: %w\n%s", err, b)
+	}
+	return o, nil
+}
+
+func (o *optmlRunner) run(i int) (time.Duration, error) {
+	name := fmt.Sprintf("bench-%d", i)
+	d, err := started(exec.Command(o.bin, append(o.flags, "train", o.doc, "--name", name, "--logs")...))
+	_ = exec.Command(o.bin, append(o.flags, "rm", name)...).Run()
+	return d, err
+}
+
+func (o *optmlRunner) close() {
+	_ = exec.Command(o.bin, append(o.flags, "prune")...).Run()
+}
+
+// ctrRunner is Debian's containerd with its own root and socket.
+type ctrRunner struct {
+	daemon *exec.Cmd
+	socket string
+}
+
+func newCtr(dir, runDir, archive string) (*ctrRunner, error) {
+	c := &ctrRunner{socket: filepath.Join(runDir, "c.sock")}
+	conf := filepath.Join(dir, "containerd.toml")
+	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n", filepath.Join(dir, "croot"), runDir, c.socket)
+	if err := errors.Join(os.MkdirAll(runDir, 0o711), os.WriteFile(conf, []byte(text), 0o644)); err != nil {
+		return nil, err
+	}
+	c.daemon = exec.Command("containerd", "--config", conf)
+	if err := c.daemon.Start(); err != nil {
+		return nil, fmt.Errorf("containerd (apt-get install containerd): %w", err)
+	}
+	for range 200 {
+		if exec.Command("ctr", "-a", c.socket, "version").Run() == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if b, err := exec.Command("ctr", "-a", c.socket, "images", "import", archive).CombinedOutput(); err != nil {
+		c.close()
+		return nil, fmt.Errorf("ctr images import: %w\n%s", err, b)
+	}
+	return c, nil
+}
+
+func (c *ctrRunner) run(i int) (time.Duration, error) {
+	return started(exec.Command("ctr", "-a", c.socket, "run", "--rm", "docker.io/library/tiny:latest", fmt.Sprintf("bench-%d", i), "train"))
+}
+
+func (c *ctrRunner) close() {
+	_ = c.daemon.Process.Signal(os.Interrupt)
+	_, _ = c.daemon.Process.Wait()
+}

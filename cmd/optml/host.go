@@ -91,12 +91,28 @@ func needRoot() error {
 // recover sees to jobs whose owner has died, and says what became of them (ruling 1). What cannot be recovered now does
 // not keep anybody from starting something else.
 func (h *host) recover(ctx context.Context, jobs string, say func(string, ...any)) error {
-	done, err := harness.Recover(ctx, jobs, h.Host, h.client)
+	done, err := harness.Recover(ctx, jobs, h.Host, reaper{h.client, h.Log})
 	for _, r := range done {
 		say("recovered %s/%s, whose owner had died: %s", r.Kind, r.Name, r.Final.Status)
 		if r.Final.FailureReason != "" {
 			say("  %s", r.Final.FailureReason)
 		}
+	}
+	return err
+}
+
+// reaper is ctrd's sweep as the harness wants it: what was removed goes to the log.
+type reaper struct {
+	*ctrd.Client
+	log *slog.Logger
+}
+
+var _ harness.Reaper = reaper{}
+
+func (r reaper) Sweep(ctx context.Context, alive func(dir string) bool) error {
+	swept, err := r.Client.Sweep(ctx, alive)
+	if !swept.Empty() {
+		r.log.Info("swept", "containers", swept.Containers, "networks", swept.Networks)
 	}
 	return err
 }

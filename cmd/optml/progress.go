@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
 
@@ -104,6 +105,9 @@ func (w *watcher) show(j *ledger.Job, e ledger.Event) {
 		}
 		line = string(b)
 	default:
+		if _, exited := e.Body.(ledger.Exited); exited && j.Kind() != job.KindTraining {
+			return // we ended it ourselves; if it ended too early, the status says so
+		}
 		text := eventText(e)
 		if text == "" {
 			return

@@ -22,6 +22,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/runtime/container"
 	"github.com/optml/optml/test/images"
@@ -459,5 +460,48 @@ func TestEnsureIsQuick(t *testing.T) {
 	t.Logf("%s each", each)
 	if each > 200*time.Millisecond { // 5 ms on an idle machine; the limit is for a crowded one
 		t.Errorf("%s each", each)
+	}
+}
+
+// A full disk is said to be one, and nothing is left on it.
+func TestImportOntoFullDisk(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "of") // short: sockets live under it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	root := filepath.Join(dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=48m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(root, unix.MNT_DETACH)
+	cfg := Config{Root: root, RunDir: filepath.Join(dir, "run"), Idle: time.Second} // the embedded daemon: a given one's disk is not ours to fill
+	c, err := Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer StopDaemon(context.WithoutCancel(t.Context()), cfg)
+	defer c.Close()
+	free := func() int64 {
+		var s unix.Statfs_t
+		if err := unix.Statfs(root, &s); err != nil {
+			t.Fatal(err)
+		}
+		return int64(s.Bfree) * s.Bsize
+	}
+	before := free()
+	for what, mb := range map[string]int{"while copying": 60, "while unpacking": 25} {
+		var b bytes.Buffer
+		if err := images.WriteOCI(&b, images.Named{Ref: "big:1", Image: buildImage(t, images.Options{PadMB: mb})}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Import(t.Context(), &b, "")
+		wantKind(t, err, container.ImageNoSpace, "no space left on device")
+		if after := free(); before-after > 1<<20 { // the database has grown a little
+			t.Errorf("%s: %d bytes are left behind", what, before-after)
+		}
 	}
 }

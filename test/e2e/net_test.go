@@ -1,0 +1,211 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// addLink makes a bridge and returns what removes it.
+func addLink(t *testing.T, name, alias string) func() {
+	t.Helper()
+	la := netlink.NewLinkAttrs()
+	la.Name = name
+	link := &netlink.Bridge{LinkAttrs: la}
+	if err := netlink.LinkAdd(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetAlias(link, alias); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = netlink.LinkDel(link) }
+}
+
+// outside is a network beyond the host, with services on it and on the host itself: TCP on port, and a DNS server that
+// knows one name. At 198.51.100.2 and 2001:db8:1::2 it stands for the internet, at 169.254.169.254 and 169.254.170.2
+// for what hands out the cloud's credentials (training 6.5).
+type outside struct {
+	port    int
+	address string // of the host, on a link that is not ours
+}
+
+// name is what the DNS servers know.
+const dnsName = "reached.optml.test"
+
+func newOutside(t *testing.T) outside {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ns netns.NsHandle
+	must(inThread(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			ns, err = netns.Get()
+		}
+		return err
+	}))
+	t.Cleanup(func() { ns.Close() })
+	in := func(f func() error) error {
+		return inThread(func() error {
+			if err := unix.Setns(int(ns), unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			return f()
+		})
+	}
+	la := netlink.NewLinkAttrs()
+	la.Name = "optmltest0"
+	veth := &netlink.Veth{LinkAttrs: la, PeerName: "up", PeerNamespace: netlink.NsFd(ns)}
+	must(netlink.LinkAdd(veth))
+	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
+	link, err := netlink.LinkByName(la.Name)
+	must(err)
+	must(setUp(link, "198.51.100.1/24", "2001:db8:1::1/64"))
+	far := net.IPv4(198, 51, 100, 2)
+	for _, to := range []string{"169.254.169.254/32", "169.254.170.2/32"} {
+		_, dst, _ := net.ParseCIDR(to)
+		must(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: far}))
+	}
+	must(in(func() error {
+		for name, addrs := range map[string][]string{
+			"up": {"198.51.100.2/24", "2001:db8:1::2/64"},
+			"lo": {"169.254.169.254/32", "169.254.170.2/32"},
+		} {
+			l, err := netlink.LinkByName(name)
+			if err == nil {
+				err = setUp(l, addrs...)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	var o outside
+	o.port, err = listen(t, 0)
+	must(err)
+	must(serveDNS(t, o.port+1))
+	must(in(func() error {
+		for _, p := range []int{o.port, 80} {
+			if _, err := listen(t, p); err != nil {
+				return err
+			}
+		}
+		return serveDNS(t, 53)
+	}))
+	o.address = hostAddress(t)
+	return o
+}
+
+// inThread runs f on a thread of its own, which is thrown away: its namespaces may have changed.
+func inThread(f func() error) error {
+	ch := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		ch <- f()
+	}()
+	return <-ch
+}
+
+func setUp(l netlink.Link, addrs ...string) error {
+	for _, a := range addrs {
+		ip, n, err := net.ParseCIDR(a)
+		if err != nil {
+			return err
+		}
+		n.IP = ip
+		addr := &netlink.Addr{IPNet: n}
+		if ip.To4() == nil {
+			addr.Flags = unix.IFA_F_NODAD // usable at once
+		}
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return fmt.Errorf("address %s: %w", a, err)
+		}
+	}
+	return netlink.LinkSetUp(l)
+}
+
+// listen answers TCP on every address of this thread's namespace.
+func listen(t *testing.T, port int) (int, error) {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return 0, err
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// serveDNS answers every question with 192.0.2.1: the header of the question with the bits of an answer, the question,
+// and a record that points to its name.
+func serveDNS(t *testing.T, port int) error {
+	c, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if a := answerDNS(buf[:n]); a != nil {
+				_, _ = c.WriteTo(a, from)
+			}
+		}
+	}()
+	return nil
+}
+
+func answerDNS(q []byte) []byte {
+	end := 12
+	for end < len(q) && q[end] != 0 {
+		end += int(q[end]) + 1
+	}
+	if end += 5; end > len(q) {
+		return nil
+	}
+	kind := q[end-3]
+	a := append([]byte{q[0], q[1], 0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0}, q[12:end]...)
+	if kind == 1 { // an A record; of every other kind there is none
+		a[7] = 1
+		a = append(a, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1)
+	}
+	return a
+}
+
+// hostAddress is an address of the host on a link that is not ours; the far network's near end where it has none.
+func hostAddress(t *testing.T) string {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil && !strings.HasPrefix(n.IP.String(), "198.51.") {
+			return n.IP.String()
+		}
+	}
+	return "198.51.100.1"
+}

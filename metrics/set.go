@@ -29,6 +29,7 @@ type definition struct {
 	name     string
 	re       *regexp.Regexp
 	literals []literal // a match contains one of them; nil: nothing is known
+	greedy   *greedy   // nil: the pattern is of another form
 }
 
 // Compile makes a Set. A pattern that is not in the dialect is a *DefinitionError.
@@ -40,7 +41,7 @@ func Compile(defs []job.MetricDefinition) (*Set, error) {
 			return nil, &DefinitionError{Index: i, Name: d.Name, Regex: d.Regex, Construct: construct(d.Regex, err), Err: err}
 		}
 		literals := required(d.Regex)
-		s.defs = append(s.defs, &definition{d.Name, re, literals})
+		s.defs = append(s.defs, &definition{d.Name, re, literals, newGreedy(d.Regex)})
 		s.stats = append(s.stats, Definition{Name: d.Name, Regex: d.Regex})
 		s.finder.add(i, literals)
 		f := slices.IndexFunc(s.finals, func(f Final) bool { return f.Name == d.Name })

@@ -149,6 +149,14 @@ func (st *Stream) match(def int, raw, escaped []byte, off int64, at time.Time) {
 // matches are all matches on a line that do not overlap, in order (MET-6). Most lines have one, so it is asked first
 // whether there can be another: behind a match there must be a literal for the next.
 func (d *definition) matches(line []byte) [][]int {
+	if d.greedy != nil {
+		if m, ok := d.greedy.match(line); ok {
+			if m == nil {
+				return nil
+			}
+			return [][]int{m}
+		}
+	}
 	if d.literals == nil {
 		return d.re.FindAllSubmatchIndex(line, -1)
 	}

@@ -89,6 +89,6 @@ func runPrune(o pruneOptions, stderr io.Writer) error {
 		}
 		removed++
 	}
-	fmt.Fprintf(stderr, "optml: removed %d finished jobs\n", removed)
+	fmt.Fprintf(stderr, "optml: removed %s\n", plural(int64(removed), "finished job"))
 	return errors.Join(errs...)
 }

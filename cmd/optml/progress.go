@@ -141,7 +141,7 @@ func eventText(e ledger.Event) string {
 	case ledger.ImageResolved:
 		return fmt.Sprintf("image %s %s", b.Ref, shortDigest(b.Digest))
 	case ledger.ChannelTotals:
-		s := fmt.Sprintf("%schannel %s: %s in %d objects, %s", on, b.Channel, bytesText(b.Bytes), b.Objects, timeText(b.Duration))
+		s := fmt.Sprintf("%schannel %s: %s in %s, %s", on, b.Channel, bytesText(b.Bytes), plural(b.Objects, "object"), timeText(b.Duration))
 		return s + rate(b.Bytes, b.Duration)
 	case ledger.Exited:
 		switch {
@@ -162,9 +162,9 @@ func eventText(e ledger.Event) string {
 		}
 		return fmt.Sprintf("%s: %s to %s, %s%s", b.Artifact, bytesText(b.Bytes), b.URI, timeText(b.Duration), rate(b.Bytes, b.Duration))
 	case ledger.TransformTotals:
-		s := fmt.Sprintf("transformed %d objects, %d records, %d requests in %s", b.Objects, b.Records, b.Requests, timeText(b.Duration))
+		s := fmt.Sprintf("transformed %s, %s, %s in %s", plural(b.Objects, "object"), plural(b.Records, "record"), plural(b.Requests, "request"), timeText(b.Duration))
 		if b.Failed > 0 {
-			s += fmt.Sprintf("; %d objects failed", b.Failed)
+			s += fmt.Sprintf("; %s failed", plural(b.Failed, "object"))
 		}
 		return s
 	case ledger.FinalMetric:
@@ -182,6 +182,13 @@ func eventText(e ledger.Event) string {
 		return "recovered: " + b.Reason
 	}
 	return ""
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

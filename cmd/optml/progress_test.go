@@ -31,7 +31,7 @@ func TestEventsForPeople(t *testing.T) {
 		{ledger.UploadTotals{Artifact: "model", URI: "s3://b/k", Bytes: 10, Duration: time.Second}, "model: 10 B to s3://b/k, 1s"},
 		{ledger.UploadTotals{Artifact: "output", Empty: true}, "output: nothing to upload"},
 		{ledger.UploadTotals{Artifact: "model", Kept: "/x"}, "model could not be uploaded; kept in /x"},
-		{ledger.TransformTotals{Objects: 2, Records: 5, Requests: 3, Failed: 1, Duration: time.Second}, "transformed 2 objects, 5 records, 3 requests in 1s; 1 objects failed"},
+		{ledger.TransformTotals{Objects: 2, Records: 5, Requests: 3, Failed: 1, Duration: time.Second}, "transformed 2 objects, 5 records, 3 requests in 1s; 1 object failed"},
 		{ledger.FinalMetric{Name: "loss", Value: 0.25}, "metric loss = 0.25"},
 		{ledger.Warning{Text: "mind\nthis"}, "warning: mind this"},
 		{ledger.Verdict{Rule: "r", Outcome: "passed"}, ""},

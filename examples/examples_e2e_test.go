@@ -204,7 +204,7 @@ func TestImageTrainsAndServes(t *testing.T) {
 		fmt.Fprintln(&batch, strings.Join(row[1:], ","))
 	}
 	status, body := post("text/csv", "text/csv", batch.String())
-	predicted := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
+	predicted := strings.Split(body, "\n")
 	if status != http.StatusOK || len(predicted) != len(labels) {
 		t.Fatalf("%d: %s", status, body)
 	}

@@ -52,5 +52,6 @@ def invocations():
             return refuse(400, f"line {number}: {len(row)} values, the model has {about['features']} features")
     labels = [str(v) for v in model.predict(rows)] if rows else []
     if flask.request.accept_mimetypes.best_match(["text/csv", "application/json"], "text/csv") == "application/json":
-        return flask.Response(json.dumps({"predictions": labels}) + "\n", mimetype="application/json")
-    return flask.Response("".join(f"{v}\n" for v in labels), mimetype="text/csv")
+        return flask.Response(json.dumps({"predictions": labels}), mimetype="application/json")
+    # No newline at the end: AssembleWith Line adds one after each answer, so that the output has a line for a row.
+    return flask.Response("\n".join(labels), mimetype="text/csv")

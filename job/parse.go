@@ -13,7 +13,7 @@ import (
 const (
 	MaxDocumentBytes = 8 << 20
 	maxDepth         = 64
-	maxValues        = 200_000
+	maxValues        = 50_000
 )
 
 // syntaxError stops the parser: the text is not JSON, or beyond a bound.

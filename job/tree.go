@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"sort"
 	"strconv"
 	"strings"
@@ -90,20 +91,25 @@ func (n *Node) At(path string) (*Node, bool) {
 // source is a document's text, which knows lines.
 type source struct {
 	data  []byte
-	lines []int // offset of each line's first byte; made when first asked for
+	lines []int // offset of each line's first byte, as far as they were asked for
+	known int   // bytes that were searched for line ends
 }
 
 // position returns the line and the column of an offset, both from 1, the column in characters.
 func (s *source) position(offset int) (line, col int) {
+	offset = min(max(offset, 0), len(s.data))
 	if s.lines == nil {
 		s.lines = append(s.lines, 0)
-		for i, c := range s.data {
-			if c == '\n' {
-				s.lines = append(s.lines, i+1)
-			}
-		}
 	}
-	offset = min(max(offset, 0), len(s.data))
+	for s.known < offset {
+		i := bytes.IndexByte(s.data[s.known:offset], '\n')
+		if i < 0 {
+			s.known = offset
+			break
+		}
+		s.known += i + 1
+		s.lines = append(s.lines, s.known)
+	}
 	line = sort.SearchInts(s.lines, offset+1)
 	return line, utf8.RuneCount(s.data[s.lines[line-1]:offset]) + 1
 }

@@ -21,8 +21,8 @@ const (
 	// DefaultWorkers is how many transfers run at once. A store a few milliseconds away needs dozens to be busy with
 	// small objects; more than that adds nothing on one machine.
 	DefaultWorkers = 32
-	// partSize is what one transfer of a large object covers.
-	partSize = 16 << 20
+	// DefaultPartSize is what one transfer of a large object covers.
+	DefaultPartSize = 16 << 20
 	// bufferSize is one worker's buffer.
 	bufferSize = 256 << 10
 )
@@ -75,6 +75,7 @@ type object struct {
 	out  *os.File
 	err  error
 	left atomic.Int64 // parts that are not written yet
+	got  int64        // bytes, if the size was not known
 }
 
 // run lists and transfers at once: the listing of many objects takes long where each page is a round trip.
@@ -133,16 +134,17 @@ func (d *download) list(ctx context.Context, set *dataset.Set, tasks chan<- task
 			return d.fail(f, fmt.Errorf("%d bytes and more do not fit into %d free bytes of %s: %w", total, d.room, d.f.dir, syscall.ENOSPC))
 		}
 		o := &object{File: f}
-		if size <= partSize || f.Local() {
+		part := d.f.c.PartSize
+		if size <= part || f.Local() {
 			o.left.Store(1)
 			if err := send(task{o, 0, -1}); err != nil {
 				return err
 			}
 			continue
 		}
-		o.left.Store((size + partSize - 1) / partSize)
-		for off := int64(0); off < size; off += partSize {
-			if err := send(task{o, off, min(partSize, size-off)}); err != nil {
+		o.left.Store((size + part - 1) / part)
+		for off := int64(0); off < size; off += part {
+			if err := send(task{o, off, min(part, size-off)}); err != nil {
 				o.abandon(d.root)
 				return err
 			}
@@ -204,6 +206,9 @@ func (d *download) transfer(ctx context.Context, set *dataset.Set, t task) error
 		o.abandon(d.root)
 		return d.fail(o.File, err)
 	}
+	if o.Object.Size < 0 { // of a manifest: known only now
+		d.f.totalBytes.Add(o.got)
+	}
 	d.f.objects.Add(1)
 	return nil
 }
@@ -257,8 +262,12 @@ func (d *download) write(ctx context.Context, t task) error {
 	if want < 0 {
 		want = o.Object.Size
 	}
-	if got := w.off - t.off; want >= 0 && got != want {
+	got := w.off - t.off
+	if want >= 0 && got != want {
 		return fmt.Errorf("got %d of %d bytes", got, want)
+	}
+	if want < 0 {
+		o.got = got
 	}
 	return nil
 }

@@ -18,7 +18,9 @@ type Config struct {
 	Region      string // for the service's texts
 	RoleARN     string
 
-	// Workers is how many transfers run at once; 0 is DefaultWorkers. Memory is about half a MiB a worker.
+	// PartSize is what one transfer of a large object covers; 0 is DefaultPartSize.
+	PartSize int64
+	// Workers is how many transfers run at once; 0 is DefaultWorkers. Memory is a third of a MiB a worker.
 	Workers int
 }
 

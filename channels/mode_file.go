@@ -28,8 +28,15 @@ func newFile(ch job.Channel, c Config) (Delivery, error) {
 	if ch.RecordWrapper != "" && ch.RecordWrapper != "None" {
 		return nil, &dataset.Error{Channel: ch.Name, Err: fmt.Errorf("RecordWrapperType %s is for Pipe mode only", ch.RecordWrapper)}
 	}
+	// FILE-10: where AWS's pages contradict each other, the API's own text counts.
+	if ch.Source.Type == "AugmentedManifestFile" {
+		return nil, &dataset.Error{Channel: ch.Name, Object: ch.Source.URI, Err: errors.New("AugmentedManifestFile is for Pipe mode only")}
+	}
 	if c.Workers <= 0 {
 		c.Workers = DefaultWorkers
+	}
+	if c.PartSize <= 0 {
+		c.PartSize = DefaultPartSize
 	}
 	return &file{ch: ch, c: c, dir: filepath.Join(c.Dir, ch.Name)}, nil
 }
@@ -66,6 +73,7 @@ func (f *file) Fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer set.Close()
 	root, err := os.OpenRoot(f.dir)
 	if err != nil {
 		return f.fail(fmt.Errorf("open channel directory: %w", err))

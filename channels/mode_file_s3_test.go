@@ -41,6 +41,9 @@ func s3(t testing.TB, srv *s3test.Server) objstore.Opener {
 	return op
 }
 
+// partSize is that of the tests: large objects are to have parts, not to be large.
+const partSize = 256 << 10
+
 // matrix is data of ruling 26: 0 B, 1 B, 64 KiB and a part give or take one, odd and unicode keys.
 func matrix(srv *s3test.Server) map[string]string {
 	want := map[string]string{}
@@ -99,7 +102,7 @@ func TestFileFromS3(t *testing.T) {
 				srv.Fault(f)
 			}
 			srv.Record()
-			dir, d, err := fill(t, prefixChannel("s3://bucket/in/"), Config{Opener: s3(t, srv), Workers: 8})
+			dir, d, err := fill(t, prefixChannel("s3://bucket/in/"), Config{Opener: s3(t, srv), PartSize: partSize, Workers: 8})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,9 +224,9 @@ func TestFileCancelled(t *testing.T) {
 			for i := range 100 {
 				srv.Put("bucket", fmt.Sprintf("in/%d", i), storetest.Bytes(10_000))
 			}
-			srv.Put("bucket", "in/big", storetest.Bytes(4*partSize))
+			srv.Put("bucket", "in/big", storetest.Bytes(40*partSize))
 			srv.Fault(f)
-			c := Config{Dir: t.TempDir(), Opener: s3(t, srv), Workers: 8}
+			c := Config{Dir: t.TempDir(), Opener: s3(t, srv), PartSize: partSize, Workers: 8}
 			d, err := New(prefixChannel("s3://bucket/in/"), c)
 			if err != nil {
 				t.Fatal(err)
@@ -267,6 +270,35 @@ func TestDiskFull(t *testing.T) {
 	e = &dataset.Error{Channel: "train", Object: "s3://bucket/in/3", Err: fmt.Errorf("write: %w", syscall.ENOSPC)}
 	if e.Detail() != "Insufficient disk space" || !strings.Contains(e.Error(), "object s3://bucket/in/3: write: no space left") {
 		t.Errorf("%v", e)
+	}
+}
+
+// TestFileManifest: what is named twice is one file (FILE-9), sizes become known on the way, two names of one file clash.
+func TestFileManifest(t *testing.T) {
+	srv := s3test.New(s3test.Options{})
+	want := map[string]string{"sub/": "", "sub/b": string(storetest.Bytes(3 * partSize)), "a": "1"}
+	for k, v := range want {
+		if v != "" {
+			srv.Put("bucket", "in/"+k, []byte(v))
+		}
+	}
+	srv.Put("bucket", "m", []byte(`[{"prefix":"s3://bucket/in/"},"sub/b","a","a"]`))
+	srv.Put("bucket", "clash", []byte(`[{"prefix":"s3://bucket/in"},"/a","/a/x"]`))
+	op := s3(t, srv)
+	ch := prefixChannel("s3://bucket/m")
+	ch.Source.Type = "ManifestFile"
+	dir, d, err := fill(t, ch, Config{Opener: op, PartSize: partSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	differ(t, read(t, dir), want)
+	if s := d.Stats(); s.Objects != 2 || s.TotalObjects != 2 || s.Bytes != 3*partSize+1 || s.TotalBytes != s.Bytes {
+		t.Errorf("%+v", s)
+	}
+	ch.Source.URI = "s3://bucket/clash"
+	srv.Put("bucket", "in/a/x", nil)
+	if _, _, err := fill(t, ch, Config{Opener: op}); !errors.Is(err, dataset.ErrClash) {
+		t.Errorf("clash: %v", err)
 	}
 }
 

@@ -30,6 +30,11 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Is makes a full disk one class, whether a store or a channel's own write found it.
+func (e *Error) Is(target error) bool {
+	return target == objstore.ErrNoSpace && objstore.NoSpace(e.Err)
+}
+
 // Detail is what follows "ClientError: Data download failed:" in a FailureReason, in the service's words where they are
 // known (END-2).
 func (e *Error) Detail() string {

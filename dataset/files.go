@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"path"
 	"strings"
 )
 
@@ -22,13 +21,20 @@ type File struct {
 func (s *Set) Files(ctx context.Context) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		var taken clashes
+		again := map[string]bool{} // FILE-9: what a manifest names twice is one file
 		for e, err := range s.Entries(ctx) {
 			if err != nil {
 				yield(File{}, err)
 				return
 			}
+			if e.Suffix != "" {
+				if again[e.Suffix] {
+					continue
+				}
+				again[e.Suffix] = true
+			}
 			p, err := e.Path()
-			if err == nil {
+			if err == nil && e.Suffix == "" {
 				if other := taken.add(e); other != "" {
 					err = clashError(e.Store.URI(other), e.URI())
 				}
@@ -74,30 +80,9 @@ func (c *clashes) add(e Entry) (other string) {
 
 // Clash is asked by who found f's path taken, and names the object that took it (FILE-6).
 func (s *Set) Clash(ctx context.Context, f File) error {
-	other := "another object"
-	if key, ok := f.rival(ctx); ok {
-		other = f.Store.URI(key)
+	other, ok := s.source.rival(ctx, f)
+	if !ok {
+		other = "another object"
 	}
 	return &Error{Channel: s.c.Channel, Object: f.URI(), Err: clashError(other, f.URI())}
-}
-
-// rival looks for another key whose path is f's, lies above it or below it.
-func (f File) rival(ctx context.Context) (string, bool) {
-	p := strings.TrimSuffix(f.prefix, "/")
-	for _, base := range []string{p + "/", p[:strings.LastIndexByte(p, '/')+1]} {
-		for q := f.Path; q != "."; q = path.Dir(q) {
-			if key := base + q; key != f.Object.Key {
-				if _, err := f.Store.Stat(ctx, key); err == nil {
-					return key, true
-				}
-			}
-		}
-		for o, err := range f.Store.List(ctx, base+f.Path+"/") {
-			if err == nil && o.Key != f.Object.Key {
-				return o.Key, true
-			}
-			break
-		}
-	}
-	return "", false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"path"
 	"strings"
 
 	"github.com/optml/optml/objstore"
@@ -45,3 +46,41 @@ func (p prefix) entries(ctx context.Context) iter.Seq2[Entry, error] {
 
 // FILE-5: no file can hold these bytes, and leaving them out would lose data.
 var errMarkerBytes = errors.New("key ends in a slash but the object is not empty")
+
+func (p prefix) places() []int { return nil }
+
+func (p prefix) close() error { return nil }
+
+func (p prefix) index(ctx context.Context) (indexed, error) {
+	x := &objects{from: Entry{Store: p.store, prefix: p.key}}
+	for e, err := range p.entries(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if !e.Dir {
+			x.add(e.Object)
+		}
+	}
+	return x, nil
+}
+
+// rival looks for another key whose path is f's, lies above it or below it.
+func (p prefix) rival(ctx context.Context, f File) (string, bool) {
+	cut := strings.TrimSuffix(p.key, "/")
+	for _, base := range []string{cut + "/", cut[:strings.LastIndexByte(cut, '/')+1]} {
+		for q := f.Path; q != "."; q = path.Dir(q) {
+			if key := base + q; key != f.Object.Key {
+				if _, err := p.store.Stat(ctx, key); err == nil {
+					return p.store.URI(key), true
+				}
+			}
+		}
+		for o, err := range p.store.List(ctx, base+f.Path+"/") {
+			if err == nil && o.Key != f.Object.Key {
+				return p.store.URI(o.Key), true
+			}
+			break
+		}
+	}
+	return "", false
+}

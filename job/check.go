@@ -2,11 +2,9 @@ package job
 
 import (
 	"fmt"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,45 +13,6 @@ import (
 type checker struct {
 	doc *Document
 	out *problems
-}
-
-// place is where a node stands, in the document's spelling and in the service's.
-type place struct{ path, aws string }
-
-func (p place) member(name string) place {
-	return place{join(p.path, name), join(p.aws, lowerFirst(name))}
-}
-
-func (p place) item(i int) place {
-	return place{index(p.path, i), p.aws + "." + strconv.Itoa(i+1) + ".member"}
-}
-
-// awsPath is a document's path in the service's spelling: first letters lower, list items counted from 1.
-func awsPath(path string) string {
-	var b strings.Builder
-	for part := range strings.SplitSeq(path, ".") {
-		name, rest, _ := strings.Cut(part, "[")
-		if b.Len() > 0 {
-			b.WriteByte('.')
-		}
-		b.WriteString(lowerFirst(name))
-		for rest != "" {
-			num, next, _ := strings.Cut(rest, "]")
-			if i, err := strconv.Atoi(num); err == nil {
-				b.WriteString("." + strconv.Itoa(i+1) + ".member")
-			}
-			rest = strings.TrimPrefix(next, "[")
-		}
-	}
-	return b.String()
-}
-
-func lowerFirst(s string) string {
-	r, n := utf8.DecodeRuneInString(s)
-	if n == 0 {
-		return s
-	}
-	return string(unicode.ToLower(r)) + s[n:]
 }
 
 func (c *checker) add(offset int, at place, p Problem) {
@@ -378,96 +337,4 @@ func (c *checker) mapping(n *Node, s *shape, at place) bool {
 		}
 	}
 	return ok
-}
-
-func (c *checker) number(n *Node, s *shape, at place) bool {
-	if n.Kind != Number {
-		c.wrongType(n, at, s.Type)
-		return false
-	}
-	v, ok := wholeNumber(n.Text)
-	bits, java := 32, "an Integer"
-	if s.Type == "long" {
-		bits, java = 64, "a Long"
-	}
-	if !ok || v.BitLen() > bits-1 && v.Cmp(big.NewInt(0).Lsh(big.NewInt(-1), uint(bits-1))) != 0 {
-		text := n.Text + " is not a whole number"
-		if ok {
-			text = n.Text + " is out of the range of " + java
-		}
-		c.add(n.Offset, at, Problem{Code: CodeSerialization, Message: "NUMBER_VALUE can not be converted to " + java, Text: text})
-		return false
-	}
-	if s.max != nil && v.Cmp(big.NewInt(*s.max)) > 0 {
-		c.breaks(n, at, hard, v.String(), valueAtMost(*s.max), fmt.Sprintf("%s is more than %d", v, *s.max), "")
-	}
-	if s.min != nil && v.Cmp(big.NewInt(*s.min)) < 0 {
-		c.breaks(n, at, hard, v.String(), valueAtLeast(*s.min), fmt.Sprintf("%s is less than %d", v, *s.min), "")
-	}
-	return true
-}
-
-// wholeNumber reads a JSON number that is whole, 1.0 and 1e3 too. The exponent is bounded so that 1e999999999 does not
-// become a number of a gigabyte.
-func wholeNumber(text string) (*big.Int, bool) {
-	if i := strings.IndexAny(text, "eE"); i >= 0 {
-		if e, err := strconv.Atoi(text[i+1:]); err != nil || e > 30 || e < -30 {
-			return nil, false
-		}
-	}
-	r, ok := new(big.Rat).SetString(text)
-	if !ok || !r.IsInt() {
-		return nil, false
-	}
-	return r.Num(), true
-}
-
-// javaPrint is a value as the service prints it in a message: maps {k=v, k2=v2}, lists [a, b], structures
-// Name(member=value). It is cut at 4096 characters: a message stays readable whatever the document holds.
-func javaPrint(n *Node, s *shape) string {
-	var b strings.Builder
-	printJava(&b, n, s)
-	return short(b.String(), 4096)
-}
-
-func printJava(b *strings.Builder, n *Node, s *shape) {
-	const enough = 5 * 4096 // bytes; what lies beyond is cut anyway
-	if b.Len() > enough {
-		return
-	}
-	shapes := facts().Shapes
-	switch {
-	case n.Kind == Array && s.Type == "list":
-		b.WriteByte('[')
-		for i, it := range n.Items {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			printJava(b, it, shapes[s.Member])
-		}
-		b.WriteByte(']')
-	case n.Kind == Object:
-		open, end := "{", "}"
-		if s.Type == "structure" {
-			open, end = s.Name+"(", ")"
-		}
-		b.WriteString(open)
-		for i, m := range n.Members {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			name, next := m.Name, shapes[s.Value]
-			if s.Type == "structure" {
-				name, next = lowerFirst(name), shapes[s.Members[m.Name]]
-			}
-			b.WriteString(name + "=")
-			if next == nil {
-				next = &shape{}
-			}
-			printJava(b, m.Value, next)
-		}
-		b.WriteString(end)
-	default:
-		b.WriteString(n.Text)
-	}
 }

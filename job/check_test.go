@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -385,5 +386,65 @@ func TestLargeDocumentIsFast(t *testing.T) {
 	}
 	if d := time.Since(start); d > time.Second { // about 10 ms; the race detector is slow
 		t.Errorf("%d bytes took %v", len(text), d)
+	}
+}
+
+// A list of strings: nulls, wrong types and several broken items, each at its place.
+func TestListsOfStrings(t *testing.T) {
+	text := edit(t, "training.json", `"Tags": [`, `"VpcConfig": {"SecurityGroupIds": ["a b", 7, null, "c d"], "Subnets": [{}]}, "Tags": [`)
+	var got []string
+	for _, p := range problemsOf(t, text) {
+		got = append(got, p.Path+": "+p.Text)
+	}
+	want := []string{
+		`VpcConfig.SecurityGroupIds: item 1: "a b" does not have the form [-0-9a-zA-Z]+`,
+		`VpcConfig.SecurityGroupIds[1]: must be a string, is 7`,
+		`VpcConfig.SecurityGroupIds[2]: must not be null`,
+		`VpcConfig.SecurityGroupIds[3]: "c d" does not have the form [-0-9a-zA-Z]+`,
+		`VpcConfig.Subnets[0]: must be a string, is an object`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+	for _, tc := range []struct{ value, want string }{{`null`, "InputDataConfig[0]: must not be null"}, {`[]`, "InputDataConfig[0]: must be an object, is a list"}} {
+		text := change(t, edit(t, "training.json", "", ""), "InputDataConfig", nil)
+		text = strings.Replace(text, "{", `{"InputDataConfig": [`+tc.value+`],`, 1)
+		if got := refusalText(t, text); !strings.Contains(got, tc.want) {
+			t.Errorf("%s: got %s", tc.value, got)
+		}
+	}
+}
+
+// refusalText is what people read of a document's problems.
+func refusalText(t testing.TB, text string) string {
+	t.Helper()
+	d, err := Decode("doc", []byte(text))
+	if err == nil {
+		_, err = Make([]*Document{d}, Options{}, machine)
+	}
+	var invalid *Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatalf("got %v", err)
+	}
+	var lines []string
+	for _, p := range invalid.Problems {
+		lines = append(lines, p.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// What is wrong and what is not carried out come together; both can be told apart.
+func TestInvalidAndUnsupportedAtOnce(t *testing.T) {
+	text := change(t, edit(t, "training.json", "", ""), "CheckpointConfig", map[string]any{"S3Uri": "s3://b/c"})
+	text = change(t, text, "StoppingCondition.MaxRuntimeInSeconds", 0)
+	_, err := Make([]*Document{decode(t, "doc", text)}, Options{}, machine)
+	var invalid *Invalid
+	var no *Unsupported
+	if !errors.As(err, &invalid) || !errors.As(err, &no) || invalid.Code() != CodeValidation || len(no.Members) != 1 {
+		t.Errorf("got %v", err)
+	}
+	_, err = Decode("doc", []byte(`{"ModelName": 7}`))
+	if !errors.As(err, &invalid) || invalid.Code() != CodeSerialization {
+		t.Errorf("got %v", err)
 	}
 }

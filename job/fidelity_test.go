@@ -309,7 +309,7 @@ func result(t testing.TB, op, text string, companions []*Document) (plan, said s
 // one changes nothing; a refused one is an error that names it.
 func TestFidelityByMutation(t *testing.T) {
 	seen := map[*row]bool{} // rows whose change was seen
-	todo := map[*row]spot{}
+	checked := map[*row]spot{}
 	for _, op := range operationNames() {
 		for _, s := range spots(op) {
 			leaf := facts().Shapes[s.shape].Type != "structure" && !(facts().Shapes[s.shape].Type == "list" && facts().Shapes[facts().Shapes[s.shape].Member].Type == "structure")
@@ -354,7 +354,7 @@ func TestFidelityByMutation(t *testing.T) {
 					t.Errorf("%s %s is inert by the table and changes the plan", op, s.path)
 				}
 			case leaf:
-				todo[s.row] = s
+				checked[s.row] = s
 				outcomes := map[string]bool{}
 				for _, v := range append(values, nil) {
 					plan, said, _ := result(t, op, change(t, text, s.path, v), companions)
@@ -366,13 +366,13 @@ func TestFidelityByMutation(t *testing.T) {
 			}
 		}
 	}
-	for r, s := range todo {
+	for r, s := range checked {
 		if !seen[r] {
 			t.Errorf("%s.%s is %s by the table, and no change of it is seen (%s %s)", r.shape, r.member, r.treatment, s.op, s.path)
 		}
 	}
-	if len(todo) < 80 {
-		t.Errorf("only %d honoured members were changed", len(todo))
+	if len(checked) < 80 {
+		t.Errorf("only %d honoured members were changed", len(checked))
 	}
 }
 

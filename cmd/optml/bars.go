@@ -29,8 +29,8 @@ func (b *bars) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// close ends the bars. All have been aborted by then, so it does not wait.
-func (b *bars) close() { b.p.Shutdown() }
+// close ends the bars, all of which have been aborted by then; what they drew is wiped.
+func (b *bars) close() { b.p.Wait() }
 
 // meter is one bar: what it counts, so far and in all (0: not known).
 type meter struct {

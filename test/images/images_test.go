@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -381,5 +384,211 @@ func TestTinyServes(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), `"path":"/invocations"`); n != 4 {
 		t.Errorf("%d invocations logged:\n%s", n, out.String())
+	}
+}
+
+// start runs the program without waiting for its end; the returned function gives its output so far.
+func start(t *testing.T, mode string, env ...string) (*exec.Cmd, func() string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), tinyPath(t), mode)
+	cmd.Env = env
+	path := filepath.Join(t.TempDir(), "out")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, func() string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not in 20 s: %s", what)
+}
+
+func TestTinyOnSIGTERM(t *testing.T) {
+	for how, want := range map[string]struct {
+		code  int
+		saved bool
+	}{"exit": {9, false}, "save": {0, true}, "ignore": {4, false}} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			cmd, out := start(t, "train", "TINY_ROOT="+dir, "TINY_SIGTERM="+how, "TINY_SIGTERM_EXIT_CODE=9", "TINY_SLEEP=1s", "TINY_EXIT_CODE=4")
+			eventually(t, "started", func() bool { return strings.Contains(out(), "started_ns") })
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != want.code {
+				t.Errorf("exit %d, wanted %d", got, want.code)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "model/saved.txt")); (err == nil) != want.saved {
+				t.Errorf("saved.txt: %v", err)
+			}
+		})
+	}
+}
+
+// A probe must succeed where something listens and fail where nothing does: tests of isolation rest on it.
+func TestTinyProbes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	go func() {
+		b := make([]byte, 64)
+		if _, from, err := u.ReadFrom(b); err == nil {
+			_, _ = u.WriteTo([]byte("answer"), from)
+		}
+	}()
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	targets := []struct {
+		target string
+		ok     bool
+	}{
+		{"tcp:" + l.Addr().String(), true}, {"tcp:" + closed.Addr().String(), false}, {"udp:" + u.LocalAddr().String(), true}, {"udp:" + silent.LocalAddr().String(), false},
+		{web.URL + "/x", true}, {"dns:localhost", true}, {"dns:name.test@" + silent.LocalAddr().String(), false}, {"smoke:signal", false},
+	}
+	var words []string
+	for _, c := range targets {
+		words = append(words, c.target)
+	}
+	dir := t.TempDir()
+	if _, errs, code := tiny(t, dir, "train", "TINY_PROBE="+strings.Join(words, " "), "TINY_PROBE_TIMEOUT=300ms"); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "model/probes.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []struct {
+		Target string
+		OK     bool
+		Detail string
+	}
+	if err := json.Unmarshal(raw, &got); err != nil || len(got) != len(targets) {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	for i, c := range targets {
+		if got[i].Target != c.target || got[i].OK != c.ok || got[i].Detail == "" {
+			t.Errorf("%+v, wanted %v", got[i], c.ok)
+		}
+	}
+}
+
+// Children that outlive the main process keep its stdout open (the log must still end: D2).
+func TestTinyForks(t *testing.T) {
+	begun := time.Now()
+	cmd, out := start(t, "train", "TINY_ROOT="+t.TempDir(), "TINY_FORK=2", "TINY_FORK_SLEEP=300ms")
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(begun); d > 250*time.Millisecond {
+		t.Logf("slow machine: the main process took %s", d)
+	}
+	eventually(t, "the children have ended", func() bool { return strings.Count(out(), "child ends") == 2 })
+}
+
+func TestTinyReadsPipes(t *testing.T) {
+	dir := root(t, map[string]string{"channels": "sha256", "epochs": "2"})
+	if err := os.WriteFile(filepath.Join(dir, "input/config/inputdataconfig.json"), []byte(`{"p":{"TrainingInputMode":"Pipe"}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fifo := func(n int) string { return filepath.Join(dir, "input/data", fmt.Sprintf("p_%d", n)) }
+	if err := syscall.Mkfifo(fifo(0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for n, text := range []string{"first", "second epoch"} {
+			if n > 0 { // comes late: PIPE-3
+				time.Sleep(50 * time.Millisecond)
+				if err := syscall.Mkfifo(fifo(n), 0o644); err != nil {
+					done <- err
+					return
+				}
+			}
+			if err := os.WriteFile(fifo(n), []byte(text), 0); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	_, errs, code := tiny(t, dir, "train")
+	if err := <-done; err != nil || code != 0 {
+		t.Fatalf("exit %d, %v: %s", code, err, errs)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "model/channels.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]struct {
+		Mode   string
+		Epochs []struct {
+			Path string
+			Size int
+		}
+	}
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	if s := fmt.Sprint(got["p"]); s != "{Pipe [{p_0 5} {p_1 12}]}" {
+		t.Error(s)
+	}
+}
+
+func TestCheckLines(t *testing.T) {
+	line := func(n int) string { return fmt.Sprintf("out %012d %s\n", n, strings.Repeat(fill, 20)) }
+	good := line(0) + "other\n" + line(1) + line(2)
+	if err := CheckLines(strings.NewReader(good), "out", 3); err != nil {
+		t.Error(err)
+	}
+	for what, text := range map[string]string{
+		"lost":      line(0) + line(2),
+		"twice":     line(0) + line(0) + line(1),
+		"swapped":   line(0) + line(2) + line(1),
+		"cut":       line(0) + line(1)[:25] + "\n" + line(2),
+		"merged":    line(0) + strings.TrimSuffix(line(1), "\n") + line(2),
+		"inside":    line(0) + "x" + line(1) + line(2),
+		"tail gone": line(0) + line(1),
+		"too many":  good + line(3),
+	} {
+		if err := CheckLines(strings.NewReader(text), "out", 3); err == nil {
+			t.Errorf("%s: no error", what)
+		}
 	}
 }

@@ -83,7 +83,12 @@ func (p *pool) resolve(s Settings) {
 		p.maxResponse = max(p.limit, 6<<20) // ruling 23
 	}
 	p.scratch = min(64<<10, max(8<<10, (4<<20)/s.MaxConcurrent))
-	p.q = newQueue(s.MaxConcurrent, p.limit, prefetchBytes)
+	q := newQueue(s.MaxConcurrent, p.limit, prefetchBytes)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.q = q; p.closed {
+		q.stop()
+	}
 }
 
 // streams reports whether each object is one request without a length (BT-97, BT-98).
@@ -131,8 +136,11 @@ func (p *pool) exited() bool {
 // stop ends everything: called when the job is cancelled.
 func (p *pool) stop() {
 	p.hangUp(true)
-	if p.q != nil {
-		p.q.stop()
+	p.mu.Lock()
+	q := p.q
+	p.mu.Unlock()
+	if q != nil {
+		q.stop()
 	}
 }
 

@@ -162,7 +162,7 @@ func (w *worker) attempt(it *item) (b body, err error) {
 		} else {
 			w.keep(c, err)
 		}
-		if _, silent := errors.AsType[*errNoAnswer](err); silent && reused && !timedOut(err) && p.ctx.Err() == nil {
+		if _, silent := errors.AsType[*errNoAnswer](err); silent && reused && !timedOut(err) && p.ctx.Err() == nil && !p.exited() {
 			// The container had closed it before the request came: that is no attempt. It is repeated on a new one.
 			continue
 		}
@@ -270,6 +270,9 @@ func (w *worker) read(c *conn, ord int64, deadline time.Time) (b body, err error
 		}
 		n, err := io.ReadFull(c, c.scratch)
 		b.small = c.scratch[:n]
+		if int64(n) > p.maxResponse {
+			return b, p.tooLarge(int64(n))
+		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF && c.kind == bodyNone {
 			return b, nil
 		}
@@ -357,7 +360,7 @@ func (w *worker) stream(it *item) (err error) {
 		c.nc.Close()
 	}
 	werr := c.join(sent, rerr != nil)
-	if source, ok := errors.AsType[*sourceError](werr); ok && ctx.Err() == nil {
+	if source, ok := errors.AsType[*sourceError](werr); ok && !errors.Is(source.err, context.Canceled) {
 		rerr = fmt.Errorf("%w: %w", ErrInput, source.err)
 	}
 	if werr != nil {

@@ -5,7 +5,9 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,8 +31,8 @@ func addLink(t *testing.T, name, alias string) func() {
 	return func() { _ = netlink.LinkDel(link) }
 }
 
-// outside is a network beyond the host, with services on it and on the host itself: TCP on port, and a DNS server that
-// knows one name. At 198.51.100.2 and 2001:db8:1::2 it stands for the internet, at 169.254.169.254 and 169.254.170.2
+// outside is a network beyond the host, with services on it and on the host itself: TCP on port, and DNS servers that
+// know one name, on port 53 there and on port+1 (at address) and port+2 here. At 198.51.100.2 and 2001:db8:1::2 it stands for the internet, at 169.254.169.254 and 169.254.170.2
 // for what hands out the cloud's credentials (training 6.5).
 type outside struct {
 	port    int
@@ -95,16 +97,20 @@ func newOutside(t *testing.T) outside {
 	var o outside
 	o.port, err = listen(t, 0)
 	must(err)
-	must(serveDNS(t, o.port+1))
+	o.address = hostAddress(t)
+	must(serveDNS(t, o.address, o.port+1)) // an answer must come from where the question went
+	must(serveDNS(t, "", o.port+2))
 	must(in(func() error {
 		for _, p := range []int{o.port, 80} {
 			if _, err := listen(t, p); err != nil {
 				return err
 			}
 		}
-		return serveDNS(t, 53)
+		return serveDNS(t, "", 53)
 	}))
-	o.address = hostAddress(t)
+	c, err := net.Dial("tcp", net.JoinHostPort("2001:db8:1::2", strconv.Itoa(o.port)))
+	must(err)
+	c.Close()
 	return o
 }
 
@@ -136,29 +142,22 @@ func setUp(l netlink.Link, addrs ...string) error {
 	return netlink.LinkSetUp(l)
 }
 
-// listen answers TCP on every address of this thread's namespace.
+// listen answers TCP, and HTTP on it, on every address of this thread's namespace.
 func listen(t *testing.T, port int) (int, error) {
 	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return 0, err
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.Close()
-		}
-	}()
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "reached") })}
+	t.Cleanup(func() { s.Close() })
+	go func() { _ = s.Serve(l) }()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // serveDNS answers every question with 192.0.2.1: the header of the question with the bits of an answer, the question,
 // and a record that points to its name.
-func serveDNS(t *testing.T, port int) error {
-	c, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+func serveDNS(t *testing.T, host string, port int) error {
+	c, err := net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return err
 	}

@@ -49,8 +49,8 @@ func TestTrainingLayout(t *testing.T) {
 		"input": "drwxr-xr-x", "input/config": "drwxr-xr-x", "input/data": "drwxr-xr-x", "input/data/training": "drwxr-xr-x",
 		"input/data/training/sub": "drwxr-xr-x", "input/data/training/a.csv": "-rw-r--r--", "input/data/training/sub/b.csv": "-rw-r--r--",
 		"model": "drwxr-xr-x", "output": "drwxr-xr-x", "output/data": "drwxr-xr-x", "errors": "drwxr-xr-x",
-		"code/shipped.txt":    "-rw-r--r--", // what the image ships below /opt/ml stays visible
-		"output/intermediate": "",           // its being there would switch the toolkit's own upload off
+		"code/shipped.txt":    "-rw-r--r--",                           // what the image ships below /opt/ml stays visible
+		"output/intermediate": "",                                     // its being there would switch the toolkit's own upload off
 		"checkpoints":         "", "input/data/training-manifest": "", // no CheckpointConfig; FILE-12
 	} {
 		if got := l.mode(path); got != want {
@@ -289,7 +289,9 @@ func TestOutputData(t *testing.T) {
 	if f := unpack(t, object(t, "out", "training/"+name+"/output/output.tar.gz")); string(f["result.txt"]) != "the result" || len(f) != 1 {
 		t.Errorf("output.tar.gz holds %q", f)
 	}
-	d := decode[struct{ ModelArtifacts struct{ S3ModelArtifacts string } }](t, []byte(ok(t, "describe", name, "--output", "json").stdout))
+	d := decode[struct {
+		ModelArtifacts struct{ S3ModelArtifacts string }
+	}](t, []byte(ok(t, "describe", name, "--output", "json").stdout))
 	if d.ModelArtifacts.S3ModelArtifacts != "s3://out/training/"+name+"/output/model.tar.gz" { // required in the answer all the same
 		t.Errorf("%+v", d)
 	}

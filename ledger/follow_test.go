@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,14 +15,16 @@ func TestFollowWaitsForEvents(t *testing.T) {
 	for name, poll := range map[string]bool{"notified": false, "polled": true} {
 		t.Run(name, func(t *testing.T) {
 			o := create(t, t.TempDir(), "a")
-			go func() {
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			wg.Go(func() {
 				for range 20 {
 					time.Sleep(time.Millisecond)
 					o.Append(Warning{Text: "w"})
 				}
 				o.Append(Transition{Status: StatusCompleted})
 				o.Append(Warning{Text: "after the end"})
-			}()
+			})
 			var n int64
 			for e, err := range o.Job().follow(t.Context(), poll) {
 				if n++; err != nil || e.Seq != n {
@@ -91,12 +94,18 @@ func TestFollowOwnerDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(20*time.Millisecond, func() { o.Append(Transition{Status: StatusFailed}); o.Close() })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		time.Sleep(20 * time.Millisecond)
+		o.Append(Transition{Status: StatusFailed})
+		o.Close()
+	})
 	for _, err := range j.Follow(t.Context()) {
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 	}
+	wg.Wait()
 }
 
 // D13.

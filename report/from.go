@@ -1,0 +1,114 @@
+package report
+
+import (
+	"time"
+
+	"github.com/optml/optml/ledger"
+)
+
+// source is what a report is made from; Make fills it from a job's directory.
+type source struct {
+	state ledger.State
+	owned bool
+	dir   string
+	now   time.Time
+	logs  func() []Log // asked for only when the job has failed
+	jobs  []*Report
+}
+
+func from(src source) *Report {
+	s := &src.state
+	r := &Report{
+		Format: Format, Kind: s.Kind, Name: s.Name, ARN: s.ARN, Status: s.Status, SecondaryStatus: s.Secondary,
+		ExitCode: s.ExitCode, Verdict: verdict(s, src.owned), Created: s.CreationTime, Started: s.StartTime, Ended: s.EndTime,
+		Directory: src.dir, Jobs: src.jobs,
+	}
+	end := src.now
+	switch {
+	case s.Final:
+		end = s.FinalTime
+	case r.Verdict == Abandoned:
+		end = s.ModifiedTime
+	}
+	r.Seconds = seconds(end.Sub(s.CreationTime))
+	if r.Verdict == Failed || r.Verdict == Abandoned || s.FailureReason != "" || s.Detail != "" {
+		r.Failure = &Failure{Reason: s.FailureReason, Detail: s.Detail, Hint: s.Hint}
+		if r.Verdict == Failed || r.Verdict == Abandoned {
+			r.Failure.Logs = src.logs()
+		}
+		if r.Verdict == Abandoned && r.Failure.Detail == "" {
+			r.Failure.Detail = "the process that ran the job died before the job's end"
+			r.Failure.Hint = "`optml prune` saves what the job left, marks it Failed and cleans up"
+		}
+	}
+	for _, v := range s.Verdicts {
+		r.Rules = append(r.Rules, Rule(v))
+	}
+	for _, x := range s.Steps {
+		st := Step{Host: x.Host, Name: x.Name, Began: x.Begin, Seconds: seconds(x.Duration()), Bytes: x.Bytes, Error: x.Error}
+		if x.End.IsZero() {
+			st.Open, st.Seconds = true, seconds(end.Sub(x.Begin))
+		}
+		r.Steps = append(r.Steps, st)
+	}
+	for _, x := range s.Images {
+		r.Images = append(r.Images, Image{x.Container, x.Ref, x.Digest, x.Platform, x.User})
+	}
+	for _, x := range s.Containers {
+		c := Container{Name: x.Name}
+		if e := x.Exited; e != nil {
+			c.ExitCode, c.Signal, c.OOM = new(e.Code), e.Signal, e.OOM
+			if !x.Started.IsZero() {
+				c.Seconds = seconds(e.At.Sub(x.Started))
+			}
+		}
+		r.Containers = append(r.Containers, c)
+	}
+	for _, x := range s.Channels {
+		r.Channels = append(r.Channels, Channel{x.Host, x.Channel, x.Mode, x.Bytes, x.Objects, x.Epochs,
+			seconds(x.Duration), seconds(x.ReaderWaited), seconds(x.WeWaited), x.Note})
+	}
+	if x := s.Transform; x != nil {
+		r.Transform = &Transform{
+			Objects: x.Objects, Failed: x.Failed, Records: x.Records, Requests: x.Requests, Retries: x.Retries,
+			BytesIn: x.BytesIn, BytesOut: x.BytesOut, Seconds: seconds(x.Duration), PingSeconds: seconds(x.PingAfter),
+			MaxConcurrent: x.MaxConcurrent, MaxPayloadInMB: x.MaxPayloadMB, BatchStrategy: x.BatchStrategy,
+		}
+		if d := x.Duration.Seconds(); d > 0 {
+			r.Transform.RecordsPerSec = float64(x.Records) / d
+			r.Transform.RequestsPerSec = float64(x.Requests) / d
+		}
+	}
+	for _, x := range s.Metrics {
+		r.Metrics = append(r.Metrics, Metric{x.Name, x.Value, x.At, x.Count})
+	}
+	for _, x := range s.Uploads {
+		r.Outputs = append(r.Outputs, Output{x.Artifact, x.URI, x.Bytes, x.Files, seconds(x.Duration), x.SHA256, x.Kept, x.Empty})
+	}
+	for _, x := range s.Warnings {
+		r.Warnings = append(r.Warnings, Warning{x.Rule, x.Text})
+	}
+	for _, x := range s.Transitions {
+		r.Transitions = append(r.Transitions, Status{x.Status, x.StartTime, x.EndTime, x.StatusMessage})
+	}
+	return r
+}
+
+func verdict(s *ledger.State, owned bool) string {
+	switch {
+	case s.Status == ledger.StatusCompleted:
+		return Passed
+	case s.Status == ledger.StatusFailed:
+		return Failed
+	case s.Status == ledger.StatusStopped:
+		return Stopped
+	case owned:
+		return Running
+	}
+	return Abandoned
+}
+
+// seconds, to the microsecond.
+func seconds(d time.Duration) float64 {
+	return max(0, d).Round(time.Microsecond).Seconds()
+}

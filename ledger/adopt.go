@@ -17,7 +17,7 @@ const (
 
 // Adopt takes over a job whose owner has died: it cuts a torn last line off, appends Adopted and returns holding the
 // lock. ErrOwned when the owner lives. It waits, for 15 s at most, until the guards of the dead owner have let go of
-// the lock, which they do when the container is dead. A finished job can be adopted too, to sweep what it left.
+// the lock. A finished job can be adopted too, to sweep what it left.
 func Adopt(dir string) (*Owner, error) {
 	j, err := Open(dir)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 // being taken: F_OFD_GETLK. A probe that took the lock for a moment would make a concurrent Adopt fail.
 //
 // The flock is what guards wait for (container.Spec.Guard): a guard blocks in flock(2), and when it gets the lock the
-// owner is dead, so it kills the container and holds the lock until it has. Adopt waits for that, so it never works
-// beside a container that is still dying.
+// owner is dead, so it kills the container. Adopt waits for as long as a guard holds on to the lock; one that lets go
+// at once may still be killing, so whoever adopts kills what State says is running, too.
 //
 // Both belong to the open file, not to the process: they end when its last descriptor is closed, by exit, by kill -9
 // or by Close, and they can be handed to a child process (Handover).
 
-// guardWait bounds how long Adopt waits for guards to finish killing; a guard needs milliseconds.
+// guardWait bounds how long Adopt waits for guards to let go; a guard needs milliseconds.
 const guardWait = 15 * time.Second
 
 // holder is the content of the lock file, for people and for Adopt's reason.

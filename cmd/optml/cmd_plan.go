@@ -95,6 +95,7 @@ func planText(t io.Writer, p *job.Plan) {
 	row(t, "Kind", "%s", p.Kind)
 	row(t, "Name", "%s", p.Name)
 	row(t, "ARN", "%s", p.ARN)
+	row(t, "Account", "%s, region %s", p.Account, p.Region)
 	switch {
 	case p.Training != nil:
 		trainingText(t, p.Training)

@@ -52,10 +52,10 @@ func (a *app) recoverDead(stderr io.Writer) error {
 	defer sig.end()
 	h, err := a.hostOptions("").open(ctx, a.log())
 	if err != nil {
-		return err
+		return interrupted(ctx, err)
 	}
 	defer h.Close()
-	return h.recover(ctx, a.jobs(), say)
+	return interrupted(ctx, h.recover(ctx, a.jobs(), say))
 }
 
 func sayTo(w io.Writer) func(string, ...any) {

@@ -156,7 +156,7 @@ func carryOut(ctx context.Context, jobs string, o *ledger.Owner, p *job.Plan, h 
 
 // interrupted prefers the signal to the error that came of it.
 func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
 		return errInterrupted
 	}
 	return err

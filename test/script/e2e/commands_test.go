@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"reaches": reachesCommand, // reaches JOB STEP: wait until the job has begun the step
 	"gone":    goneCommand,    // gone JOB: wait until no process is in the job's containers
 	"limit":   limitCommand,   // limit JOB BYTES: bound the memory of the job's containers, as a full host would
+	"mute":    muteCommand,    // mute VAR: a server that takes connections and never answers; its address is in $VAR
 	"tmpfs":   tmpfsCommand,   // tmpfs DIR SIZE: a small disk, until the script's end
 	"clean":   cleanCommand,   // clean: nothing of this script's jobs is on the host
 }
@@ -57,6 +59,7 @@ func of(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*scri
 
 // end kills what a failed script has left running, and clears up after it.
 func (s *script) end() {
+	remember(s.env.Getenv("OPTML_ROOT"))
 	for _, p := range s.jobs {
 		_ = p.cmd.Process.Kill()
 		<-p.done
@@ -360,6 +363,29 @@ func limitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if limited == 0 {
 		ts.Fatalf("limit: no memory group of %s", args[0])
 	}
+}
+
+func muteCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mute VAR")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
+	go func() {
+		var open []net.Conn
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			open = append(open, c)
+		}
+		for _, c := range open {
+			c.Close()
+		}
+	}()
 }
 
 func tmpfsCommand(ts *testscript.TestScript, neg bool, args []string) {

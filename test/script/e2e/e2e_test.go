@@ -65,7 +65,7 @@ func run(m *testing.M) int {
 	if err != nil {
 		return fail(err)
 	}
-	for _, x := range after.without(before) {
+	for _, x := range after.without(before).ours() {
 		code = fail(fmt.Errorf("left behind: %s", x))
 	}
 	return code
@@ -112,6 +112,9 @@ func prepare(binary string) error {
 	if err := images.WriteOCIArchive(filepath.Join(work, "good.tar"), good...); err != nil {
 		return err
 	}
+	if err := images.WriteOCIArchive(filepath.Join(work, "one.tar"), good[0]); err != nil {
+		return err
+	}
 	broken, err := images.Build(images.Options{Corrupt: true})
 	if err != nil {
 		return err
@@ -153,6 +156,7 @@ func tearDown() error {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
+		WorkdirRoot:         work,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -48,6 +49,29 @@ func hostState() (state, error) {
 
 func (s state) without(before state) state {
 	return slices.DeleteFunc(slices.Clone(s), func(x string) bool { return slices.Contains(before, x) })
+}
+
+// jobDirs are the directories of all jobs of all scripts: their digests are in the names of what they have on the host,
+// which may be running something else beside these tests.
+var jobDirs sync.Map
+
+func (s state) ours() state {
+	return slices.DeleteFunc(slices.Clone(s), func(x string) bool {
+		ours := strings.Contains(x, work) || strings.Contains(x, runDir)
+		jobDirs.Range(func(dir, _ any) bool {
+			ours = ours || strings.Contains(x, digest(dir.(string)))
+			return !ours
+		})
+		return !ours
+	})
+}
+
+// remember notes the jobs of a script.
+func remember(root string) {
+	dirs, _ := filepath.Glob(filepath.Join(root, "jobs", "*", "*"))
+	for _, d := range dirs {
+		jobDirs.Store(d, true)
+	}
 }
 
 // groups are the control groups of a job's containers in every hierarchy, of all jobs for "".

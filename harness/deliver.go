@@ -63,8 +63,8 @@ func (in *instance) close(ctx context.Context) error {
 	for _, d := range in.deliveries {
 		errs = append(errs, d.Close())
 		s := d.Stats()
-		r.append(ledger.ChannelTotals{Channel: s.Channel, Mode: s.Mode, Bytes: s.Bytes, Objects: s.Objects, Epochs: s.Epochs, Duration: in.filled,
-			ReaderWaited: time.Duration(s.ReaderWaited), WeWaited: time.Duration(s.WeWaited), Note: s.Note})
+		errs = append(errs, r.appendAt(in.host, "fill", ledger.ChannelTotals{Channel: s.Channel, Mode: s.Mode, Bytes: s.Bytes, Objects: s.Objects, Epochs: s.Epochs, Duration: in.filled,
+			ReaderWaited: time.Duration(s.ReaderWaited), WeWaited: time.Duration(s.WeWaited), Note: s.Note}))
 	}
 	if in.task != nil {
 		errs = append(errs, in.task.Close(ctx))

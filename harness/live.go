@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/metrics"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -27,24 +28,19 @@ func (r *run) usage(name string, task container.Task) func(*ledger.Snapshot) {
 			if err != nil {
 				return // not started, or gone
 			}
-			live = ledger.ContainerLive{Container: name, MemoryBytes: u.MemoryBytes}
-			if wall := u.At.Sub(last.At); !last.At.IsZero() && wall > 0 {
-				live.CPUPercent = 100 * float64(u.CPU-last.CPU) / float64(wall) // sum over cores (training 5.2)
+			now := metrics.Between(reading(last), reading(u), r.host.Memory)
+			if last.At.IsZero() {
+				now.CPUUtilization = 0
 			}
-			if total := or64(u.MemoryLimit, r.host.Memory); total > 0 {
-				live.MemoryPercent = 100 * float64(u.MemoryBytes) / float64(total)
-			}
+			live = ledger.ContainerLive{Container: name, MemoryBytes: u.MemoryBytes, CPUPercent: now.CPUUtilization, MemoryPercent: now.MemoryUtilization}
 			last = u
 		}
 		s.Containers = append(s.Containers, live)
 	}
 }
 
-func or64(n, otherwise int64) int64 {
-	if n == 0 {
-		return otherwise
-	}
-	return n
+func reading(u container.Usage) metrics.Usage {
+	return metrics.Usage{At: u.At, CPU: u.CPU, MemoryBytes: u.MemoryBytes, MemoryLimit: u.MemoryLimit}
 }
 
 // digest8 tells two paths apart in a name.

@@ -1,9 +1,7 @@
 package harness
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,16 +47,15 @@ func (f *follower) read(base, host string) error {
 		return err
 	}
 	defer log.Close()
-	out, err := os.OpenFile(f.run.owner.MetricsPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
-	if err != nil {
+	// What a dead owner wrote is found again: the log is read from its beginning.
+	if err := os.Remove(f.run.owner.MetricsPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	w := bufio.NewWriter(out)
-	enc := json.NewEncoder(w)
-	var werr error
-	emit := func(s metrics.Sample) {
-		werr = errors.Join(werr, enc.Encode(sample{s.At, s.Host, s.Name, s.Value, s.Offset}))
+	out, err := metrics.OpenJSONL(f.run.owner.MetricsPath())
+	if err != nil {
+		return err
 	}
+	emit := func(s metrics.Sample) { _ = out.Add(s) } // Flush and Close tell
 	stream := f.set.Stream(host)
 	last := time.Now()
 	for c, err := range log.Follow(context.Background(), 0, f.done) {
@@ -67,18 +64,12 @@ func (f *follower) read(base, host string) error {
 		}
 		last = c.Time
 		stream.Sweep(c.Data, c.Time, emit)
-		if w.Buffered() > 0 {
-			werr = errors.Join(werr, w.Flush()) // others follow the file
-		}
-		if werr != nil {
-			return errors.Join(fmt.Errorf("metrics: %w", werr), out.Close())
+		if err := out.Flush(); err != nil { // others follow the file
+			return errors.Join(err, out.Close())
 		}
 	}
 	stream.Close(last, emit)
-	if err := errors.Join(werr, w.Flush(), out.Close()); err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	return nil
+	return out.Close()
 }
 
 // open waits for the logger to make the log. nil when the container has gone without one.
@@ -97,15 +88,6 @@ func (f *follower) open(base string) (*logfile.Reader, error) {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-}
-
-// sample is a line of metrics.jsonl.
-type sample struct {
-	At     time.Time `json:"at"`
-	Host   string    `json:"host"`
-	Name   string    `json:"name"`
-	Value  float64   `json:"value"`
-	Offset int64     `json:"offset"` // of the line in the log
 }
 
 func (f *follower) finals() []ledger.FinalMetric {

@@ -583,6 +583,10 @@ func TestRecover(t *testing.T) {
 	orphan(b, "stopping", func(o *ledger.Owner, tree container.Tree) {
 		app(o, ledger.Started{Container: "algo-1"}, ledger.Transition{Status: "Stopping", Secondary: "Stopping"}, ledger.Exited{Container: "algo-1", Code: 143})
 	})
+	orphan(b, "overdue", func(o *ledger.Owner, tree container.Tree) {
+		app(o, ledger.Started{Container: "algo-1"}, ledger.Transition{Status: "Stopping", Secondary: "Stopping", Detail: MaxRuntimeExceeded{time.Minute}.Error()},
+			ledger.Exited{Container: "algo-1", Code: 143})
+	})
 	live := b.create(trainingPlan("live"))
 	defer live.Close()
 
@@ -593,6 +597,7 @@ func TestRecover(t *testing.T) {
 		"exited":   {"Completed", ""},
 		"exited3":  {"Failed", "AlgorithmError: why, exit code: 3"},
 		"stopping": {"Stopped", ""},
+		"overdue":  {"Stopped", ""},
 	} {
 		if g, ok := got[name]; !ok || g.Status != want.status || g.FailureReason != want.reason {
 			t.Errorf("%s: %+v", name, g)
@@ -609,13 +614,16 @@ func TestRecover(t *testing.T) {
 			t.Errorf("%s: scratch left", name)
 		}
 	}
+	if got["overdue"].Secondary != "MaxRuntimeExceeded" {
+		t.Errorf("overdue: %+v", got["overdue"])
+	}
 	if _, ok := got["live"]; ok {
 		t.Error("ruling 1: a live job was touched")
 	}
 	if want := []string{"out/exited/output/model.tar.gz", "out/running/output/model.tar.gz"}; !slices.Equal(b.objects(), want) {
 		t.Errorf("no artifact may be lost: %v", b.objects())
 	}
-	if len(r.killed) != 5 || len(r.swept) != 5 {
+	if len(r.killed) != 6 || len(r.swept) != 6 {
 		t.Errorf("killed %v swept %v", r.killed, r.swept)
 	}
 	if again, _ := recoverAll(b); len(again) != 0 {

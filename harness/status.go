@@ -62,8 +62,11 @@ func (c StopRequested) Error() string {
 	return "stop requested: " + c.Stop.Reason
 }
 func (c MaxRuntimeExceeded) Error() string {
-	return fmt.Sprintf("MaxRuntimeInSeconds (%s) exceeded", c.Limit)
+	return fmt.Sprintf(maxRuntime+" (%s) exceeded", c.Limit)
 }
+
+// maxRuntime begins the sentence, on record too: whoever adopts a job tells by it why it was being stopped.
+const maxRuntime = "MaxRuntimeInSeconds"
 
 // Ending is all that decides how a job ended. It is judged by Outcome alone, which is pure.
 type Ending struct {
@@ -108,6 +111,7 @@ func (e Ending) finalMessage(status string) string {
 func (e Ending) judge() ledger.Transition {
 	var stop StopRequested
 	var max MaxRuntimeExceeded
+	var full VolumeFull
 	switch {
 	case errors.As(e.Err, &stop):
 		// The exit code after a stop does not turn it into Failed (STOP-2).
@@ -115,6 +119,8 @@ func (e Ending) judge() ledger.Transition {
 	case errors.As(e.Err, &max):
 		return ledger.Transition{Status: "Stopped", Secondary: "MaxRuntimeExceeded", Message: "Training job stopped: " + max.Error(),
 			Detail: max.Error(), Hint: "raise StoppingCondition.MaxRuntimeInSeconds", ExitCode: new(ExitStopped)}
+	case errors.As(e.Err, &full): // ruling 13
+		return failed(ExitClient, "ClientError: Artifact upload failed:Insufficient disk space", full.Error(), "raise ResourceConfig.VolumeSizeInGB, or write less")
 	case e.Err != nil:
 		return e.judgeError()
 	case e.Exit == nil:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/optml/optml/job"
@@ -161,7 +162,7 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 		}
 		if c.Exited != nil {
 			end.Exit = &container.Exit{Code: c.Exited.Code, Signal: c.Exited.Signal, OOM: c.Exited.OOM, At: c.Exited.At}
-			end.Err = causeOnRecord(s)
+			end.Err = causeOnRecord(r.plan, s)
 			end.Failure = in.failure(*end)
 		}
 		end.Upload = in.deliver(ctx)
@@ -169,9 +170,12 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 }
 
 // causeOnRecord is why a job whose container has ended was stopped, if it was.
-func causeOnRecord(s ledger.State) error {
-	if s.Status == ledger.StatusStopping {
-		return StopRequested{ledger.Stop{Reason: "on record before the owner died"}}
+func causeOnRecord(p *job.Plan, s ledger.State) error {
+	if s.Status != ledger.StatusStopping {
+		return nil
 	}
-	return nil
+	if strings.HasPrefix(s.Detail, maxRuntime) {
+		return MaxRuntimeExceeded{p.Training.MaxRuntime.Std()}
+	}
+	return StopRequested{ledger.Stop{Reason: "on record before the owner died"}}
 }

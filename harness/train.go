@@ -199,17 +199,29 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 			}
 		})
 	}
+	wg.Go(func() {
+		watchVolume(serving, in.tree.Root, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
+	})
 	defer wg.Wait()
 	defer stopServing()
 
 	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), func() {
-		r.transition("Stopping", "Stopping", "Stopping the training job")
+		if cause := causeOf(ctx, ctx.Err()); isStop(cause) {
+			r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})
+		}
 	})
 	if err != nil {
 		return nil, errors.Join(causeIf(ctx), err)
 	}
 	in.exited(exit)
 	return &exit, causeIf(ctx)
+}
+
+// isStop tells a stop (STOP-2) from a fault that ends the job: only the former goes through Stopping.
+func isStop(cause error) bool {
+	var stop StopRequested
+	var limit MaxRuntimeExceeded
+	return errors.As(cause, &stop) || errors.As(cause, &limit)
 }
 
 func (in *instance) exited(exit container.Exit) {

@@ -144,7 +144,9 @@ func TestRulesBrokenOneByOne(t *testing.T) {
 		}, broken: []string{"the model loads from model.tar.gz alone"}, code: harness.ExitVerdict},
 		{name: "START-8 user", train: train, serve: serve, user: "1000", broken: []string{"the image runs as root"}, code: harness.ExitVerdict},
 		{name: "CH-3", train: train, serve: serve, broken: []string{"document is what the service accepts"}, code: harness.ExitVerdict,
-			change: func(p *job.Plan) { p.Warnings = []job.Warning{{Rule: "CH-3", Text: "FastFile is refused"}} }},
+			change: func(p *job.Plan) {
+				p.Warnings = []job.Warning{{Rule: "CH-3", Text: "FastFile is refused", Refuses: true}, {Rule: "CH-4", Text: "instance type", Refuses: true}}
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := algorithm()

@@ -1,0 +1,42 @@
+package harness
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/optml/optml/runtime/containertest"
+)
+
+func TestWatchVolume(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "w"), make([]byte, 100<<10), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var got VolumeFull
+	watchVolume(t.Context(), dir, 50<<10, func(f VolumeFull) { got = f })
+	if got.Size != 50<<10 || got.Used < 100<<10 {
+		t.Errorf("%+v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	watchVolume(ctx, dir, 10<<20, func(f VolumeFull) { t.Errorf("%+v", f) })
+	watchVolume(t.Context(), dir, 0, func(f VolumeFull) { t.Errorf("no limit: %+v", f) })
+}
+
+func TestRuling13VolumeFull(t *testing.T) {
+	b := newBench(t, algo(func(p *containertest.Process) int {
+		write(p, "/opt/ml/model/w", strings.Repeat("x", 200<<10))
+		<-p.Signals
+		return 0
+	}))
+	p := trainingPlan("full")
+	p.Training.VolumeBytes = 64 << 10
+	b.put("in/train/big", strings.Repeat("y", 100<<10))
+	final, _ := b.run(p)
+	if final.Status != "Failed" || !strings.Contains(final.FailureReason, "Insufficient disk space") || *final.ExitCode != ExitClient {
+		t.Errorf("%+v", final)
+	}
+}

@@ -119,7 +119,7 @@ func (w *dirWriter) makeParents(dir string) error {
 
 func (w *dirWriter) removeParents() {
 	for i := len(w.parents) - 1; i >= 0; i-- {
-		w.root.Remove(w.parents[i]) // fails, rightly, if somebody else uses it
+		_ = w.root.Remove(w.parents[i]) // fails, rightly, if somebody else uses it
 	}
 }
 
@@ -147,8 +147,7 @@ func (w *dirWriter) Commit(ctx context.Context) error {
 		err = w.root.Rename(w.temp, w.key)
 	}
 	if err != nil {
-		w.Abort()
-		return wrap("commit", w.uri, bare(err))
+		return errors.Join(wrap("commit", w.uri, bare(err)), w.Abort())
 	}
 	w.done = true
 	err = w.f.Close()

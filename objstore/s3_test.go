@@ -545,3 +545,24 @@ func TestNoCredentials(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestSlowCompletion: a server that puts the parts together only when the upload is completed is not a stalled one.
+func TestSlowCompletion(t *testing.T) {
+	srv := s3test.New(s3test.Options{})
+	srv.MakeBucket("bucket")
+	srv.Record()
+	srv.Fault(s3test.Fault{Method: "POST", Match: func(r *http.Request) bool { return r.URL.Query().Has("uploadId") }, Latency: 3 * time.Second})
+	s := open(t, serve(t, srv, func(o *objstore.S3Options) { o.PartSize, o.Retry.Stall = part, time.Second }), "s3://bucket")
+	if err := write(s, "k", storetest.Bytes(part+1), objstore.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	posts := 0
+	for _, r := range srv.Requests() {
+		if r.Method == "POST" {
+			posts++
+		}
+	}
+	if posts != 2 {
+		t.Errorf("%d POST requests, want one to begin and one to complete", posts)
+	}
+}

@@ -28,6 +28,7 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   []byte
+	slow   bool // the server may think about it for minutes without a byte
 }
 
 const (
@@ -75,7 +76,11 @@ func (s *S3) once(ctx context.Context, c call) (*reply, error) {
 	if err != nil {
 		return nil, permanent{err}
 	}
-	actx, dog := watch(ctx, s.c.retry.Stall)
+	stall := s.c.retry.Stall
+	if c.slow {
+		stall *= 20
+	}
+	actx, dog := watch(ctx, stall)
 	req, err := s.request(actx, dog, at, c)
 	if err != nil {
 		dog.end()

@@ -242,12 +242,15 @@ func (w *s3Writer) complete() error {
 	b.WriteString(`<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`)
 	for i, tag := range w.tags {
 		fmt.Fprintf(&b, "<Part><PartNumber>%d</PartNumber><ETag>", i+1)
-		xml.EscapeText(&b, []byte(tag))
+		if err := xml.EscapeText(&b, []byte(tag)); err != nil {
+			return err
+		}
 		b.WriteString("</ETag></Part>")
 	}
 	b.WriteString("</CompleteMultipartUpload>")
 	h := http.Header{"Content-Type": {"application/xml"}}
-	_, _, err := w.s.doAll(w.ctx, call{method: http.MethodPost, key: w.key, query: url.Values{"uploadId": {w.id}}, header: h, body: b.Bytes()})
+	// Servers that put the parts together only now take long over a large object.
+	_, _, err := w.s.doAll(w.ctx, call{method: http.MethodPost, key: w.key, query: url.Values{"uploadId": {w.id}}, header: h, body: b.Bytes(), slow: true})
 	if isNoSuchUpload(err) {
 		// An earlier attempt may have succeeded while its answer was lost: then the object is there, of as many parts.
 		o, serr := w.s.Stat(w.ctx, w.key)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,14 +39,12 @@ type meter struct {
 	now, total int64
 	unit       string // "": bytes
 	extra      string // behind it; "": the rate
+	keep       bool   // until it is no longer told of, even if it has reached its total
 }
 
 // meters are the bars of a snapshot.
 func meters(s ledger.Snapshot) []meter {
 	var m []meter
-	for _, x := range s.Images {
-		m = append(m, meter{key: "image " + x.Ref, name: "pull", now: x.Bytes, total: x.TotalBytes})
-	}
 	for _, x := range s.Channels {
 		m = append(m, meter{key: "channel " + x.Host + x.Channel, name: x.Channel, now: x.Bytes, total: x.TotalBytes})
 	}
@@ -61,21 +60,29 @@ func meters(s ledger.Snapshot) []meter {
 	return m
 }
 
-// poll draws a job's snapshots until its end.
-func (b *bars) poll(ctx context.Context, j *ledger.Job, done <-chan struct{}) {
+// poll draws a job's snapshots, and what extra tells beside them, until its end.
+func (b *bars) poll(ctx context.Context, j *ledger.Job, extra func() []meter, done <-chan struct{}) {
+	b.show(ctx, func() []meter {
+		now := extra()
+		if s, ok, err := j.Live(); err == nil && ok {
+			now = append(now, meters(s)...)
+		}
+		return now
+	}, done)
+}
+
+// show draws what now tells until done, as often as owners write snapshots.
+func (b *bars) show(ctx context.Context, now func() []meter, done <-chan struct{}) {
 	shown := map[string]*drawn{}
 	defer func() {
 		for _, d := range shown {
 			d.bar.Abort(true)
 		}
 	}()
-	tick := time.NewTicker(250 * time.Millisecond) // as often as the owner writes them
+	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		s, ok, err := j.Live()
-		if err == nil && ok {
-			b.draw(shown, meters(s))
-		}
+		b.draw(shown, now())
 		select {
 		case <-ctx.Done():
 			return
@@ -100,7 +107,7 @@ func (b *bars) draw(shown map[string]*drawn, now []meter) {
 	for _, m := range now {
 		d := shown[m.key]
 		if d == nil {
-			if m.total > 0 && m.now >= m.total {
+			if m.total > 0 && m.now >= m.total && !m.keep {
 				continue // it ended before we saw it: its line of totals says more
 			}
 			d = &drawn{}
@@ -115,7 +122,13 @@ func (b *bars) draw(shown map[string]*drawn, now []meter) {
 			d.bar.SetTotal(m.total, false)
 		}
 		d.bar.SetCurrent(m.now)
-		if m.total > 0 && m.now >= m.total {
+		if m.total > 0 && m.now >= m.total && !m.keep {
+			d.ended = true
+			d.bar.Abort(true)
+		}
+	}
+	for key, d := range shown {
+		if !d.ended && !slices.ContainsFunc(now, func(m meter) bool { return m.key == key }) {
 			d.ended = true
 			d.bar.Abort(true)
 		}
@@ -142,7 +155,6 @@ func (d *drawn) measure(m meter) {
 
 func (b *bars) add(m meter, d *drawn) *mpb.Bar {
 	name := decor.Name(m.name, decor.WC{W: 20, C: decor.DindentRight})
-	// A total that is not known yet: a bar that grows without an end.
 	count := decor.CountersKibiByte("% .1f / % .1f")
 	if m.unit != "" {
 		count = decor.CountersNoUnit("%d / %d " + m.unit)
@@ -153,6 +165,7 @@ func (b *bars) add(m meter, d *drawn) *mpb.Bar {
 		}
 		return ""
 	})
-	return b.p.New(m.total, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+	// Made without a total, a bar does not end by itself.
+	return b.p.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
 		mpb.BarRemoveOnComplete(), mpb.PrependDecorators(name), mpb.AppendDecorators(count, extra))
 }

@@ -147,8 +147,10 @@ func (a *app) cmdImagesPull() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withClient(func(ctx context.Context, c *ctrd.Client) error {
 				var images []container.Image
+				store := &pulls{images: c}
+				defer showPulls(newConsole(a.stderr), store)()
 				for _, ref := range args {
-					i, err := c.Ensure(ctx, ref, container.PullAlways)
+					i, err := store.Ensure(ctx, ref, container.PullAlways)
 					if err != nil {
 						return err
 					}

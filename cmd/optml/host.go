@@ -48,6 +48,7 @@ func (o hostOptions) ctrd(log *slog.Logger) ctrd.Config {
 type host struct {
 	harness.Host
 	client *ctrd.Client
+	pulls  *pulls
 }
 
 func (h *host) Close() error { return h.client.Close() }
@@ -71,12 +72,14 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	if err != nil {
 		return nil, err
 	}
+	images := &pulls{images: client}
 	return &host{
 		Host: harness.Host{
-			Launcher: client, Images: client, Stores: stores, Pull: o.Pull, Log: log, Fail: fail,
+			Launcher: client, Images: images, Stores: stores, Pull: o.Pull, Log: log, Fail: fail,
 			CPUs: runtime.NumCPU(), Memory: hostMemory(),
 		},
 		client: client,
+		pulls:  images,
 	}, nil
 }
 

@@ -25,8 +25,9 @@ const (
 var progressModes = []string{progressAuto, progressBars, progressPlain, progressJSON, progressNone}
 
 type progressOptions struct {
-	mode string
-	logs bool
+	mode  string
+	logs  bool
+	pulls *pulls // nil: none to be told of
 }
 
 func (f *jobFlags) progressOptions() progressOptions {
@@ -45,6 +46,7 @@ func (o progressOptions) watch(ctx context.Context, j *ledger.Job, con *console)
 		}
 	}
 	w := &watcher{mode: o.mode, con: con, out: con}
+	done := make(chan struct{})
 	if o.mode == progressBars {
 		w.bars = newBars(con)
 		w.out = w.bars
@@ -57,7 +59,11 @@ func (o progressOptions) watch(ctx context.Context, j *ledger.Job, con *console)
 		f.job(j)
 		defer f.wait()
 	}
-	w.follow(ctx, j)
+	if o.mode == progressPlain && o.pulls != nil {
+		w.wg.Go(func() { o.pulls.tell(ctx, func(text string) { w.line(time.Now(), j, text) }, done) })
+	}
+	w.follow(ctx, j, o.pulls.meters)
+	close(done)
 	w.wg.Wait()
 }
 
@@ -71,11 +77,11 @@ type watcher struct {
 	mu   sync.Mutex
 }
 
-func (w *watcher) follow(ctx context.Context, j *ledger.Job) {
+func (w *watcher) follow(ctx context.Context, j *ledger.Job, extra func() []meter) {
 	done := make(chan struct{})
 	defer close(done)
 	if w.bars != nil {
-		w.wg.Go(func() { w.bars.poll(ctx, j, done) })
+		w.wg.Go(func() { w.bars.poll(ctx, j, extra, done) })
 	}
 	for e, err := range j.Follow(ctx) {
 		if err != nil {
@@ -83,7 +89,7 @@ func (w *watcher) follow(ctx context.Context, j *ledger.Job) {
 		}
 		if c, ok := e.Body.(ledger.Child); ok {
 			if child, err := ledger.Find(j.Root(), c.Kind+"/"+c.Name); err == nil {
-				w.wg.Go(func() { w.follow(ctx, child) })
+				w.wg.Go(func() { w.follow(ctx, child, func() []meter { return nil }) })
 			}
 		}
 		w.show(j, e)
@@ -91,29 +97,31 @@ func (w *watcher) follow(ctx context.Context, j *ledger.Job) {
 }
 
 func (w *watcher) show(j *ledger.Job, e ledger.Event) {
-	var line string
 	switch w.mode {
 	case progressNone:
-		return
 	case progressJSON:
 		b, err := json.Marshal(struct {
 			Job   string       `json:"job"`
 			Event ledger.Event `json:"event"`
 		}{string(j.Kind()) + "/" + j.Name(), e})
-		if err != nil {
-			return
+		if err == nil {
+			w.print(string(b))
 		}
-		line = string(b)
 	default:
 		if _, exited := e.Body.(ledger.Exited); exited && j.Kind() != job.KindTraining {
 			return // we ended it ourselves; if it ended too early, the status says so
 		}
-		text := eventText(e)
-		if text == "" {
-			return
+		if text := eventText(e); text != "" {
+			w.line(e.Time, j, text)
 		}
-		line = w.con.dim(e.Time.Local().Format(time.TimeOnly)) + " " + string(j.Kind()) + "  " + text
 	}
+}
+
+func (w *watcher) line(at time.Time, j *ledger.Job, text string) {
+	w.print(w.con.dim(at.Local().Format(time.TimeOnly)) + " " + string(j.Kind()) + "  " + text)
+}
+
+func (w *watcher) print(line string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fmt.Fprintln(w.out, line)

@@ -105,6 +105,7 @@ func (r runOptions) run(stdout, stderr io.Writer) error {
 	var watching sync.WaitGroup
 	wctx, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
+	r.progress.pulls = h.pulls
 	watching.Go(func() { r.progress.watch(wctx, shown, con) })
 	final, err := carryOut(context.Background(), r.jobs, owner, plan, h.Host)
 	if err != nil {

@@ -85,6 +85,9 @@ func prepare(binary string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(binary); err != nil { // and a newer binary is not answered from go test's cache
+		return err
+	}
 	bin := filepath.Join(work, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err

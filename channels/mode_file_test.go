@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -20,7 +21,11 @@ import (
 	"github.com/optml/optml/objstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The umask is one that would spoil every mode, so that each test shows that it does not.
+func TestMain(m *testing.M) {
+	syscall.Umask(0o077)
+	goleak.VerifyTestMain(m)
+}
 
 // tree writes files below a new directory.
 func tree(t *testing.T, files map[string]string) string {

@@ -48,7 +48,8 @@ func TestRealS3(t *testing.T) {
 		}
 		return open(t, op, "s3://"+name)
 	}
-	storetest.Run(t, fresh)
+	// versitygw 1.8 does not encode keys in listings, and XML cannot hold these.
+	storetest.Run(t, fresh, "ControlCharacters")
 	t.Run("Multipart", func(t *testing.T) {
 		s := fresh(t)
 		data := storetest.Bytes(2*part + 12345)

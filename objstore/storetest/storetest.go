@@ -17,8 +17,9 @@ import (
 	"github.com/optml/optml/objstore"
 )
 
-// Run runs the suite. fresh makes an empty store of the test's own.
-func Run(t *testing.T, fresh func(t *testing.T) objstore.Store) {
+// Run runs the suite, but for the parts that are to be skipped, each for a reason that the caller gives. fresh makes an
+// empty store of the test's own.
+func Run(t *testing.T, fresh func(t *testing.T) objstore.Store, skip ...string) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, objstore.Store)
@@ -31,6 +32,7 @@ func Run(t *testing.T, fresh func(t *testing.T) objstore.Store) {
 		{"KeyOrder", keyOrder},
 		{"Prefixes", prefixes},
 		{"OddKeys", oddKeys},
+		{"ControlCharacters", controlCharacters},
 		{"ManyKeys", manyKeys},
 		{"Missing", missing},
 		{"Changed", changed},
@@ -39,7 +41,9 @@ func Run(t *testing.T, fresh func(t *testing.T) objstore.Store) {
 		{"SweepKeepsTheLiving", sweep},
 		{"BadKeys", badKeys},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })
+		if !slices.Contains(skip, c.name) {
+			t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })
+		}
 	}
 }
 
@@ -287,18 +291,26 @@ func prefixes(t *testing.T, s objstore.Store) {
 var OddKeys = []string{
 	"odd/a b", "odd/a+b", "odd/a%b", "odd/a%20b", "odd/a&b=c?d#e", "odd/a'b\"c", "odd/a;b:c@d,e", "odd/<a>&amp;", "odd/a\\b", "odd/a*b~c!d(e)",
 	"odd/..a/b..", "odd/...", "odd/.hidden", "odd/-rf", "odd/ü/ñ/日本語.csv", "odd/u\u0308", "odd/\U0001F600.bin", "odd/tab\there", "odd/line\nbreak",
-	"odd/ctrl\x01\x7f", "odd/ lead", "odd/trail ", "odd/$HOME`x`", "odd/[1]{2}|3^4", "odd/" + strings.Repeat("n", 200) + "/" + strings.Repeat("é", 100),
+	"odd/ lead", "odd/trail ", "odd/$HOME`x`", "odd/[1]{2}|3^4", "odd/" + strings.Repeat("n", 200) + "/" + strings.Repeat("é", 100),
 }
 
-func oddKeys(t *testing.T, s objstore.Store) {
-	for _, k := range OddKeys {
+func oddKeys(t *testing.T, s objstore.Store) { holds(t, s, OddKeys) }
+
+// controlCharacters are legal in keys, but not in XML, so a server must know how to list them.
+func controlCharacters(t *testing.T, s objstore.Store) {
+	holds(t, s, []string{"odd/ctrl\x01", "odd/ctrl\x1f\x7f", "odd/\ufffe\uffff"})
+}
+
+func holds(t *testing.T, s objstore.Store, keys []string) {
+	t.Helper()
+	for _, k := range keys {
 		Put(t, s, k, []byte("data of "+k))
 	}
-	want := slices.Sorted(slices.Values(OddKeys))
+	want := slices.Sorted(slices.Values(keys))
 	if got := Keys(t, s, "odd/"); !slices.Equal(got, want) {
 		t.Errorf("listed %q\nwant   %q", got, want)
 	}
-	for _, k := range OddKeys {
+	for _, k := range keys {
 		if got := string(Get(t, s, k)); got != "data of "+k {
 			t.Errorf("%q reads %q", k, got)
 		}

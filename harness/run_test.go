@@ -572,6 +572,10 @@ func TestRecover(t *testing.T) {
 		app(o, ledger.Started{Container: "algo-1"}, ledger.StepBegan{})
 		_ = os.WriteFile(filepath.Join(tree.Model(), "w"), []byte("x"), 0o644)
 	})
+	orphan(b, "unrecorded", func(o *ledger.Owner, tree container.Tree) { // its owner died between the start and its record
+		app(o, ledger.StepBegan{})
+		_ = os.WriteFile(filepath.Join(tree.Model(), "w"), []byte("x"), 0o644)
+	})
 	orphan(b, "exited", func(o *ledger.Owner, tree container.Tree) {
 		app(o, ledger.Started{Container: "algo-1"}, ledger.Exited{Container: "algo-1"})
 		_ = os.WriteFile(filepath.Join(tree.Model(), "w"), []byte("x"), 0o644)
@@ -592,12 +596,13 @@ func TestRecover(t *testing.T) {
 
 	got, r := recoverAll(b)
 	for name, want := range map[string]struct{ status, reason string }{
-		"prepared": {"Failed", internalError},
-		"running":  {"Failed", internalError}, // D11: an exit that no owner saw is never Completed
-		"exited":   {"Completed", ""},
-		"exited3":  {"Failed", "AlgorithmError: why, exit code: 3"},
-		"stopping": {"Stopped", ""},
-		"overdue":  {"Stopped", ""},
+		"prepared":   {"Failed", internalError},
+		"running":    {"Failed", internalError}, // D11: an exit that no owner saw is never Completed
+		"unrecorded": {"Failed", internalError},
+		"exited":     {"Completed", ""},
+		"exited3":    {"Failed", "AlgorithmError: why, exit code: 3"},
+		"stopping":   {"Stopped", ""},
+		"overdue":    {"Stopped", ""},
 	} {
 		if g, ok := got[name]; !ok || g.Status != want.status || g.FailureReason != want.reason {
 			t.Errorf("%s: %+v", name, g)
@@ -620,10 +625,10 @@ func TestRecover(t *testing.T) {
 	if _, ok := got["live"]; ok {
 		t.Error("ruling 1: a live job was touched")
 	}
-	if want := []string{"out/exited/output/model.tar.gz", "out/running/output/model.tar.gz"}; !slices.Equal(b.objects(), want) {
+	if want := []string{"out/exited/output/model.tar.gz", "out/running/output/model.tar.gz", "out/unrecorded/output/model.tar.gz"}; !slices.Equal(b.objects(), want) {
 		t.Errorf("no artifact may be lost: %v", b.objects())
 	}
-	if len(r.killed) != 6 || len(r.swept) != 6 {
+	if len(r.killed) != 7 || len(r.swept) != 7 {
 		t.Errorf("killed %v swept %v", r.killed, r.swept)
 	}
 	if again, _ := recoverAll(b); len(again) != 0 {

@@ -156,15 +156,20 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	t := r.plan.Training
 	in := &instance{run: r, training: t, host: t.Instances[0].Host, spec: t.Instances[0].Containers[0]}
 	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
+	started := false
 	for _, c := range s.Containers {
 		if c.Name != in.spec.Name {
 			continue
 		}
+		started = true
 		if c.Exited != nil {
 			end.Exit = &container.Exit{Code: c.Exited.Code, Signal: c.Exited.Signal, OOM: c.Exited.OOM, At: c.Exited.At}
 			end.Err = causeOnRecord(r.plan, s)
 			end.Failure = in.failure(*end)
 		}
+	}
+	// An owner that died between starting the process and recording it leaves no word of it, but perhaps a model.
+	if started || in.tree.HasArtifacts() {
 		end.Upload = in.deliver(ctx)
 	}
 }

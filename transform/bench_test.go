@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/optml/optml/transform"
@@ -60,23 +62,33 @@ func BenchmarkSingleRecord(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 		})
 	}
-	b.Run("Raw/c=1", func(b *testing.B) {
-		in := benchServer(b)
-		raw(b, in.Addr, line)
-	})
+	for _, c := range []int{1, 4, 16} {
+		b.Run(fmt.Sprintf("Raw/c=%d", c), func(b *testing.B) {
+			in := benchServer(b)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.SetBytes(size)
+			var wg sync.WaitGroup
+			for range c {
+				wg.Go(func() { raw(b, in.Addr, line, func() bool { return left.Add(-1) >= 0 }) })
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+		})
+	}
 }
 
-func raw(b *testing.B, addr string, body []byte) {
+func raw(b *testing.B, addr string, body []byte, more func() bool) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		b.Fatal(err)
+		b.Error(err)
+		return
 	}
 	defer c.Close()
 	head := fmt.Appendf(nil, "POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(body))
 	small := append(head, body...)
 	r := bufio.NewReader(c)
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
+	for more() {
 		if len(body) < 64<<10 {
 			_, err = c.Write(small)
 		} else {
@@ -84,15 +96,16 @@ func raw(b *testing.B, addr string, body []byte) {
 			_, err = bufs.WriteTo(c)
 		}
 		if err != nil {
-			b.Fatal(err)
+			b.Error(err)
+			return
 		}
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
-			b.Fatal(err)
+			b.Error(err)
+			return
 		}
 		io.Copy(io.Discard, res.Body)
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 }
 
 func BenchmarkMultiRecord6MiB(b *testing.B) {
@@ -114,6 +127,7 @@ func BenchmarkMultiRecord6MiB(b *testing.B) {
 	}
 	b.Run("Raw/c=1", func(b *testing.B) {
 		in := benchServer(b)
-		raw(b, in.Addr, bytes.Repeat(line, limit/len(line)))
+		b.SetBytes(limit)
+		raw(b, in.Addr, bytes.Repeat(line, limit/len(line)), b.Loop)
 	})
 }

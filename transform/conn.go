@@ -280,8 +280,8 @@ func (c *conn) parse(head []byte) (int, error) {
 			}
 			length = int64(n)
 		case len("Transfer-Encoding"):
-			if !bytes.EqualFold(name, []byte("Transfer-Encoding")) || bytes.EqualFold(value, []byte("identity")) {
-				break
+			if !bytes.EqualFold(name, []byte("Transfer-Encoding")) || bytes.EqualFold(value, []byte("identity")) || old {
+				break // HTTP/1.0 knows none
 			}
 			if !bytes.EqualFold(value, []byte("chunked")) {
 				return 0, malformed("Transfer-Encoding %s", shown(value))

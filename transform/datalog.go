@@ -45,7 +45,7 @@ func (l *dataLog) settings(s Settings) {
 }
 
 // failure writes what one failed object looks like (BT-96, BT-106 to BT-108, ST-21, ST-22).
-func (l *dataLog) failure(f *Failure, s Settings, limit int64) {
+func (l *dataLog) failure(f *Failure, s Settings) {
 	status, _ := errors.AsType[*StatusError](f.Err)
 	long, _ := errors.AsType[*framing.TooLong](f.Err)
 	var message string
@@ -64,7 +64,7 @@ func (l *dataLog) failure(f *Failure, s Settings, limit int64) {
 		if long.AtLeast {
 			least = "at least "
 		}
-		message = fmt.Sprintf("%s is %s%d bytes, larger than MaxPayloadInMB=%d (%d bytes)", what, least, long.Size, s.MaxPayloadMB, limit)
+		message = fmt.Sprintf("%s is %s%d bytes, larger than MaxPayloadInMB=%d (%d bytes)", what, least, long.Size, s.MaxPayloadMB, long.Max)
 		if long.Format != wholeObject {
 			message += fmt.Sprintf("\nat byte %d of the object", long.Offset)
 		}

@@ -180,7 +180,7 @@ func (p *pool) cutWhole(o *object, r io.Reader) *Failure {
 	if !known && o.Size > p.limit && p.cfg.Job.Input.Compression != "Gzip" {
 		return tooLong(o.Size, false)
 	}
-	s := p.q.slab(int(size), 0)
+	s := p.q.slab(int(size))
 	if s == nil {
 		return nil
 	}
@@ -213,7 +213,7 @@ func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
 	st := framing.NewStream(p.format, r)
 	size, _ := p.plain(o, p.limit)
 	for seq := int64(0); !o.failed.Load(); seq++ {
-		s := p.q.slab(int(size), 0)
+		s := p.q.slab(int(size))
 		if s == nil {
 			return nil
 		}
@@ -252,11 +252,11 @@ func (p *pool) cutSingle(o *object, r io.Reader) *Failure {
 		limit = maxRecord
 	}
 	st := framing.NewStream(p.format, r)
-	first, _ := p.plain(o, singleSlab)
-	size := int(first)
+	start, _ := p.plain(o, singleSlab)
+	size := int(start)
 	seq := int64(0)
 	for !o.failed.Load() {
-		s := p.q.slab(size, 0)
+		s := p.q.slab(size)
 		if s == nil {
 			return nil
 		}
@@ -266,7 +266,7 @@ func (p *pool) cutSingle(o *object, r io.Reader) *Failure {
 			p.q.release(s)
 			if long, ok := errors.AsType[*framing.TooLong](err); ok {
 				if long.Size <= limit {
-					size *= 2
+					size = p.grown(size, long, limit)
 					continue
 				}
 				long = st.Measure(long)
@@ -293,7 +293,18 @@ func (p *pool) cutSingle(o *object, r io.Reader) *Failure {
 			records--
 		}
 		p.q.release(s)
-		size = int(first)
 	}
 	return nil
+}
+
+// grown is the size of a slab that a record did not fit. It stays so for the rest of the object: what follows is likely
+// to be alike.
+func (p *pool) grown(size int, long *framing.TooLong, limit int64) int {
+	if !long.AtLeast { // a header tells; it may lie, but not beyond the limit
+		return int(long.Frame)
+	}
+	if size = 2 * size; long.Frame <= limit {
+		size = min(size, int(limit)+singleSlab)
+	}
+	return size
 }

@@ -240,7 +240,7 @@ func (p *pool) end(o *object) {
 	if o.failure != nil && p.ctx.Err() == nil {
 		p.stats.Failed.Add(1)
 		if !o.failure.quiet {
-			p.log.failure(o.failure, p.settings, p.limit)
+			p.log.failure(o.failure, p.settings)
 		}
 		p.record(o.failure)
 	}

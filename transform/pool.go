@@ -42,11 +42,8 @@ type pool struct {
 	closed bool
 }
 
-// prefetchBytes may be read ahead of the requests that are open. maxCommits bounds round trips to the store at once.
-const (
-	prefetchBytes = 24 << 20
-	maxCommits    = 4
-)
+// maxCommits bounds round trips to the store at once.
+const maxCommits = 8
 
 func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record func(*Failure)) *pool {
 	t := &cfg.Job
@@ -83,7 +80,7 @@ func (p *pool) resolve(s Settings) {
 		p.maxResponse = max(p.limit, 6<<20) // ruling 23
 	}
 	p.scratch = min(64<<10, max(8<<10, (4<<20)/s.MaxConcurrent))
-	q := newQueue(s.MaxConcurrent, p.limit, prefetchBytes)
+	q := newQueue(s.MaxConcurrent, p.limit)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.q = q; p.closed {

@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -25,8 +26,12 @@ type slab struct {
 }
 
 const (
-	window    = 4096      // requests outstanding: queued, open, or answered and waiting to be written
+	window = 4096 // requests outstanding: queued, open, or answered and waiting to be written
+	// One payload is read ahead of those that are open; of small ones some more, of very large ones none.
+	minAhead, maxAhead = 4 << 20, 24 << 20
+
 	chunkSize = 256 << 10 // of a response that is held
+	keepSlab  = 64 << 10  // smaller ones are not worth keeping
 	overhead  = 128       // of a small response that is held, beside its bytes
 )
 
@@ -52,38 +57,42 @@ type queue struct {
 	responses, maxResponses int64
 
 	slabs  []*slab // to use again
-	slabOf int     // their size
+	free   int64   // bytes of them
 	chunks [][]byte
 }
 
-func newQueue(concurrency int, payload int64, prefetch int64) *queue {
-	q := &queue{maxRequests: int64(concurrency)*payload + prefetch, maxResponses: int64(concurrency-1) * payload}
+func newQueue(concurrency int, payload int64) *queue {
+	ahead := min(max(payload, minAhead), maxAhead)
+	q := &queue{maxRequests: int64(concurrency)*payload + ahead, maxResponses: int64(concurrency-1) * payload}
 	q.work.L, q.room.L = &q.mu, &q.mu
 	// Small payloads leave room for what is held only a little while.
 	q.maxResponses = max(q.maxResponses, 4<<20)
 	return q
 }
 
-// slab returns memory of at least n bytes. held is what the caller has already and gives back afterwards. nil: stopped.
-func (q *queue) slab(n, held int) *slab {
+// slab returns memory of n bytes. It waits while the requests that are under way leave no room for it, unless there are
+// none. nil: stopped.
+func (q *queue) slab(n int) *slab {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.requests > int64(held) && q.requests+int64(n) > q.maxRequests && !q.stopped {
+	for q.requests > 0 && q.requests+int64(n) > q.maxRequests && !q.stopped {
 		q.room.Wait()
 	}
 	if q.stopped {
 		return nil
 	}
-	if k := len(q.slabs); k > 0 && n <= q.slabOf && n > q.slabOf/4 {
-		s := q.slabs[k-1]
-		q.slabs = q.slabs[:k-1]
-		q.requests += int64(cap(s.b))
-		s.b = s.b[:n]
-		return s
+	for i := len(q.slabs) - 1; i >= 0; i-- {
+		if s := q.slabs[i]; cap(s.b) >= n && cap(s.b) <= 4*n {
+			q.slabs = slices.Delete(q.slabs, i, i+1)
+			q.free -= int64(cap(s.b))
+			q.requests += int64(cap(s.b))
+			s.b = s.b[:n]
+			return s
+		}
 	}
-	s := &slab{b: make([]byte, n)}
 	q.requests += int64(n)
-	return s
+	q.trim()
+	return &slab{b: make([]byte, n)}
 }
 
 // release gives a slab back when nobody refers to it.
@@ -93,11 +102,21 @@ func (q *queue) release(s *slab) {
 	}
 	q.mu.Lock()
 	q.requests -= int64(cap(s.b))
-	if cap(s.b) == q.slabOf {
+	if cap(s.b) >= keepSlab {
 		q.slabs = append(q.slabs, s)
+		q.free += int64(cap(s.b))
+		q.trim()
 	}
 	q.room.Broadcast()
 	q.mu.Unlock()
+}
+
+// trim forgets slabs, the oldest first, that would be more memory than the account allows.
+func (q *queue) trim() {
+	for len(q.slabs) > 0 && q.requests+q.free > q.maxRequests {
+		q.free -= int64(cap(q.slabs[0].b))
+		q.slabs = slices.Delete(q.slabs, 0, 1)
+	}
 }
 
 // put appends an item; it waits while the window is full. false: stopped.

@@ -123,9 +123,11 @@ func TestOneConnectionPerWorker(t *testing.T) { // a container of one thread ser
 	})
 	b := setup(in, tt.Object("in/x", strings.Repeat("1\n", 500))).line("SingleRecord")
 	b.must(t)
+	mu.Lock()
 	if conns != 1 || len(r.all()) != 502 {
 		t.Errorf("%d connections, %d requests", conns, len(r.all()))
 	}
+	mu.Unlock()
 	// With two workers the second one starves until the first is idle, but the job ends.
 	b = setup(in, tt.Object("in/x", strings.Repeat("1\n", 50))).line("SingleRecord")
 	b.Job.MaxConcurrent = new(2)
@@ -171,6 +173,8 @@ func TestKeepAlive(t *testing.T) {
 			if !c.reuse {
 				want = 3
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if conns != want || requests != 3 || res.Totals.Retries != 0 {
 				t.Errorf("%d requests on %d connections, %d retries; want 3 on %d", requests, conns, res.Totals.Retries, want)
 			}

@@ -323,7 +323,7 @@ func reachesCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: reaches KIND/JOB STEP")
 	}
-	want := []byte(fmt.Sprintf(`"step":%q,"type":"StepBegan"`, args[1]))
+	want := fmt.Appendf(nil, `"step":%q,"type":"StepBegan"`, args[1])
 	wait(ts, args[0]+" in step "+args[1], func() bool {
 		b, _ := os.ReadFile(filepath.Join(jobDir(ts, args[0]), "events.jsonl"))
 		return bytes.Contains(b, want)

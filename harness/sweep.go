@@ -157,6 +157,7 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	in := &instance{run: r, training: t, host: t.Instances[0].Host, spec: t.Instances[0].Containers[0]}
 	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
 	started := false
+	r.dropUploads(ctx, t.ModelURI, t.OutputURI)
 	for _, c := range s.Containers {
 		if c.Name != in.spec.Name {
 			continue
@@ -171,6 +172,19 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	// An owner that died between starting the process and recording it leaves no word of it, but perhaps a model.
 	if started || in.tree.HasArtifacts() {
 		end.Upload = in.deliver(ctx)
+	}
+}
+
+// dropUploads removes what a dead owner left half written of these objects.
+func (r *run) dropUploads(ctx context.Context, uris ...string) {
+	for _, uri := range uris {
+		store, key, err := r.host.Stores.Open(ctx, uri)
+		if err == nil {
+			_, err = store.Sweep(ctx, key, 0)
+		}
+		if err != nil {
+			r.append(ledger.Warning{Rule: "OUT-1", Text: "an unfinished upload could not be looked for: " + err.Error()})
+		}
 	}
 }
 

@@ -204,6 +204,7 @@ func (m *model) drive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer in.close()
 	stats := &transform.Stats{}
 	r.observe(func(s *ledger.Snapshot) {
 		n := stats.Totals()
@@ -249,6 +250,7 @@ func (s streamWriter) Write(p []byte) (int, error) {
 type input struct {
 	bucket, prefix string
 	objects        iter.Seq2[transform.Object, error]
+	close          func() error
 }
 
 func (r *run) input(ctx context.Context) (input, error) {
@@ -257,11 +259,11 @@ func (r *run) input(ctx context.Context) (input, error) {
 	if err != nil {
 		return input{}, &dataset.Error{Object: src.URI, Err: err}
 	}
-	set, err := dataset.New(ctx, dataset.Config{Source: src, Opener: r.host.Stores, Region: r.plan.Region})
+	set, err := dataset.New(ctx, dataset.Config{Source: src, Opener: r.host.Stores, Region: r.plan.Region, TempDir: r.owner.WorkDir()})
 	if err != nil {
 		return input{}, err
 	}
-	in := input{prefix: prefix}
+	in := input{prefix: prefix, close: set.Close}
 	if l, err := objstore.ParseURI(src.URI, ""); err == nil {
 		in.bucket = l.Bucket
 	}
@@ -282,12 +284,29 @@ func (r *run) input(ctx context.Context) (input, error) {
 	return in, nil
 }
 
-// dropOutputs removes what a dead owner left half written under the output path.
+// dropOutputs removes what a dead owner left half written: the outputs of this job's own objects and no other's, since
+// jobs may share an output path and other owners may be writing there (BT-137, BT-142, ruling 1).
 func (r *run) dropOutputs(ctx context.Context) {
-	out, prefix, err := r.host.Stores.Open(ctx, r.plan.Transform.Output.Path)
-	if err == nil {
-		_, err = out.Sweep(ctx, prefix, 0)
-	}
+	err := func() error {
+		out, prefix, err := r.host.Stores.Open(ctx, r.plan.Transform.Output.Path)
+		if err != nil {
+			return err
+		}
+		in, err := r.input(ctx)
+		if err != nil {
+			return err
+		}
+		defer in.close()
+		for o, err := range in.objects {
+			if err != nil {
+				return err
+			}
+			if _, err := out.Sweep(ctx, objstore.Join(prefix, transform.OutputName(in.prefix, o.Key)), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
 	if err != nil {
 		r.append(ledger.Warning{Rule: "BT-142", Text: "unfinished outputs could not be looked for: " + err.Error()})
 	}

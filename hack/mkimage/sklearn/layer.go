@@ -24,7 +24,7 @@ var dropped = []string{
 	"dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/tmp/*", "var/log/*", "var/cache/*", "var/lib/apt/lists", "var/lib/dpkg/*-old",
 	"etc/hostname", "etc/resolv.conf", "etc/machine-id", "etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/apt/apt.conf.d/99mmdebstrap",
 	"usr/share/man", "usr/share/perl*", "usr/share/lintian", "usr/share/bug", "usr/share/gcc", "usr/share/gdb", "usr/share/zoneinfo/right", "usr/share/zoneinfo/posix",
-	"usr/share/bash-completion", "usr/share/pixmaps", "usr/share/debhelper",
+	"usr/share/bash-completion", "usr/share/pixmaps", "usr/share/debhelper", "usr/share/python3/debpython/__pycache__", // differs from build to build
 	"usr/lib/gcc", "usr/libexec/gcc", "usr/bin/*-linux-gnu*-*", "usr/bin/perl5*", "usr/bin/cpan*",
 	"usr/lib/*-linux-gnu/perl", "usr/lib/*-linux-gnu/libperl.so*", "usr/lib/*-linux-gnu/gconv", "usr/lib/*-linux-gnu/gprofng", "usr/lib/*-linux-gnu/ldscripts",
 	"usr/lib/*-linux-gnu/bfd-plugins", "usr/lib/*-linux-gnu/*.o", "usr/lib/*-linux-gnu/pkgconfig", "usr/lib/*-linux-gnu/cmake", "usr/lib/*-linux-gnu/libbfd-*",

@@ -292,6 +292,10 @@ func (r *run) dropOutputs(ctx context.Context) {
 		if err != nil {
 			return err
 		}
+		if _, local := out.(*objstore.Dir); local { // it knows by itself which writers are dead
+			_, err := out.Sweep(ctx, prefix, 0)
+			return err
+		}
 		in, err := r.input(ctx)
 		if err != nil {
 			return err

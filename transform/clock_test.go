@@ -26,9 +26,11 @@ const pingReason = "AlgorithmError: Model container failed to respond to ping. P
 func bubble(t *testing.T, h http.Handler, f func(t *testing.T, in transform.Instance)) {
 	synctest.Test(t, func(t *testing.T) {
 		in, stop := tt.Pipe(h)
+		defer func() {
+			stop()
+			time.Sleep(2 * time.Hour) // handlers that sleep end
+		}()
 		f(t, in)
-		stop()
-		time.Sleep(2 * time.Hour) // handlers that sleep end
 	})
 }
 
@@ -344,4 +346,45 @@ func TestDataLogLine(t *testing.T) { // ST-19, ST-20, ST-23
 			t.Errorf("%q", b.log)
 		}
 	})
+}
+
+// slow delays reads or writes.
+type slowReader struct {
+	r io.Reader
+	d time.Duration
+}
+
+func (s slowReader) Read(b []byte) (int, error) {
+	time.Sleep(s.d)
+	return s.r.Read(b)
+}
+
+func TestOurOwnSlownessIsNotTheContainers(t *testing.T) { // BT-104: the time of a request is the container's
+	bubble(t, &tt.Container{}, func(t *testing.T, in transform.Instance) {
+		body := strings.Repeat("x", 200<<10)
+		o := tt.Object("in/x", body)
+		o.Open = func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(slowReader{strings.NewReader(body), 20 * time.Second}), nil
+		}
+		b := setup(in, o)
+		b.Job.MaxRetries, b.Job.MaxPayloadMB, b.Job.InvocationTimeout = 0, new(0), job.Duration(30*time.Second)
+		b.out.Fail = func(step, _ string) error {
+			if step == "write" {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		}
+		b.must(t)
+		outputs(t, b, map[string]string{"x.out": body})
+	})
+}
+
+func TestFailureReasonIsBounded(t *testing.T) { // ST-2
+	b := setup(transform.Instance{})
+	b.Objects = func(yield func(transform.Object, error) bool) {
+		yield(transform.Object{}, errors.New(strings.Repeat("ü", 5000)))
+	}
+	if res, _ := b.run(t); len([]rune(res.FailureReason)) != 1024 {
+		t.Errorf("%d characters", len([]rune(res.FailureReason)))
+	}
 }

@@ -27,7 +27,7 @@ func (p *pool) get(ctx context.Context, path string, timeout time.Duration) (int
 				return 0, nil, err
 			}
 		}
-		c.nc.SetDeadline(deadline)
+		c.start(deadline)
 		status, body, err := getOn(c, newHeader("GET", path, p.in.Addr, "", ""))
 		if err == nil && c.reusable() {
 			p.putSpare(c)

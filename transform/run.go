@@ -79,7 +79,10 @@ type run struct {
 // prepare checks the settings and lists the objects.
 func (r *run) prepare() error {
 	t := &r.cfg.Job
-	refuse := func(err error) error { return &Error{Reason: string(ClientError) + ": " + err.Error(), Err: err} }
+	refuse := func(err error) error {
+		text := []rune(string(ClientError) + ": " + err.Error())
+		return &Error{Reason: string(text[:min(len(text), maxReason)]), Err: err}
+	}
 	if t.InvocationTimeout <= 0 {
 		t.InvocationTimeout = job.Duration(600 * time.Second) // BT-104
 	}
@@ -122,6 +125,9 @@ func (r *run) prepare() error {
 	}
 	return nil
 }
+
+// maxReason is the length of a FailureReason in characters (ST-2).
+const maxReason = 1024
 
 func (r *run) pools(ctx context.Context) []*pool {
 	pools := make([]*pool, len(r.cfg.Instances))

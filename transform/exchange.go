@@ -1,0 +1,136 @@
+package transform
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// exchange sends one request and reads its response.
+func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err error) {
+	p := w.p
+	c.start(deadline)
+	sent, err := c.send(p.post, payload{bytes: it.body, chunked: p.limit == 0})
+	if err != nil {
+		if c.used {
+			return b, &errNoAnswer{err}
+		}
+		// It may have answered without reading.
+		c.nc.SetReadDeadline(time.Now().Add(writeGrace))
+		c.finish = true
+	}
+	status, rerr := c.readHead()
+	if rerr == nil {
+		if p.good(status) {
+			b, rerr = w.read(c, it.ord)
+		} else {
+			rerr = &StatusError{status, errorBody(c)}
+		}
+	}
+	_, refused := rerr.(*StatusError)
+	werr := c.join(sent, rerr != nil && !refused)
+	if err != nil || werr != nil {
+		c.finish = true
+	}
+	if rerr != nil && !refused && err != nil {
+		rerr = err
+	}
+	if rerr != nil {
+		p.q.giveChunks(b.chunks)
+		return body{}, rerr
+	}
+	return b, nil
+}
+
+// good is INF-70.
+func (p *pool) good(status int) bool {
+	return status == 200 || !p.cfg.Job.StrictStatus && status > 200 && status < 300
+}
+
+// join waits for the rest of the request to be sent. The container has answered: it may not want the rest.
+func (c *conn) join(sent <-chan error, now bool) error {
+	if sent == nil {
+		return nil
+	}
+	if !now {
+		select {
+		case err := <-sent:
+			return err
+		default:
+		}
+		t := time.NewTimer(writeGrace)
+		defer t.Stop()
+		select {
+		case err := <-sent:
+			return err
+		case <-t.C:
+		}
+	}
+	c.finish = true
+	c.nc.Close()
+	return <-sent
+}
+
+// errorBody reads the first bytes of a response that is no success.
+func errorBody(c *conn) []byte {
+	b, err := io.ReadAll(io.LimitReader(c, maxErrorBody))
+	if err != nil || len(b) == maxErrorBody {
+		c.finish = true
+	}
+	return b
+}
+
+func (p *pool) tooLarge(size int64) error {
+	return fmt.Errorf("%w: at least %d bytes, the limit is %d", ErrResponse, size, p.maxResponse)
+}
+
+// read takes a response into memory: where it lies, in the connection's own, or in chunks for which there must be room.
+func (w *worker) read(c *conn, ord int64) (b body, err error) {
+	p := w.p
+	if c.kind == bodyLength && c.left > p.maxResponse {
+		return b, p.tooLarge(c.left)
+	}
+	if small, ok, err := c.whole(); ok || err != nil {
+		return body{small: small}, err
+	}
+	if c.kind != bodyLength || c.left <= int64(p.scratch) {
+		if c.scratch == nil {
+			c.scratch = make([]byte, p.scratch)
+		}
+		n, err := io.ReadFull(c, c.scratch)
+		b.small = c.scratch[:n]
+		if int64(n) > p.maxResponse {
+			return b, p.tooLarge(int64(n))
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF && c.kind == bodyNone {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+	for total := int64(len(b.small)); ; {
+		over := c.ours()
+		room := p.q.reserve(chunkSize, ord)
+		if over(); !room {
+			return b, context.Canceled
+		}
+		chunk := p.q.chunk()
+		n, err := io.ReadFull(c, chunk)
+		if n == 0 {
+			p.q.giveChunks([][]byte{chunk})
+		} else {
+			b.chunks = append(b.chunks, chunk[:n])
+		}
+		if total += int64(n); total > p.maxResponse {
+			return b, p.tooLarge(total)
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF && c.kind == bodyNone {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}

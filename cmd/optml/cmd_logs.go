@@ -274,6 +274,7 @@ func (b *lineBuffer) add(c logfile.Chunk, emit func(time.Time, []byte) error) er
 // followLogs prints each log of the job and its children from the time it appears, until the job's end.
 func followLogs(ctx context.Context, j *ledger.Job, o logsOptions, out *logPrinter) error {
 	f := newLogFollower(ctx, out, o)
+	f.label = j.Kind() == job.KindValidation // its jobs have a container each, and all of one name
 	defer f.wait()
 	end := f.job(j)
 	<-end
@@ -299,7 +300,7 @@ func newLogFollower(ctx context.Context, out *logPrinter, o logsOptions) *logFol
 // job follows one job; the channel is closed at its end.
 func (f *logFollower) job(j *ledger.Job) <-chan struct{} {
 	done := make(chan struct{})
-	labelled := f.label || j.Kind() == job.KindValidation || containers(j) > 1
+	labelled := f.label || containers(j) > 1
 	f.wg.Go(func() {
 		defer close(done)
 		for e, err := range j.Follow(f.ctx) {
@@ -309,7 +310,7 @@ func (f *logFollower) job(j *ledger.Job) <-chan struct{} {
 				}
 				return
 			}
-			if c, ok := e.Body.(ledger.Child); ok && f.o.container == "" {
+			if c, ok := e.Body.(ledger.Child); ok {
 				if child, err := ledger.Find(j.Root(), c.Kind+"/"+c.Name); err == nil {
 					f.job(child)
 				}

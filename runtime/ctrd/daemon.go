@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -130,6 +131,9 @@ func idle(ctx context.Context, cfg Config) error {
 			continue
 		}
 		if time.Since(last) >= cfg.Idle {
+			if _, err := os.Lstat(cfg.socket()); errors.Is(err, fs.ErrNotExist) {
+				return nil // its run directory was removed: nobody can reach it any more
+			}
 			if busy, err := holdsContainers(ctx, cfg.socket()); err == nil && !busy {
 				return nil
 			}

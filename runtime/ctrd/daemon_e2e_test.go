@@ -3,6 +3,7 @@
 package ctrd
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,12 +63,17 @@ func TestDaemonIsKilled(t *testing.T) { // Wait survives it (container.Task)
 
 func killDaemon(t *testing.T) {
 	t.Helper()
-	pid, err := daemonPID(client_.cfg)
+	killDaemonOf(t, client_)
+}
+
+func killDaemonOf(t *testing.T, c *Client) {
+	t.Helper()
+	pid, err := daemonPID(c.cfg)
 	if err != nil || pid == 0 {
 		t.Fatalf("daemon is %d, %v", pid, err)
 	}
 	unix.Kill(pid, unix.SIGKILL)
-	waitFor(t, "the daemon to be dead", func() bool { return !answers(client_.cfg.socket()) })
+	waitFor(t, "the daemon to be dead", func() bool { return !answers(c.cfg.socket()) })
 }
 
 func TestShimIsKilled(t *testing.T) {
@@ -158,4 +165,117 @@ func TestRunDirectoryTooLong(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("error is %v", err)
 	}
+}
+
+// TestReboot is a host whose /run is empty and whose processes are gone, but not containerd's database.
+func TestReboot(t *testing.T) {
+	embedded(t)
+	cfg, c := ownDaemon(t)
+	s := newSpec(t, "TINY_SLEEP=5m")
+	task, err := c.Launch(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := task.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shim := parent(t, task.PID())
+	killDaemonOf(t, c)
+	unix.Kill(shim, unix.SIGKILL)
+	unix.Kill(task.PID(), unix.SIGKILL)
+	waitFor(t, "the mount to be free", func() bool {
+		return unix.Unmount(filepath.Join(c.cfg.bundle(s.ID), "rootfs"), unix.MNT_DETACH) != nil
+	})
+	group := cgroup{h: must(hostHierarchy()), path: cgroupPath(s.Job, s.ID)}
+	waitFor(t, "the cgroup to be empty", func() bool { return group.remove() == nil })
+	if link, err := netlink.LinkByName(s.Network.Bridge); err == nil {
+		netlink.LinkDel(link)
+	}
+	if err := os.RemoveAll(cfg.RunDir); err != nil {
+		t.Fatal(err)
+	}
+	cfg.BootID = "another"
+	again, err := Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	swept, err := again.Sweep(t.Context(), func(string) bool { return false })
+	if err != nil || len(swept.Containers) != 1 {
+		t.Errorf("swept %+v, %v", swept, err)
+	}
+	l, err := again.Leftovers(t.Context())
+	if err != nil || len(l.Containers)+len(l.Snapshots)+len(l.RunFiles)+len(l.Mounts) > 0 {
+		t.Errorf("left: %+v, %v", l, err)
+	}
+}
+
+// TestDaemonStaysWithAContainer stays for a container that nobody watches (D15).
+func TestDaemonStaysWithAContainer(t *testing.T) {
+	embedded(t)
+	cfg, c := ownDaemon(t)
+	s := newSpec(t, "TINY_SLEEP=5m")
+	if _, err := c.Launch(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	time.Sleep(time.Second) // five times the idle time
+	if !answers(c.cfg.socket()) {
+		t.Error("the daemon left with a container in it")
+	}
+	again, err := Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.KillJob(t.Context(), s.Job); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDaemonLeavesWithItsDirectory leaves when nobody can find it any more.
+func TestDaemonLeavesWithItsDirectory(t *testing.T) {
+	embedded(t)
+	cfg, c := ownDaemon(t)
+	pid, err := daemonPID(c.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	for _, dir := range []string{cfg.Root, cfg.RunDir} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "the daemon to leave", func() bool { return unix.Kill(pid, 0) != nil })
+}
+
+// ownDaemon starts a daemon apart from the tests' common one, with the tiny image.
+func ownDaemon(t *testing.T) (Config, *Client) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "od")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Root: filepath.Join(dir, "root"), RunDir: filepath.Join(dir, "run"), Idle: 200 * time.Millisecond}
+	c, err := Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		StopDaemon(context.Background(), cfg)
+		os.RemoveAll(dir)
+	})
+	if err := importTiny(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return cfg, c
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

@@ -87,6 +87,9 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 			return nil, fmt.Errorf("container %s: %w", s.ID, err)
 		}
 	}
+	if t.addr = "127.0.0.1"; nf.Subnet.IsValid() {
+		t.addr = hostAddr(nf.Subnet, s.Network.Index).String()
+	}
 	if err := c.writeGuestFiles(s, nf.Subnet); err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -214,4 +215,31 @@ func TestSweepWithoutRunFiles(t *testing.T) {
 		t.Errorf("swept %+v, %v", swept, err)
 	}
 	nothingLeft(t)
+}
+
+// TestOwnerKilledAnywhere kills owners at random moments of a launch (ruling 28).
+func TestOwnerKilledAnywhere(t *testing.T) {
+	for i := range 12 {
+		s := newSpec(t, "TINY_SLEEP=5m")
+		s.Guard = s.Job + "/lock"
+		b, err := json.Marshal(ownerJob{Config: testCfg, Spec: s, At: "started"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), ownerEnv+"="+string(b))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the owner to begin", func() bool { _, err := os.Stat(s.Guard); return err == nil })
+		time.Sleep(time.Duration(rand.Int64N(int64(250 * time.Millisecond))))
+		cmd.Process.Kill()
+		cmd.Wait()
+		swept, err := client_.Sweep(t.Context(), func(job string) bool { return job != s.Job })
+		if err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+		t.Logf("%d: swept %v", i, swept)
+		nothingLeft(t)
+	}
 }

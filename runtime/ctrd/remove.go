@@ -47,10 +47,9 @@ func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 		return err
 	}
 	waitLog(ctx, r.Log)
-	if err := group.kill(ctx); err != nil { // a create that was under way
+	if err := c.settle(ctx, r.ID, group); err != nil {
 		return err
 	}
-	c.waitBundle(ctx, r.ID)
 	var errs []error
 	errs = append(errs, c.removeRecord(ctx, r.ID), detach(r.ID), group.remove())
 	if err := errors.Join(errs...); err != nil {
@@ -91,20 +90,30 @@ func (c *Client) removeTask(ctx context.Context, id string) error {
 	}
 }
 
-// waitBundle waits until the embedded daemon has unmounted and removed the task's directory: after a shim's death it
-// does so by itself, some time after it has forgotten the task.
-func (c *Client) waitBundle(ctx context.Context, id string) {
-	if c.cfg.Address != "" {
-		return
-	}
-	for deadline := time.Now().Add(bundleTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(killPoll) {
+// settle returns when the embedded daemon has no directory for the task any more. After a shim's death it cleans up by
+// itself, some time after it has forgotten the task; and a create whose caller was killed may still be under way and
+// end with a task that nobody knows.
+func (c *Client) settle(ctx context.Context, id string, group cgroup) error {
+	for deadline := time.Now().Add(settleTimeout); ; time.Sleep(killPoll) {
+		if err := group.kill(ctx); err != nil {
+			return err
+		}
+		if c.cfg.Address != "" {
+			return nil
+		}
 		if _, err := os.Lstat(c.cfg.bundle(id)); err != nil {
-			return
+			return nil
+		}
+		if err := c.removeTask(ctx, id); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("containerd still holds %s", c.cfg.bundle(id))
 		}
 	}
 }
 
-const bundleTimeout = 5 * time.Second
+const settleTimeout = 10 * time.Second
 
 // removeRecord removes the container's record and its snapshot.
 func (c *Client) removeRecord(ctx context.Context, id string) error {

@@ -27,6 +27,7 @@ var ErrLost = errors.New("the container's end was not observed")
 type task struct {
 	c     *Client
 	spec  container.Spec
+	addr  string // in the bridge's network, else the loopback's
 	group cgroup
 	args  []string // of the process, with its environment and working directory
 	env   []string
@@ -148,18 +149,26 @@ const (
 	lostTimeout = 10 * time.Second
 	// askTimeout is how long a containerd that does not answer is asked how a process ended.
 	askTimeout = 30 * time.Second
+	// reapTimeout is how long a shim may take from a process's end to having written down how it ended.
+	reapTimeout = time.Second
 )
 
 // endedUnseen records the end of a process that is dead and that containerd did not tell us of. A daemon that starts
 // forgets the tasks that have ended meanwhile, so it is asked last.
 func (t *task) endedUnseen(ctx context.Context, cause error) {
-	if e, ok := t.recordedExit(); ok {
-		t.ended(e)
-		return
-	}
-	if e, ok := pidfdExit(t.pidfd); ok && (e.Signal != int(unix.SIGKILL) || t.killed.Load()) {
-		t.ended(e)
-		return
+	for deadline := time.Now().Add(reapTimeout); time.Now().Before(deadline); time.Sleep(killPoll) {
+		if e, ok := t.recordedExit(); ok {
+			t.ended(e)
+			return
+		}
+		e, reaped := pidfdExit(t.pidfd)
+		if reaped && (e.Signal != int(unix.SIGKILL) || t.killed.Load()) {
+			t.ended(e)
+			return
+		}
+		if reaped && errdefs.IsNotFound(cause) {
+			break // runc killed it after its shim's death: no more will be known
+		}
 	}
 	for deadline := time.Now().Add(askTimeout); ; time.Sleep(retryMin) {
 		e, err := t.askStatus(ctx)
@@ -302,6 +311,9 @@ func (t *task) PID() int { return t.pid }
 
 // Interface implements container.Task (RES-5).
 func (t *task) Interface() string { return guestLink }
+
+// Addr implements container.Task.
+func (t *task) Addr() string { return t.addr }
 
 const (
 	// closeTimeout bounds Close whatever its context: the logger has 12 s in containerd's shim, the rest is quick.

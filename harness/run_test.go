@@ -635,3 +635,72 @@ func TestRecover(t *testing.T) {
 		t.Errorf("recovered twice: %v", again)
 	}
 }
+
+func TestTransformInputs(t *testing.T) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte("1,2\n"))
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
+	}
+	const single = "SingleRecord"
+	for _, c := range []struct {
+		name   string
+		change func(*job.Transform)
+		key    string
+		body   string
+		want   map[string]string
+	}{
+		{"BT-40 Gzip", func(x *job.Transform) { x.Input.Compression = "Gzip" }, "z/x.csv.gz", zipped.String(), map[string]string{"out/pred/x.csv.gz.out": "1,2\n"}},
+		{"BT-70 RecordIO unwrapped", func(x *job.Transform) { x.Input.SplitType, x.BatchStrategy = "RecordIO", new(single) }, "z/x.rec",
+			"\x0a\x23\xd7\xce\x05\x00\x00\x00hello\x00\x00\x00", map[string]string{"out/pred/x.rec.out": "hello"}},
+		{"BT-70 TFRecord unwrapped", func(x *job.Transform) { x.Input.SplitType, x.BatchStrategy = "TFRecord", new(single) }, "z/x.tfrecord",
+			"\x05\x00\x00\x00\x00\x00\x00\x00\xea\xb2\x04\x3ehello\xbb\x1f\x1c\x19", map[string]string{"out/pred/x.tfrecord.out": "hello"}},
+		{"BT-31, BT-136 manifest", func(x *job.Transform) {
+			x.Input.Source = job.Source{Type: "ManifestFile", URI: "s3://in/z/manifest.json"}
+		}, "z/manifest.json",
+			`[{"prefix":"s3://in/train/"},"sub/b.csv","a.csv"]`, map[string]string{"out/pred/a.csv.out": "1,2\n", "out/pred/sub/b.csv.out": "3,4\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, serving(server(200, echo)))
+			b.put("in/"+c.key, c.body)
+			p := transformPlan("t", "")
+			p.Transform.Input.Source.URI = "s3://in/z/"
+			c.change(p.Transform)
+			if final, _ := b.run(p); final.Status != "Completed" {
+				t.Fatalf("%+v", final)
+			}
+			if got, want := b.objects(), slices.Sorted(maps.Keys(c.want)); !slices.Equal(got, want) {
+				t.Errorf("objects %v, want %v", got, want)
+			}
+			for key, want := range c.want {
+				if got, err := os.ReadFile(filepath.Join(b.s3, key)); err != nil || string(got) != want {
+					t.Errorf("%s: %q %v, want %q", key, got, err, want)
+				}
+			}
+		})
+	}
+}
+
+// FILE-9: a manifest's suffixes are the paths below the channel's directory.
+func TestFILE9ManifestChannel(t *testing.T) {
+	b := newBench(t, algo(func(p *containertest.Process) int {
+		if got, err := os.ReadFile(p.Path("/opt/ml/input/data/train/sub/b.csv")); err != nil || string(got) != "3,4\n" {
+			return 9
+		}
+		if _, err := os.Stat(p.Path("/opt/ml/input/data/train/a.csv")); err == nil {
+			return 8
+		}
+		return 0
+	}))
+	b.put("in/m.json", `[{"prefix":"s3://in/train/"},"sub/b.csv"]`)
+	p := trainingPlan("manifest")
+	p.Training.Channels[0].Source = job.Source{Type: "ManifestFile", URI: "s3://in/m.json"}
+	if final, _ := b.run(p); final.Status != "Completed" {
+		t.Fatalf("%+v", final)
+	}
+}

@@ -218,7 +218,7 @@ func (m *model) drive(ctx context.Context) error {
 	res, err := transform.Run(ctx, transform.Config{
 		Job: *t, Bucket: in.bucket, Prefix: in.prefix, Objects: in.objects, Stats: stats,
 		Instances: []transform.Instance{{
-			Host: m.host, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Dial: m.task.Dial, Exited: m.ended,
+			Host: m.host, Addr: net.JoinHostPort(m.task.Addr(), strconv.Itoa(port)), Dial: m.task.Dial, Exited: m.ended,
 			DataLog: streamWriter{datalog},
 		}},
 		Create: func(ctx context.Context, name, contentType string) (transform.Writer, error) {
@@ -236,6 +236,14 @@ func (m *model) drive(ctx context.Context) error {
 			MaxConcurrent: set.MaxConcurrent, MaxPayloadMB: set.MaxPayloadMB, BatchStrategy: set.BatchStrategy})
 	}
 	return err
+}
+
+// outputName is where transform puts an object's output (BT-131, BT-136).
+func outputName(prefix string, o transform.Object) string {
+	if o.Name != "" {
+		return o.Name + ".out"
+	}
+	return transform.OutputName(prefix, o.Key)
 }
 
 // streamWriter makes a log of a Writer's one stream.
@@ -276,7 +284,7 @@ func (r *run) input(ctx context.Context) (input, error) {
 			if e.Dir { // BT-35
 				continue
 			}
-			if !yield(transform.Object{Key: e.Object.Key, Size: e.Object.Size, Open: e.Open}, nil) {
+			if !yield(transform.Object{Key: e.Object.Key, Size: e.Object.Size, Name: e.Suffix, Open: e.Open}, nil) {
 				return
 			}
 		}
@@ -305,7 +313,7 @@ func (r *run) dropOutputs(ctx context.Context) {
 			if err != nil {
 				return err
 			}
-			if _, err := out.Sweep(ctx, objstore.Join(prefix, transform.OutputName(in.prefix, o.Key)), 0); err != nil {
+			if _, err := out.Sweep(ctx, objstore.Join(prefix, outputName(in.prefix, o)), 0); err != nil {
 				return err
 			}
 		}

@@ -393,8 +393,6 @@ func TestRefusedValues(t *testing.T) {
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
 		{"transform.json", "TransformResources.InstanceCount", `2`, "2 is refused: several instances are not carried out yet"},
-		{"transform.json", "TransformInput.SplitType", `"RecordIO"`, "RecordIO is refused"},
-		{"transform.json", "TransformInput.CompressionType", `"Gzip"`, "Gzip is refused"},
 		{"transform.json", "DataProcessing.InputFilter", `"$[1:]"`, "$[1:] is refused: filters are not carried out yet"},
 		{"transform.json", "DataProcessing.JoinSource", `"Input"`, "Input is refused"},
 		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},

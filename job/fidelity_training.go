@@ -57,7 +57,7 @@ var trainingRows = []row{
 	{shape: "DataSource", member: "DatasetSource", treatment: Refused, rules: "FILE-14, ruling 10", note: "what it gives to a container is not published"},
 
 	{shape: "S3DataSource", member: "S3DataType", treatment: Honoured, rules: "FILE-2, FILE-3", cases: []when{
-		{is: "ManifestFile", treatment: Refused, rules: "FILE-9", note: "manifests are not read yet: name the objects by a prefix"},
+		{is: "ManifestFile", treatment: Honoured, rules: "FILE-9"},
 		{is: "AugmentedManifestFile", treatment: Refused, rules: "FILE-10", note: "augmented manifests need Pipe mode, which is not carried out yet"},
 		{is: "Converse", treatment: Refused, rules: "FILE-14, ruling 10", note: "what it gives to a container is not published"}}},
 	{shape: "S3DataSource", member: "S3Uri", treatment: Honoured, rules: "FILE-2, FILE-3, FILE-4"},

@@ -34,14 +34,10 @@ var transformRows = []row{
 
 	{shape: "TransformInput", member: "DataSource", treatment: Honoured, rules: "BT-30"},
 	{shape: "TransformInput", member: "ContentType", treatment: Honoured, rules: "BT-100"},
-	{shape: "TransformInput", member: "CompressionType", treatment: Honoured, rules: "BT-40", cases: []when{
-		{is: "Gzip", treatment: Refused, rules: "BT-40", note: "compressed input is not unpacked yet: store the objects uncompressed"}}},
-	{shape: "TransformInput", member: "SplitType", treatment: Honoured, rules: "BT-50, BT-51", cases: []when{
-		{is: "RecordIO", treatment: Refused, rules: "BT-60", note: "RecordIO is not split yet"},
-		{is: "TFRecord", treatment: Refused, rules: "BT-67", note: "TFRecord is not split yet"}}},
+	{shape: "TransformInput", member: "CompressionType", treatment: Honoured, rules: "BT-40, BT-41, BT-42"},
+	{shape: "TransformInput", member: "SplitType", treatment: Honoured, rules: "BT-50, BT-51, BT-60, BT-67, BT-70"},
 	{shape: "TransformDataSource", member: "S3DataSource", treatment: Honoured, rules: "BT-30"},
-	{shape: "TransformS3DataSource", member: "S3DataType", treatment: Honoured, rules: "BT-30", cases: []when{
-		{is: "ManifestFile", treatment: Refused, rules: "BT-31", note: "manifests are not read yet: name the objects by a prefix"}}},
+	{shape: "TransformS3DataSource", member: "S3DataType", treatment: Honoured, rules: "BT-30, BT-31, BT-136"},
 	{shape: "TransformS3DataSource", member: "S3Uri", treatment: Honoured, rules: "BT-30, BT-131"},
 	{shape: "TransformOutput", member: "S3OutputPath", treatment: Honoured, rules: "BT-130"},
 	{shape: "TransformOutput", member: "Accept", treatment: Honoured, rules: "BT-100, BT-125"},

@@ -69,6 +69,9 @@ type Task interface {
 	PID() int
 	// Interface is the network interface inside the container, for resourceconfig.json (RES-5).
 	Interface() string
+	// Addr is the container's own address on that interface, for Dial: what listens there alone is reached, what
+	// listens on the loopback alone is not, as on SageMaker (INF-50). The loopback's where there is no such interface.
+	Addr() string
 	// Close kills what still runs, waits until the cgroup is empty and the log complete, and removes all that belongs
 	// to the container. It is idempotent and works on its own, bounded deadline when ctx is done.
 	Close(ctx context.Context) error

@@ -207,6 +207,9 @@ func (t *Task) PID() int { return t.pid }
 // Interface implements container.Task.
 func (t *Task) Interface() string { return "eth0" }
 
+// Addr implements container.Task. The fake has one address.
+func (t *Task) Addr() string { return "127.0.0.1" }
+
 // Close implements container.Task.
 func (t *Task) Close(context.Context) error {
 	t.closing.Do(func() {

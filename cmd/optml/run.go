@@ -80,24 +80,35 @@ func (r runOptions) run(stdout, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 	defer h.Close()
-	if err := h.recover(ctx, r.jobs, say); err != nil {
-		if ctx.Err() != nil {
-			return interrupted(ctx, err)
-		}
-		say("not every dead job could be recovered: %v", err)
-	}
 	request := ledger.Request{Documents: map[string][]byte{}, Options: r.kept, Plan: plan, Replace: r.replace}
 	for _, d := range r.documents {
 		request.Documents[d.Operation+".json"] = d.raw
 	}
+	recovered := func() {
+		if err := h.recover(ctx, r.jobs, say); err != nil && ctx.Err() == nil {
+			say("not every dead job could be recovered: %v", err)
+		}
+	}
 	owner, err := ledger.Create(r.jobs, request)
+	if errors.Is(err, ledger.ErrInUse) { // maybe by a job whose owner died: it must have its end first
+		recovered()
+		if ctx.Err() != nil {
+			return interrupted(ctx, ctx.Err())
+		}
+		owner, err = ledger.Create(r.jobs, request)
+	}
 	if err != nil {
 		return err
 	}
 	defer owner.Close()
 	if r.detach {
+		recovered()
 		return handOver(owner, r.output, stdout)
 	}
+	// What others left is seen to beside the job, which does not wait for it.
+	var recovering sync.WaitGroup
+	defer recovering.Wait()
+	recovering.Go(recovered)
 
 	shown := owner.Job()
 	h.Stops = sig.Stops

@@ -18,32 +18,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func embedded(t *testing.T) {
-	t.Helper()
-	if testCfg.Address != "" {
-		t.Skip("the daemon is given, so it is not ours to kill")
-	}
-}
-
 func TestDaemonIsKilled(t *testing.T) { // Wait survives it (container.Task)
-	embedded(t)
+	_, c := ownDaemon(t)
 	for _, when := range []string{"before the end", "after the end"} {
 		t.Run(when, func(t *testing.T) {
 			s := newSpec(t, "TINY_SLEEP=5m", "TINY_SIGTERM=exit", "TINY_SIGTERM_EXIT_CODE=5", "TINY_LISTEN=127.0.0.1:8080")
-			task := launch(t, s)
+			task := launchOn(t, c, s)
 			if err := task.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			waitFor(t, "the process to listen", func() bool {
-				c, err := task.Dial(t.Context(), "tcp", "127.0.0.1:8080")
+				conn, err := task.Dial(t.Context(), "tcp", "127.0.0.1:8080")
 				if err == nil {
-					c.Close()
+					conn.Close()
 				}
 				return err == nil
 			})
-			killDaemon(t)
+			killDaemon(t, c)
 			if when == "before the end" {
-				if err := ensureDaemon(t.Context(), client_.cfg); err != nil {
+				if err := ensureDaemon(t.Context(), c.cfg); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -61,12 +54,7 @@ func TestDaemonIsKilled(t *testing.T) { // Wait survives it (container.Task)
 	}
 }
 
-func killDaemon(t *testing.T) {
-	t.Helper()
-	killDaemonOf(t, client_)
-}
-
-func killDaemonOf(t *testing.T, c *Client) {
+func killDaemon(t *testing.T, c *Client) {
 	t.Helper()
 	pid, err := daemonPID(c.cfg)
 	if err != nil || pid == 0 {
@@ -115,7 +103,6 @@ func parent(t *testing.T, pid int) int {
 }
 
 func TestDaemonLeavesWhenIdle(t *testing.T) { // D15
-	embedded(t)
 	dir, err := os.MkdirTemp("/tmp", "oi")
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +156,6 @@ func TestRunDirectoryTooLong(t *testing.T) {
 
 // TestReboot is a host whose /run is empty and whose processes are gone, but not containerd's database.
 func TestReboot(t *testing.T) {
-	embedded(t)
 	cfg, c := ownDaemon(t)
 	s := newSpec(t, "TINY_SLEEP=5m")
 	task, err := c.Launch(t.Context(), s)
@@ -180,7 +166,7 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	shim := parent(t, task.PID())
-	killDaemonOf(t, c)
+	killDaemon(t, c)
 	unix.Kill(shim, unix.SIGKILL)
 	unix.Kill(task.PID(), unix.SIGKILL)
 	waitFor(t, "the mount to be free", func() bool {
@@ -212,7 +198,6 @@ func TestReboot(t *testing.T) {
 
 // TestDaemonStaysWithAContainer stays for a container that nobody watches (D15).
 func TestDaemonStaysWithAContainer(t *testing.T) {
-	embedded(t)
 	cfg, c := ownDaemon(t)
 	s := newSpec(t, "TINY_SLEEP=5m")
 	if _, err := c.Launch(t.Context(), s); err != nil {
@@ -235,7 +220,6 @@ func TestDaemonStaysWithAContainer(t *testing.T) {
 
 // TestDaemonLeavesWithItsDirectory leaves when nobody can find it any more.
 func TestDaemonLeavesWithItsDirectory(t *testing.T) {
-	embedded(t)
 	cfg, c := ownDaemon(t)
 	pid, err := daemonPID(c.cfg)
 	if err != nil {

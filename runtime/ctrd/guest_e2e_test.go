@@ -185,14 +185,14 @@ func TestManyAtOnce(t *testing.T) {
 
 // TestMemoryOfTheRoles prints what daemon, shim and logger take (ruling 23: under 120 MB together).
 func TestMemoryOfTheRoles(t *testing.T) {
-	embedded(t)
+	_, c := ownDaemon(t)
 	s := newSpec(t, "TINY_STDOUT_MB=20", "TINY_SLEEP=5m")
-	task := launch(t, s)
+	task := launchOn(t, c, s)
 	if err := task.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the log to grow", func() bool { st, err := os.Stat(s.Log + ".log"); return err == nil && st.Size() > 20_000_000 })
-	daemon, err := daemonPID(client_.cfg)
+	daemon, err := daemonPID(c.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

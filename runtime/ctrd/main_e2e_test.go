@@ -158,7 +158,12 @@ func newSpec(t *testing.T, env ...string) container.Spec {
 
 func launch(t *testing.T, s container.Spec) container.Task {
 	t.Helper()
-	task, err := client_.Launch(t.Context(), s)
+	return launchOn(t, client_, s)
+}
+
+func launchOn(t *testing.T, c *Client, s container.Spec) container.Task {
+	t.Helper()
+	task, err := c.Launch(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}

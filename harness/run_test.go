@@ -367,6 +367,25 @@ func TestStop(t *testing.T) {
 			t.Errorf("%+v", final)
 		}
 	})
+	t.Run("STOP-3 a stop while the process is being started", func(t *testing.T) {
+		b := newBench(t, algo(obedient))
+		p := trainingPlan("starting")
+		o := b.create(p)
+		defer o.Close()
+		stops := make(chan ledger.Stop, 1)
+		b.host.Stops = stops
+		b.launcher.OnStart = func(container.Spec) error {
+			stops <- ledger.Stop{Reason: "test"}
+			time.Sleep(100 * time.Millisecond) // until it is seen
+			return nil
+		}
+		go func() { <-started }()
+		final, _ := Run(t.Context(), o, p, b.host)
+		if final.Status != "Stopped" || !slices.Equal(b.objects(), []string{"out/starting/output/model.tar.gz"}) {
+			t.Errorf("%+v %v", final, b.objects())
+		}
+		b.clean(o)
+	})
 	t.Run("STOP-7 during Downloading nothing was started", func(t *testing.T) {
 		b := newBench(t, algo(func(*containertest.Process) int { panic("started") }))
 		p := trainingPlan("early")

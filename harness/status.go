@@ -268,7 +268,7 @@ func hint(err error) string {
 	case errors.Is(err, objstore.ErrNoBucket):
 		return "create the bucket, or name the directory that stands for S3 with --s3-dir"
 	case errors.Is(err, objstore.ErrAccessDenied):
-		return "check AWS_PROFILE and what its credentials may read and write"
+		return "check AWS_PROFILE and what its credentials may read and write; a directory stands for S3 with --s3-dir"
 	}
 	return ""
 }

@@ -30,8 +30,13 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 		return Ending{Err: in.stopped(ctx, err)}
 	}
 	r.transition("InProgress", "Training", "Training image download completed. Training in progress.")
-	if err := r.do(ctx, in.host, "start", in.start); err != nil {
-		return Ending{Err: in.stopped(ctx, err)}
+	if ctx.Err() != nil {
+		return Ending{Err: in.stopped(ctx, ctx.Err())}
+	}
+	// A stop that comes while the process is being started finds it running: it is for wait to end it, and what it made
+	// is delivered.
+	if err := r.do(context.WithoutCancel(ctx), in.host, "start", in.start); err != nil {
+		return Ending{Err: err}
 	}
 	// MaxRuntime counts from the start of the download (STOP-6).
 	limit := time.AfterFunc(time.Until(in.began.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })

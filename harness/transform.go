@@ -45,8 +45,11 @@ func (r *run) transform(ctx context.Context, cancel context.CancelCauseFunc) End
 	if err := m.prepare(ctx); err != nil {
 		return stopped(err)
 	}
-	if err := r.do(ctx, m.host, "serve", m.serve); err != nil {
-		return stopped(err)
+	if ctx.Err() != nil {
+		return stopped(ctx.Err())
+	}
+	if err := r.do(context.WithoutCancel(ctx), m.host, "serve", m.serve); err != nil {
+		return Ending{Err: err}
 	}
 	err := r.do(ctx, m.host, "transform", m.drive)
 	var end Ending

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/aws/smithy-go/logging"
 	"net"
 	"net/http"
 	"net/url"
@@ -83,6 +84,7 @@ func newS3Client(ctx context.Context, o S3Options) (*s3Client, error) {
 	if o.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(o.Profile))
 	}
+	load = append(load, config.WithLogger(logging.Nop{})) // the SDK would warn on stderr; errors say what matters
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("read AWS configuration: %w", err)

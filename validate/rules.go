@@ -131,7 +131,7 @@ func judgeModel(e evidence) ledger.Verdict {
 		return ledger.Verdict{Outcome: notChecked, Evidence: "the training job did not complete"}
 	}
 	if u, ok := e.model(); ok && !u.Empty {
-		return ledger.Verdict{Outcome: passed, Evidence: fmt.Sprintf("%s, %d files", u.URI, u.Files)}
+		return ledger.Verdict{Outcome: passed, Evidence: u.URI + ", " + many(u.Files, "file")}
 	}
 	if e.plan.Validation.Transform == nil {
 		return ledger.Verdict{Outcome: notChecked, Evidence: "no model was made, and none is needed: there is no InferenceSpecification"}
@@ -181,7 +181,7 @@ func judgeTransform(e evidence) ledger.Verdict {
 	}
 	v := judgeEnd(e.transform, "transform")
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
-		v.Evidence = fmt.Sprintf("%d objects, %d records", t.Transform.Objects, t.Transform.Records)
+		v.Evidence = many(t.Transform.Objects, "object") + ", " + many(t.Transform.Records, "record")
 	}
 	return v
 }
@@ -216,6 +216,13 @@ func judgeUser(e evidence) ledger.Verdict {
 		return ledger.Verdict{Outcome: notChecked, Evidence: "no image was resolved"}
 	}
 	return ledger.Verdict{Outcome: passed, Evidence: "USER is root in every image"}
+}
+
+func many(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func or(s, otherwise string) string {

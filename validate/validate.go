@@ -6,6 +6,8 @@ package validate
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -17,6 +19,9 @@ import (
 // Run carries out the validation that o owns; its children are created under root. It returns the final transition of
 // the validation. The error is only for what kept the end from being recorded.
 func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harness.Host) (ledger.Transition, error) {
+	if h.Log == nil {
+		h.Log = slog.New(slog.DiscardHandler)
+	}
 	v := &validation{root: root, owner: o, plan: p, host: h}
 	for _, w := range p.Warnings {
 		if err := o.Append(ledger.Warning{Rule: w.Rule, Text: w.Text}); err != nil {
@@ -49,6 +54,9 @@ func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harne
 	if broken > 0 && final.Status == ledger.StatusCompleted {
 		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: fmt.Sprintf("ClientError: %d of %d validation rules failed", broken, len(rules)),
 			Detail: "the jobs ended well, but not every rule holds", Hint: "the report names each rule and what to change", ExitCode: new(harness.ExitVerdict)}
+	}
+	if err := os.RemoveAll(o.WorkDir()); err != nil {
+		v.host.Log.Warn("remove scratch", "error", err)
 	}
 	return final, o.Append(final)
 }

@@ -54,6 +54,7 @@ func Create(base string) (*Writer, error) {
 	}
 	idx, err := os.OpenFile(IndexName(base), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err == nil {
+		hold(idx)
 		if _, err = idx.WriteString(header); err != nil {
 			idx.Close()
 			os.Remove(IndexName(base))

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/logfile"
 )
@@ -51,7 +52,7 @@ func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 		return err
 	}
 	var errs []error
-	errs = append(errs, c.removeRecord(ctx, r.ID), detach(r.ID), group.remove())
+	errs = append(errs, c.removeSocket(ctx, r.ID), c.removeRecord(ctx, r.ID), detach(r.ID), group.remove())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -90,26 +91,36 @@ func (c *Client) removeTask(ctx context.Context, id string) error {
 	}
 }
 
-// settle returns when the embedded daemon has no directory for the task any more. After a shim's death it cleans up by
-// itself, some time after it has forgotten the task; and a create whose caller was killed may still be under way and
-// end with a task that nobody knows.
+// settle returns when nothing of the task is left: no shim and, of the embedded daemon, no directory. After a shim's
+// death containerd cleans up by itself, some time after it has forgotten the task; a create whose caller was killed may
+// still be under way and end with a task that nobody knows; and a deletion whose caller was killed may have stopped half
+// way, with a shim that containerd has forgotten. That shim is killed, and then containerd cleans up after it.
 func (c *Client) settle(ctx context.Context, id string, group cgroup) error {
-	for deadline := time.Now().Add(settleTimeout); ; time.Sleep(killPoll) {
+	began := time.Now()
+	for {
 		if err := group.kill(ctx); err != nil {
 			return err
 		}
-		if c.cfg.Address != "" {
-			return nil
-		}
-		if _, err := os.Lstat(c.cfg.bundle(id)); err != nil {
+		if c.cfg.Address == "" {
+			if _, err := os.Lstat(c.cfg.bundle(id)); err != nil {
+				return nil
+			}
+		} else if len(c.shims(id)) == 0 {
 			return nil
 		}
 		if err := c.removeTask(ctx, id); err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("containerd still holds %s", c.cfg.bundle(id))
+		if time.Since(began) > shimPatience {
+			for _, pid := range c.shims(id) {
+				c.log().Warn("kill a shim that containerd has forgotten", "container", id, "pid", pid)
+				unix.Kill(pid, unix.SIGKILL)
+			}
 		}
+		if time.Since(began) > settleTimeout {
+			return fmt.Errorf("containerd still holds the task of container %s", id)
+		}
+		time.Sleep(killPoll)
 	}
 }
 
@@ -130,7 +141,7 @@ func (c *Client) removeRecord(ctx context.Context, id string) error {
 }
 
 // waitLog waits until the logger has marked the log as complete. One that was never begun, or whose logger was killed,
-// never will be; then the time is the bound.
+// never will be.
 func waitLog(ctx context.Context, base string) {
 	if base == "" {
 		return
@@ -141,7 +152,8 @@ func waitLog(ctx context.Context, base string) {
 	}
 	defer r.Close()
 	for deadline := time.Now().Add(logTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(killPoll) {
-		if complete, _ := r.Complete(); complete {
+		written := r.Written() // asked first: the mark comes before the logger's end
+		if complete, _ := r.Complete(); complete || !written {
 			return
 		}
 	}

@@ -18,10 +18,12 @@ import (
 // given is a containerd that is not ours, started for these tests as a host would have it: with its own root, state
 // and socket.
 type given struct {
-	address string
-	cmd     *exec.Cmd
-	log     *os.File
-	done    chan error
+	address  string
+	binaries string // the directory of containerd and its shim
+	config   string
+	cmd      *exec.Cmd
+	log      *os.File
+	done     chan error
 }
 
 // startDebian starts Debian's containerd: the one on the PATH, or that of the package, unpacked and not installed.
@@ -46,19 +48,35 @@ func startDebian(root, state string) (*given, error) {
 	if g.log, err = os.Create(filepath.Join(root, "log")); err != nil {
 		return nil, err
 	}
-	g.cmd = exec.Command(filepath.Join(binaries, "containerd"), "--config", path)
-	g.cmd.Env = append(os.Environ(), "PATH="+binaries+":"+os.Getenv("PATH"))
+	g.binaries, g.config = binaries, path
+	return g, g.start()
+}
+
+// start returns when the daemon answers.
+func (g *given) start() error {
+	g.cmd = exec.Command(filepath.Join(g.binaries, "containerd"), "--config", g.config)
+	g.cmd.Env = append(os.Environ(), "PATH="+g.binaries+":"+os.Getenv("PATH"))
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
 	if err := g.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	go func() { g.done <- g.cmd.Wait() }()
+	cmd := g.cmd
+	go func() { g.done <- cmd.Wait() }()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if c, err := net.Dial("unix", g.address); err == nil {
-			return g, c.Close()
+			return c.Close()
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("containerd does not answer at %s; it says:\n%s", g.address, read(g.log.Name())), g.stop())
+	return errors.Join(fmt.Errorf("containerd does not answer at %s; it says:\n%s", g.address, read(g.log.Name())), g.stop())
+}
+
+// restart kills the daemon and starts it again.
+func (g *given) restart() error {
+	if err := g.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	<-g.done
+	return g.start()
 }
 
 func (g *given) stop() error {

@@ -2,8 +2,9 @@
 // store and in the container, and above all what is left on the host afterwards.
 //
 // The tests need root, runc and a kernel with overlayfs. They use roots, run directories and stores of their own and one
-// containerd for the whole run: the embedded one, or the one at OPTML_E2E_CONTAINERD. `make e2e` builds the binary and
-// names it in OPTML_BINARY; without that it is built once.
+// containerd for the whole run: the embedded one, or what OPTML_E2E_CONTAINERD says: embedded, debian (its package is
+// fetched and started, not installed), or the address of one that runs. `make e2e` builds the binary and names it in
+// OPTML_BINARY; without that it is built once.
 //
 //	OPTML_FULL=1             everything: crash tests at every moment, a log of 1 GB, and then the whole suite once more
 //	                         on Debian's containerd

@@ -258,6 +258,12 @@ type process struct {
 	args string
 }
 
+// cgroup is the path of its control group, which names its job and container.
+func (p process) cgroup() string { return string(read(fmt.Sprintf("/proc/%d/cgroup", p.pid))) }
+
+// environment is what the process was started with.
+func (p process) environment() string { return string(read(fmt.Sprintf("/proc/%d/environ", p.pid))) }
+
 // ourProcesses are those of our binary, of our containerd's shims, and those in our containers.
 func ourProcesses() []process {
 	var out []process
@@ -275,7 +281,7 @@ func ourProcesses() []process {
 		switch {
 		case strings.Contains(string(read(d+"/cgroup")), ":/optml/") && inOurContainer(d):
 			role = "container"
-		case w.run != "" && strings.Contains(args, "-address "+w.address+" ") && w.address != "", exe == w.binary && strings.Contains(filepath.Base(argv0), "shim"):
+		case strings.Contains(args, " -namespace ") && (exe == w.binary || w.address != "" && strings.Contains(args+" ", "-address "+w.address+" ")):
 			role = "shim"
 		case exe != w.binary || w.binary == "":
 			continue

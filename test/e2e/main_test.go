@@ -107,7 +107,7 @@ func (w *world) make(address string) error {
 		return err
 	}
 	switch address {
-	case "":
+	case "", "embedded":
 	case "debian":
 		if w.given, err = startDebian(filepath.Join(w.dir, "containerd"), w.run+"-c"); err != nil {
 			return err
@@ -172,6 +172,22 @@ func provideBinary(path string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
+}
+
+// killContainerd kills the daemon of this world. The embedded one is started again by whoever needs it; a given one is
+// the host's, whose init system starts it again: we do.
+func (w *world) killContainerd(t *testing.T) {
+	t.Helper()
+	if w.address == "" {
+		kill9(t, "containerd")
+		return
+	}
+	if w.given == nil {
+		t.Skip("the containerd at OPTML_E2E_CONTAINERD is not ours to kill")
+	}
+	if err := w.given.restart(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *world) destroy() error {

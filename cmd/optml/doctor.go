@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -25,11 +23,8 @@ import (
 type machine struct {
 	fs     fs.FS // of /proc, /sys and /dev
 	euid   int
-	look   func(name string) (string, error)
-	run    func(ctx context.Context, name string, args ...string) ([]byte, error)
-	kernel func() string
+	facts  func(context.Context) ctrd.Facts
 	statfs func(path string) (unix.Statfs_t, error)
-	nofile func() uint64 // what containers get
 	dial   func(socket string) error
 
 	root, runDir, jobs, containerd string
@@ -38,11 +33,10 @@ type machine struct {
 // thisMachine is the real one.
 func (a *app) thisMachine() *machine {
 	return &machine{
-		fs: os.DirFS("/"), euid: os.Geteuid(), look: lookSbin,
-		run: func(ctx context.Context, name string, args ...string) ([]byte, error) {
-			return exec.CommandContext(ctx, name, args...).Output()
+		fs: os.DirFS("/"), euid: os.Geteuid(), statfs: statfs,
+		facts: func(ctx context.Context) ctrd.Facts {
+			return ctrd.Inspect(ctx, ctrd.Config{Root: a.root, RunDir: a.runDir})
 		},
-		kernel: kernelRelease, statfs: statfs, nofile: ctrd.NofileMax,
 		dial: func(socket string) error {
 			c, err := net.DialTimeout("unix", socket, 2*time.Second)
 			if err == nil {
@@ -107,8 +101,8 @@ func checkRoot(_ context.Context, m *machine) finding {
 }
 
 // checkKernel: 5.9 has close_range, which runc wants; Linux before it runs, untested.
-func checkKernel(_ context.Context, m *machine) finding {
-	release := m.kernel()
+func checkKernel(ctx context.Context, m *machine) finding {
+	release := m.facts(ctx).Kernel
 	major, rest, _ := strings.Cut(release, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	a, _ := strconv.Atoi(major)
@@ -119,57 +113,30 @@ func checkKernel(_ context.Context, m *machine) finding {
 	return ok("Linux %s, %s", release, runtime.GOARCH)
 }
 
-func checkOverlay(_ context.Context, m *machine) finding {
-	b, err := fs.ReadFile(m.fs, "proc/filesystems")
-	if err != nil {
-		return note("", "cannot tell: %v", err)
+func checkOverlay(ctx context.Context, m *machine) finding {
+	if !m.facts(ctx).Overlay {
+		return lacks("modprobe overlay", "the kernel does not know it")
 	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == "overlay" {
-			st, err := m.statfs(existing(m.root))
-			if err == nil && int64(st.Type) == unix.OVERLAYFS_SUPER_MAGIC {
-				return lacks("give --root a directory on a disk (a volume, when this is a container)",
-					"%s lies on overlayfs, and image layers cannot be stacked on that", m.root)
-			}
-			return ok("yes")
-		}
+	if st, err := m.statfs(existing(m.root)); err == nil && int64(st.Type) == unix.OVERLAYFS_SUPER_MAGIC {
+		return lacks("give --root a directory on a disk (a volume, when this is a container)",
+			"%s lies on overlayfs, and image layers cannot be stacked on that", m.root)
 	}
-	return lacks("modprobe overlay", "the kernel does not know it")
+	return ok("yes")
 }
 
 func checkRunc(ctx context.Context, m *machine) finding {
-	path, err := m.look("runc")
-	if err != nil {
-		return lacks("apt-get install runc", "not found")
+	f := m.facts(ctx)
+	var missing *ctrd.MissingRuncError
+	switch r := f.Runc; {
+	case errors.As(f.RuncErr, &missing):
+		return lacks(missing.Hint, "not found")
+	case f.RuncErr != nil:
+		return lacks("apt-get install --reinstall runc", "%v", f.RuncErr)
+	case !r.Seccomp:
+		return note("apt-get install runc", "%s, %s, built without seccomp: containers run without a filter of system calls", r.Path, r.Version)
+	default:
+		return ok("%s, %s, seccomp", r.Path, r.Version)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := m.run(ctx, path, "--version")
-	if err != nil {
-		return lacks("apt-get install --reinstall runc", "%s --version: %v", path, err)
-	}
-	first, _, _ := bytes.Cut(out, []byte("\n"))
-	version := strings.TrimPrefix(string(first), "runc version ")
-	features, ferr := m.run(ctx, path, "features")
-	// Before 1.1 there is no `features`; distributions name libseccomp among the versions.
-	if ferr == nil && !runcSeccomp(features) || ferr != nil && !bytes.Contains(out, []byte("libseccomp")) {
-		return note("apt-get install runc", "%s, %s, built without seccomp: containers run without a filter of system calls", path, version)
-	}
-	return ok("%s, %s, seccomp", path, version)
-}
-
-func runcSeccomp(features []byte) bool {
-	var f struct {
-		Linux struct {
-			Seccomp *struct {
-				Enabled *bool `json:"enabled"`
-			} `json:"seccomp"`
-		} `json:"linux"`
-	}
-	if json.Unmarshal(features, &f) != nil || f.Linux.Seccomp == nil {
-		return false
-	}
-	return f.Linux.Seccomp.Enabled == nil || *f.Linux.Seccomp.Enabled
 }
 
 func checkCgroups(_ context.Context, m *machine) finding {
@@ -238,17 +205,16 @@ func checkDisk(_ context.Context, m *machine) finding {
 // wantNofile is what containers get where the host allows it (START-13).
 const wantNofile = 1 << 20
 
-func checkNofile(_ context.Context, m *machine) finding {
-	n := m.nofile()
+func checkNofile(ctx context.Context, m *machine) finding {
+	n := m.facts(ctx).NofileMax
 	if n < wantNofile {
 		return note(fmt.Sprintf("ulimit -Hn %d before starting optml", wantNofile), "containers get %d, not %d, since the host allows no more", n, wantNofile)
 	}
 	return ok("containers get %d", n)
 }
 
-func checkForwarding(_ context.Context, m *machine) finding {
-	b, err := fs.ReadFile(m.fs, "proc/sys/net/ipv4/ip_forward")
-	if err == nil && strings.TrimSpace(string(b)) == "1" {
+func checkForwarding(ctx context.Context, m *machine) finding {
+	if m.facts(ctx).Forward {
 		return ok("net.ipv4.ip_forward is on")
 	}
 	return note("", "net.ipv4.ip_forward is off; a job without network isolation turns it on, and it stays on")
@@ -316,28 +282,6 @@ func existing(path string) string {
 		path = filepath.Dir(path)
 	}
 	return path
-}
-
-// lookSbin finds a program also where a user's PATH does not look.
-func lookSbin(name string) (string, error) {
-	p, err := exec.LookPath(name)
-	if err == nil {
-		return p, nil
-	}
-	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return p, nil
-		}
-	}
-	return "", err
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "?"
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 func statfs(path string) (st unix.Statfs_t, err error) { return st, unix.Statfs(path, &st) }

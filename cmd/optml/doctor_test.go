@@ -13,64 +13,55 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/harness"
+	"github.com/optml/optml/runtime/ctrd"
 )
 
 // goodMachine lacks nothing.
 func goodMachine(t *testing.T) *machine {
 	return &machine{
 		fs: fstest.MapFS{
-			"proc/filesystems":                 {Data: []byte("nodev\tsysfs\n\text4\nnodev\toverlay\n")},
-			"proc/sys/net/ipv4/ip_forward":     {Data: []byte("1\n")},
 			"proc/self/mountinfo":              {Data: []byte("21 1 0:2 / /run rw - tmpfs tmpfs rw\n")},
 			"sys/fs/cgroup/cgroup.controllers": {Data: []byte("cpuset cpu io memory hugetlb pids\n")},
 			"dev/fuse":                         {},
 		},
-		look:   func(string) (string, error) { return "/usr/sbin/runc", nil },
-		kernel: func() string { return "6.1.0-18-amd64" },
+		facts: func(context.Context) ctrd.Facts {
+			return ctrd.Facts{Kernel: "6.1.0-18-amd64", Overlay: true, Forward: true, NofileMax: 1 << 20,
+				Runc: ctrd.Runc{Path: "/usr/sbin/runc", Version: "1.1.5", Seccomp: true}}
+		},
 		statfs: func(string) (unix.Statfs_t, error) {
 			return unix.Statfs_t{Type: unix.EXT4_SUPER_MAGIC, Bavail: 50 << 20, Bsize: 4096}, nil
 		},
-		nofile: func() uint64 { return 1 << 20 },
-		dial:   func(string) error { return nil },
-		run: func(_ context.Context, _ string, args ...string) ([]byte, error) {
-			if args[0] == "features" {
-				return []byte(`{"linux":{"seccomp":{"enabled":true}}}`), nil
-			}
-			return []byte("runc version 1.1.5\nlibseccomp: 2.5.4\n"), nil
-		},
+		dial: func(string) error { return nil },
 		root: t.TempDir(), runDir: "/run/optml", jobs: t.TempDir(),
 	}
 }
 
 func TestDoctorFindsWhatIsLacking(t *testing.T) {
 	files := func(m *machine) fstest.MapFS { return m.fs.(fstest.MapFS) }
+	but := func(change func(*ctrd.Facts)) func(*machine) {
+		return func(m *machine) {
+			f := m.facts(t.Context())
+			change(&f)
+			m.facts = func(context.Context) ctrd.Facts { return f }
+		}
+	}
 	for _, c := range []struct {
 		name, check, level, mend string
 		break_                   func(*machine)
 	}{
 		{"a user", "root", levelLacks, "run optml with sudo", func(m *machine) { m.euid = 1000 }},
-		{"an old kernel", "kernel", levelNote, "a kernel of 5.10", func(m *machine) { m.kernel = func() string { return "4.19.0-27-amd64" } }},
-		{"no overlayfs", "overlayfs", levelLacks, "modprobe overlay", func(m *machine) {
-			delete(files(m), "proc/filesystems")
-			files(m)["proc/filesystems"] = &fstest.MapFile{Data: []byte("\text4\n")}
-		}},
+		{"an old kernel", "kernel", levelNote, "a kernel of 5.10", but(func(f *ctrd.Facts) { f.Kernel = "4.19.0-27-amd64" })},
+		{"no overlayfs", "overlayfs", levelLacks, "modprobe overlay", but(func(f *ctrd.Facts) { f.Overlay = false })},
 		{"root on overlayfs", "overlayfs", levelLacks, "--root", func(m *machine) {
 			m.statfs = func(string) (unix.Statfs_t, error) {
 				return unix.Statfs_t{Type: unix.OVERLAYFS_SUPER_MAGIC, Bavail: 50 << 20, Bsize: 4096}, nil
 			}
 		}},
-		{"no runc", "runc", levelLacks, "apt-get install runc", func(m *machine) { m.look = func(string) (string, error) { return "", exec.ErrNotFound } }},
-		{"runc that does not run", "runc", levelLacks, "apt-get install --reinstall runc", func(m *machine) {
-			m.run = func(context.Context, string, ...string) ([]byte, error) { return nil, errors.New("exec format error") }
-		}},
-		{"runc without seccomp", "runc", levelNote, "apt-get install runc", func(m *machine) {
-			m.run = func(_ context.Context, _ string, args ...string) ([]byte, error) {
-				if args[0] == "features" {
-					return []byte(`{"linux":{}}`), nil
-				}
-				return []byte("runc version 1.1.5\n"), nil
-			}
-		}},
+		{"no runc", "runc", levelLacks, "apt-get install runc", but(func(f *ctrd.Facts) {
+			f.RuncErr = &ctrd.MissingRuncError{Name: "runc", Hint: "apt-get install runc", Err: exec.ErrNotFound}
+		})},
+		{"runc that does not run", "runc", levelLacks, "apt-get install --reinstall runc", but(func(f *ctrd.Facts) { f.RuncErr = errors.New("exec format error") })},
+		{"runc without seccomp", "runc", levelNote, "apt-get install runc", but(func(f *ctrd.Facts) { f.Runc.Seccomp = false })},
 		{"no memory controller", "cgroups", levelLacks, "cgroup_disable=memory", func(m *machine) {
 			files(m)["sys/fs/cgroup/cgroup.controllers"] = &fstest.MapFile{Data: []byte("cpu pids\n")}
 		}},
@@ -84,8 +75,8 @@ func TestDoctorFindsWhatIsLacking(t *testing.T) {
 		{"a small disk", "disk", levelNote, "optml images rm", func(m *machine) {
 			m.statfs = func(string) (unix.Statfs_t, error) { return unix.Statfs_t{Bavail: 1 << 20, Bsize: 4096}, nil }
 		}},
-		{"few files", "open files", levelNote, "ulimit -Hn 1048576", func(m *machine) { m.nofile = func() uint64 { return 20000 } }},
-		{"no forwarding", "forwarding", levelNote, "", func(m *machine) { files(m)["proc/sys/net/ipv4/ip_forward"] = &fstest.MapFile{Data: []byte("0\n")} }},
+		{"few files", "open files", levelNote, "ulimit -Hn 1048576", but(func(f *ctrd.Facts) { f.NofileMax = 20000 })},
+		{"no forwarding", "forwarding", levelNote, "", but(func(f *ctrd.Facts) { f.Forward = false })},
 		{"no fuse", "fuse", levelNote, "modprobe fuse", func(m *machine) { delete(files(m), "dev/fuse") }},
 		{"a mount that was left", "leftovers", levelNote, "optml prune", func(m *machine) {
 			files(m)["proc/self/mountinfo"] = &fstest.MapFile{Data: []byte("30 1 0:3 / /run/optml/x rw - tmpfs tmpfs rw\n")}

@@ -29,6 +29,9 @@ type Host struct {
 	Launcher container.Launcher
 	Images   container.Images
 	Stores   objstore.Opener
+	// StoresOf finds the stores that a job of the ledger was given, which need not be those of whoever recovers it;
+	// nil: Stores.
+	StoresOf func(*ledger.Job) (objstore.Opener, error)
 	Pull     container.Pull
 	Log      *slog.Logger       // nil: discard
 	Stops    <-chan ledger.Stop // beside those of the ledger: Ctrl-C; may be nil

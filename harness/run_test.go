@@ -612,6 +612,10 @@ func TestRecover(t *testing.T) {
 	})
 	live := b.create(trainingPlan("live"))
 	defer live.Close()
+	// Who recovers has other stores than the jobs were given.
+	theirs := b.host.Stores
+	b.host.Stores = nil
+	b.host.StoresOf = func(*ledger.Job) (objstore.Opener, error) { return theirs, nil }
 
 	got, r := recoverAll(b)
 	for name, want := range map[string]struct{ status, reason string }{

@@ -90,6 +90,11 @@ func recoverJob(ctx context.Context, j *ledger.Job, h Host, reaper Reaper) (*led
 	if owned, err := j.Owned(); owned || err != nil {
 		return nil, err
 	}
+	if h.StoresOf != nil {
+		if h.Stores, err = h.StoresOf(j); err != nil {
+			return nil, err
+		}
+	}
 	o, err := ledger.Adopt(j.Dir())
 	if errors.Is(err, ledger.ErrOwned) {
 		return nil, nil // somebody was quicker

@@ -5,7 +5,10 @@ package validate
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -107,7 +110,15 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 // child carries out one job as an entry of its own.
 func (v *validation) child(ctx context.Context, stops *fan, plan *job.Plan) (ledger.Transition, *ledger.State, error) {
 	p := begun(plan, time.Now().UTC())
-	o, err := ledger.Create(v.root, ledger.Request{Plan: p})
+	r := ledger.Request{Plan: p}
+	// What was said for the validation holds for its jobs: whoever recovers one needs it.
+	var options json.RawMessage
+	if err := v.owner.Job().Options(&options); err == nil {
+		r.Options = options
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return ledger.Transition{}, nil, err
+	}
+	o, err := ledger.Create(v.root, r)
 	if err != nil {
 		return ledger.Transition{}, nil, err
 	}

@@ -76,7 +76,7 @@ func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, u
 		t.Fatal(err)
 	}
 	l := containertest.New(map[string]containertest.Image{"algo": {User: user, Commands: commands}})
-	o, err := ledger.Create(root, ledger.Request{Plan: p})
+	o, err := ledger.Create(root, ledger.Request{Plan: p, Options: map[string]string{"said": "for the validation"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +89,16 @@ func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, u
 		t.Errorf("containers left: %v", live)
 	}
 	s := o.State()
+	for _, c := range s.Children {
+		j, err := ledger.Find(root, c.Kind+"/"+c.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said map[string]string
+		if err := j.Options(&said); err != nil || said["said"] == "" {
+			t.Errorf("%s does not know what was said for the validation: %v %v", c.Name, said, err)
+		}
+	}
 	var broken []string
 	for _, v := range s.Verdicts {
 		if v.Outcome == failed {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
@@ -62,9 +64,7 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	if err != nil {
 		return nil, &usageError{Err: err}
 	}
-	stores, err := objstore.NewOpener(objstore.Options{
-		S3Dir: o.S3Dir, S3: objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint},
-	})
+	stores, err := o.stores()
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +75,26 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	images := &pulls{images: client}
 	return &host{
 		Host: harness.Host{
-			Launcher: client, Images: images, Stores: stores, Pull: o.Pull, Log: log, Fail: fail,
+			Launcher: client, Images: images, Stores: stores, StoresOf: storesOf, Pull: o.Pull, Log: log, Fail: fail,
 			CPUs: runtime.NumCPU(), Memory: hostMemory(),
 		},
 		client: client,
 		pulls:  images,
 	}, nil
+}
+
+// stores are where these options say that objects are.
+func (o hostOptions) stores() (objstore.Opener, error) {
+	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint}})
+}
+
+// storesOf are the stores that a job was started with: whoever recovers it may have been given others.
+func storesOf(j *ledger.Job) (objstore.Opener, error) {
+	var k kept
+	if err := j.Options(&k); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return k.Host.stores()
 }
 
 // needRoot says so before anything that needs it fails in some other way.

@@ -193,6 +193,9 @@ func (w *world) killContainerd(t *testing.T) {
 func (w *world) destroy() error {
 	var errs []error
 	if w.client != nil {
+		if w.address != "" && w.given == nil { // it is somebody's, and stays
+			errs = append(errs, w.client.Remove(context.Background(), tiny))
+		}
 		errs = append(errs, w.client.Close())
 		w.client = nil
 		if w.address == "" {

@@ -64,8 +64,7 @@ func TestKilledShim(t *testing.T) {
 	sameHost(t)
 	name := jobName("shimless")
 	p := begin(t, nil, "train", "--quiet", training(name, "sleep", "5m").file(t))
-	running(t, name)
-	eventually(t, "its first words", func() bool { return strings.Contains(log(t, name), "started_ns") })
+	spoke(t, name)
 	kill9(t, "shim", name)
 	if r := p.wait(t); r.code == 0 || r.code == 6 {
 		t.Errorf("%s", r)
@@ -108,8 +107,7 @@ func TestKilledLoggerThenOwner(t *testing.T) {
 	sameHost(t)
 	name := jobName("guardless")
 	p := begin(t, nil, "train", "--quiet", training(name, "sleep", "5m").file(t))
-	running(t, name)
-	eventually(t, "its first words", func() bool { return strings.Contains(log(t, name), "started_ns") })
+	spoke(t, name)
 	kill9(t, "logger", name)
 	if err := p.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -74,4 +74,3 @@ func TestIris(t *testing.T) {
 	}
 	ok(t, "prune", "--all-finished")
 }
-

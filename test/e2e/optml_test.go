@@ -381,6 +381,13 @@ func running(t *testing.T, name string) (pid int) {
 	return pid
 }
 
+// spoke waits until a job's container has said that it begins: its signals are then as its options want them.
+func spoke(t *testing.T, name string) {
+	t.Helper()
+	running(t, name)
+	eventually(t, "its first words", func() bool { return strings.Contains(log(t, name), "started_ns") })
+}
+
 // log is what a job's container printed.
 func log(t *testing.T, name string) string {
 	t.Helper()

@@ -119,8 +119,7 @@ func TestDetached(t *testing.T) {
 
 	name = jobName("detached")
 	ok(t, "train", "-d", training(name, "sleep", "5m", "sigterm", "save").file(t))
-	running(t, name)
-	eventually(t, "its first words", func() bool { return strings.Contains(log(t, name), "started_ns") })
+	spoke(t, name)
 	if r := ok(t, "ls", "--status", "InProgress"); !strings.Contains(r.stdout, name) {
 		t.Errorf("%s", r)
 	}

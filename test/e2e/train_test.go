@@ -316,8 +316,7 @@ func TestStopping(t *testing.T) {
 	t.Run("SIGTERM ignored", func(t *testing.T) {
 		name := jobName("stopping")
 		p := begin(t, nil, "train", "--quiet", "--grace", "1s", training(name, "sleep", "5m", "sigterm", "ignore").file(t))
-		running(t, name)
-		eventually(t, "the model", func() bool { return strings.Contains(log(t, name), "started_ns") })
+		spoke(t, name)
 		ok(t, "stop", name) // from a second terminal; it returns when the job has ended
 		if r := p.wait(t); r.code != 6 {
 			t.Errorf("%s", r)
@@ -338,7 +337,7 @@ func TestStopping(t *testing.T) {
 	t.Run("Ctrl-C, then again", func(t *testing.T) {
 		name := jobName("stopping")
 		p := begin(t, nil, "train", training(name, "sleep", "5m", "sigterm", "ignore").file(t))
-		running(t, name)
+		spoke(t, name)
 		for _, status := range []string{"Stopping", "Stopped"} {
 			if err := p.Process.Signal(syscall.SIGINT); err != nil {
 				t.Fatal(err)

@@ -480,7 +480,7 @@ func TestTinyProbes(t *testing.T) {
 		ok     bool
 	}{
 		{"tcp:" + l.Addr().String(), true}, {"tcp:" + closed.Addr().String(), false}, {"udp:" + u.LocalAddr().String(), true}, {"udp:" + silent.LocalAddr().String(), false},
-		{web.URL + "/x", true}, {"dns:localhost", true}, {"dns:name.test@" + silent.LocalAddr().String(), false}, {"smoke:signal", false},
+		{web.URL + "/x", true}, {"dns:127.0.0.1", true}, {"dns:name.test@" + silent.LocalAddr().String(), false}, {"smoke:signal", false},
 	}
 	var words []string
 	for _, c := range targets {

@@ -10,6 +10,9 @@ DATE    := $(shell git log -1 --format=%cI 2>/dev/null)
 INFO    := github.com/prometheus/common/version
 LDFLAGS := -s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(COMMIT) -X $(INFO).Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null) -X $(INFO).BuildDate=$(DATE)
 
+# Where the programs of small roles lie that optml carries; see the README there.
+EMBED   := cmd/optml/embedded
+
 # Where demo keeps its jobs and images, apart from a real installation's /var/lib/optml.
 DEMO    ?= $(CURDIR)/$(BUILD)/demo
 
@@ -22,7 +25,13 @@ setup: ## install what build, demo and test need (Debian packages, as root)
 	@hack/setup
 
 .PHONY: build
-build: ## build/optml, one binary
+build: ## build/optml, one binary, with the programs of its small roles in it
+	@mkdir -p $(BUILD) && for role in shim logger; do \
+	  CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BUILD)/optml-$$role ./cmd/optml-$$role || exit 1; \
+	  to=$(EMBED)/$$role-$$(sha256sum <$(BUILD)/optml-$$role | cut -c1-16); \
+	  cmp -s $(BUILD)/optml-$$role $$to || cp $(BUILD)/optml-$$role $$to || exit 1; \
+	  for old in $(EMBED)/$$role-*; do [ $$old = $$to ] || rm -f $$old; done; \
+	done
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/optml ./cmd/optml
 
 .PHONY: image
@@ -67,4 +76,4 @@ check: ## format, vet, modernize, lint (golangci-lint when installed)
 
 .PHONY: clean
 clean: ## remove build/
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(EMBED)/shim-* $(EMBED)/logger-*

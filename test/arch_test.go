@@ -33,7 +33,12 @@ var arrows = map[string][]string{
 	"artifact":                {"objstore"},
 	"runtime/container":       {"job", "logfile"},
 	"runtime/containertest":   {"runtime/container", "logfile", "job"},
-	"runtime/ctrd":            {"runtime/container", "logfile"},
+	"runtime/ctrd":            {"runtime/container", "runtime/cgroup", "runtime/logger", "runtime/shim", "logfile"},
+	"runtime/cgroup":          {},
+	"runtime/logger":          {"runtime/cgroup", "logfile"},
+	"runtime/shim":            {},
+	"cmd/optml-shim":          {"runtime/shim"},
+	"cmd/optml-logger":        {"runtime/logger"},
 	"runtime/gpu":             {"runtime/container", "logfile"},
 	"objstore/storetest":      {"objstore"},
 	"objstore/s3test":         {"objstore"},
@@ -49,7 +54,7 @@ var libraries = []struct {
 	prefix, why string
 	rooms       []string
 }{
-	{"github.com/containerd/containerd", "harness, ledger, validate and report build and test without containerd", []string{"runtime/ctrd"}},
+	{"github.com/containerd/containerd", "harness, ledger, validate and report build and test without containerd", []string{"runtime/ctrd", "runtime/shim"}},
 	{"github.com/vishvananda/netlink", "the network is the runtime's", []string{"runtime/ctrd"}},
 	{"github.com/google/nftables", "the network is the runtime's", []string{"runtime/ctrd"}},
 	{"github.com/aws/aws-sdk-go-v2", "only the store talks to AWS (the ECR login in cmd)", []string{"objstore", "cmd/optml"}},

@@ -43,7 +43,7 @@ func (a *app) hostOptions(pull string) hostOptions {
 }
 
 func (o hostOptions) ctrd(log *slog.Logger) ctrd.Config {
-	return ctrd.Config{Root: o.Root, RunDir: o.RunDir, Address: o.Containerd, Log: log}
+	return ctrd.Config{Root: o.Root, RunDir: o.RunDir, Address: o.Containerd, Log: log, Helpers: helpers()}
 }
 
 // host is this machine as jobs need it: a connection to containerd beside the harness' Host.

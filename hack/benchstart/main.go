@@ -23,19 +23,20 @@ import (
 
 func main() {
 	optml := flag.String("optml", "build/optml", "the binary to measure")
+	against := flag.String("against", "", "another optml to measure in turn with, instead of ctr")
 	n := flag.Int("n", 20, "runs of each")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "benchstart [-optml FILE] [-n RUNS]: command line to the image's first instruction, optml train against ctr run")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*optml, *n); err != nil {
+	if err := run(*optml, *against, *n); err != nil {
 		fmt.Fprintln(os.Stderr, "benchstart:", err)
 		os.Exit(1)
 	}
 }
 
-func run(optml string, n int) (err error) {
+func run(optml, against string, n int) (err error) {
 	optml, err = filepath.Abs(optml)
 	if err != nil {
 		return err
@@ -64,7 +65,20 @@ func run(optml string, n int) (err error) {
 		return err
 	}
 	defer o.close()
-	c, err := newCtr(dir, filepath.Join(short, "c"), archive)
+	peer := "ctr run"
+	var c interface {
+		run(i int) (time.Duration, error)
+		close()
+	}
+	if against != "" {
+		peer = "the other"
+		if against, err = filepath.Abs(against); err != nil {
+			return err
+		}
+		c, err = newOptml(against, filepath.Join(dir, "other"), filepath.Join(short, "p"), archive)
+	} else {
+		c, err = newCtr(dir, filepath.Join(short, "c"), archive)
+	}
 	if err != nil {
 		return err
 	}
@@ -78,7 +92,7 @@ func run(optml string, n int) (err error) {
 		}
 		y, err := c.run(i)
 		if err != nil {
-			return fmt.Errorf("ctr run: %w", err)
+			return fmt.Errorf("%s: %w", peer, err)
 		}
 		if i >= 2 {
 			a, b = append(a, x), append(b, y)
@@ -86,7 +100,7 @@ func run(optml string, n int) (err error) {
 	}
 	fmt.Printf("command line to the image's first instruction, image present, %d runs in turn\n", n)
 	row("optml train", a)
-	row("ctr run", b)
+	row(peer, b)
 	var ratios []float64
 	for i := range a {
 		ratios = append(ratios, float64(a[i])/float64(b[i]))
@@ -149,7 +163,7 @@ func newOptml(bin, dir, runDir, archive string) (*optmlRunner, error) {
 	doc := `{"TrainingJobName":"bench","RoleArn":"arn:aws:iam::000000000000:role/bench","AlgorithmSpecification":{"TrainingImage":"tiny:latest","TrainingInputMode":"File"},` +
 		`"HyperParameters":{"model":"none"},"OutputDataConfig":{"S3OutputPath":"s3://out/"},"EnableNetworkIsolation":true,` +
 		`"ResourceConfig":{"InstanceType":"ml.m5.large","InstanceCount":1,"VolumeSizeInGB":1},"StoppingCondition":{"MaxRuntimeInSeconds":60}}`
-	if err := errors.Join(os.WriteFile(o.doc, []byte(doc), 0o644), os.MkdirAll(filepath.Join(dir, "s3", "out"), 0o755)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(o.doc, []byte(doc), 0o644), os.MkdirAll(filepath.Join(dir, "s3", "out"), 0o755)); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(bin, append(o.flags, "images", "import", archive)...)

@@ -11,6 +11,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -71,5 +72,5 @@ func cgroupPath(job, id string) string {
 	sum := sha256.Sum256([]byte(job))
 	name := notPath.ReplaceAllString(filepath.Base(job), "-")
 	name = strings.Trim(name[:min(len(name), 63)], ".-")
-	return cgroupParent + "/" + name + "-" + hex.EncodeToString(sum[:4]) + "/" + id
+	return cgroup.Parent + "/" + name + "-" + hex.EncodeToString(sum[:4]) + "/" + id
 }

@@ -7,6 +7,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -87,7 +88,7 @@ func TestCgroupPath(t *testing.T) {
 		t.Errorf("jobs of two roots share %s", a)
 	}
 	for _, p := range []string{a, b, cgroupPath("/", "x"), cgroupPath("/x/..hidden job/", "x"), cgroupPath("/x/"+strings.Repeat("n", 300), "x")} {
-		if err := (cgroup{path: p}).ours(); err != nil {
+		if err := (cgroup.Group{Path: p}).Ours(); err != nil {
 			t.Error(err)
 		}
 		if len(p) > 100 {

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -43,6 +44,7 @@ type Config struct {
 	Executable  string        // what to re-execute; empty: this binary
 	BootID      string        // identity of this boot; empty: the kernel's
 	Log         *slog.Logger  // nil: discarded
+	Helpers     fs.FS         // small programs for the roles, ROLE-HASH; without one the role is Executable
 }
 
 const (

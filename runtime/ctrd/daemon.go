@@ -21,6 +21,8 @@ import (
 	"github.com/containerd/containerd/v2/version"
 	clog "github.com/containerd/log"
 	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/runtime/shim"
 )
 
 // readyFD is where the daemon writes "ok", or why it could not start; its starter reads the other end.
@@ -96,7 +98,7 @@ func (cfg Config) server() *srvconfig.Config {
 		Version:         version.ConfigVersion,
 		Root:            cfg.daemonRoot(),
 		State:           cfg.daemonState(),
-		DisabledPlugins: []string{taskPlugin},
+		DisabledPlugins: []string{shim.TaskPlugin},
 		Plugins: map[string]any{
 			"io.containerd.server.v1.grpc":   map[string]any{"address": cfg.socket()},
 			"io.containerd.server.v1.ttrpc":  map[string]any{"address": cfg.socket() + ".ttrpc"},

@@ -16,6 +16,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/runtime/cgroup"
 )
 
 func TestDaemonIsKilled(t *testing.T) { // Wait survives it (container.Task)
@@ -172,8 +174,8 @@ func TestReboot(t *testing.T) {
 	waitFor(t, "the mount to be free", func() bool {
 		return unix.Unmount(filepath.Join(c.cfg.bundle(s.ID), "rootfs"), unix.MNT_DETACH) != nil
 	})
-	group := cgroup{h: must(hostHierarchy()), path: cgroupPath(s.Job, s.ID)}
-	waitFor(t, "the cgroup to be empty", func() bool { return group.remove() == nil })
+	group := cgroup.Group{H: must(cgroup.Host()), Path: cgroupPath(s.Job, s.ID)}
+	waitFor(t, "the cgroup to be empty", func() bool { return group.Remove() == nil })
 	if link, err := netlink.LinkByName(s.Network.Bridge); err == nil {
 		netlink.LinkDel(link)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/runtime/cgroup"
 )
 
 // Facts is what of the host matters to containers, for doctor. An error stands where its fact is not known.
@@ -29,7 +31,7 @@ func Inspect(ctx context.Context, cfg Config) Facts {
 	if unix.Uname(&u) == nil {
 		f.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
-	if h, err := hostHierarchy(); err != nil {
+	if h, err := cgroup.Host(); err != nil {
 		f.CgroupErr = err
 	} else {
 		f.Cgroups = h.String()

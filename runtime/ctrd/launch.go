@@ -22,7 +22,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/optml/optml/logfile"
+	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
+	"github.com/optml/optml/runtime/logger"
 )
 
 // The labels of our containers.
@@ -50,10 +52,10 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	}
 	t := &task{c: c, spec: s, done: make(chan struct{})}
 	ctx = c.ctx(ctx)
-	if t.group.h, err = hostHierarchy(); err != nil {
+	if t.group.H, err = cgroup.Host(); err != nil {
 		return nil, err
 	}
-	t.group.path = cgroupPath(s.Job, s.ID)
+	t.group.Path = cgroupPath(s.Job, s.ID)
 	if err := c.cfg.makeDirs(); err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err != nil {
 		return nil, err
 	}
-	run := runFile{ID: s.ID, Job: s.Job, Bridge: s.Network.Bridge, Cgroup: t.group.path, Log: s.Log, Boot: c.cfg.BootID, Made: time.Now()}
+	run := runFile{ID: s.ID, Job: s.Job, Bridge: s.Network.Bridge, Cgroup: t.group.Path, Log: s.Log, Boot: c.cfg.BootID, Made: time.Now()}
 	if err := c.writeRunFile(run); err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
@@ -190,9 +192,9 @@ func (c *Client) writeGuestFiles(s container.Spec, subnet netip.Prefix) error {
 }
 
 func (t *task) loggerArgs() map[string]string {
-	args := map[string]string{argLog: t.spec.Log, argCgroup: t.group.path}
+	args := map[string]string{logger.ArgLog: t.spec.Log, logger.ArgCgroup: t.group.Path}
 	if t.spec.Guard != "" {
-		args[argGuard] = t.spec.Guard
+		args[logger.ArgGuard] = t.spec.Guard
 	}
 	return args
 }

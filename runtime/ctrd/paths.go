@@ -37,8 +37,8 @@ func (cfg Config) useLock() string    { return filepath.Join(cfg.Root, "containe
 func (cfg Config) startLock() string  { return filepath.Join(cfg.Root, "containerd.start") }
 func (cfg Config) daemonLock() string { return filepath.Join(cfg.Root, "containerd.lock") }
 
-// makeDirs makes what must exist before a daemon or a container does, and the links by which the binary is re-executed
-// in its roles.
+// makeDirs makes what must exist before a daemon or a container does, and the links by which the roles are
+// executed.
 func (cfg Config) makeDirs() error {
 	if n := len(cfg.shimSockets()); n > maxSocketDir {
 		return fmt.Errorf("run directory %s is %d bytes too long: sockets live under it", cfg.RunDir, n-maxSocketDir)
@@ -48,9 +48,13 @@ func (cfg Config) makeDirs() error {
 			return fmt.Errorf("make state directory: %w", err)
 		}
 	}
-	for _, name := range []string{shimName, loggerName} {
-		if err := link(cfg.Executable, filepath.Join(cfg.bin(), name)); err != nil {
-			return fmt.Errorf("link %s: %w", name, err)
+	for _, x := range []struct{ role, name string }{{RoleShim, shimName}, {RoleLogger, loggerName}} {
+		path, err := cfg.program(x.role)
+		if err == nil {
+			err = link(path, filepath.Join(cfg.bin(), x.name))
+		}
+		if err != nil {
+			return fmt.Errorf("link %s: %w", x.name, err)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/logfile"
+	"github.com/optml/optml/runtime/cgroup"
 )
 
 // revive starts the embedded daemon if it does not run. A given one is somebody else's: its absence is an error of
@@ -36,12 +37,12 @@ func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 	if err := c.revive(ctx); err != nil {
 		return err
 	}
-	h, err := hostHierarchy()
+	h, err := cgroup.Host()
 	if err != nil {
 		return err
 	}
-	group := cgroup{h: h, path: r.Cgroup}
-	if err := group.kill(ctx); err != nil {
+	group := cgroup.Group{H: h, Path: r.Cgroup}
+	if err := group.Kill(ctx); err != nil {
 		return err
 	}
 	if err := c.removeTask(ctx, r.ID); err != nil {
@@ -52,7 +53,7 @@ func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 		return err
 	}
 	var errs []error
-	errs = append(errs, c.removeSocket(ctx, r.ID), c.removeRecord(ctx, r.ID), detach(r.ID), group.remove())
+	errs = append(errs, c.removeSocket(ctx, r.ID), c.removeRecord(ctx, r.ID), detach(r.ID), group.Remove())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (c *Client) removeTask(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("load container %s: %w", id, err)
 	}
-	for wait := killPoll; ; wait = min(2*wait, retryMax) {
+	for wait := cgroup.Poll; ; wait = min(2*wait, retryMax) {
 		ct, err := cont.Task(ctx, nil)
 		if err == nil {
 			// WithProcessKill kills and waits, which covers a task whose group we do not know.
@@ -95,10 +96,10 @@ func (c *Client) removeTask(ctx context.Context, id string) error {
 // death containerd cleans up by itself, some time after it has forgotten the task; a create whose caller was killed may
 // still be under way and end with a task that nobody knows; and a deletion whose caller was killed may have stopped half
 // way, with a shim that containerd has forgotten. That shim is killed, and then containerd cleans up after it.
-func (c *Client) settle(ctx context.Context, id string, group cgroup) error {
+func (c *Client) settle(ctx context.Context, id string, group cgroup.Group) error {
 	began := time.Now()
 	for {
-		if err := group.kill(ctx); err != nil {
+		if err := group.Kill(ctx); err != nil {
 			return err
 		}
 		if c.cfg.Address == "" {
@@ -120,7 +121,7 @@ func (c *Client) settle(ctx context.Context, id string, group cgroup) error {
 		if time.Since(began) > settleTimeout {
 			return fmt.Errorf("containerd still holds the task of container %s", id)
 		}
-		time.Sleep(killPoll)
+		time.Sleep(cgroup.Poll)
 	}
 }
 
@@ -151,7 +152,7 @@ func waitLog(ctx context.Context, base string) {
 		return
 	}
 	defer r.Close()
-	for deadline := time.Now().Add(logTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(killPoll) {
+	for deadline := time.Now().Add(logTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(cgroup.Poll) {
 		written := r.Written() // asked first: the mark comes before the logger's end
 		if complete, _ := r.Complete(); complete || !written {
 			return

@@ -1,6 +1,12 @@
 package ctrd
 
-import "path/filepath"
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/optml/optml/runtime/logger"
+	"github.com/optml/optml/runtime/shim"
+)
 
 // The roles in which a program that uses this package is re-executed.
 const (
@@ -34,3 +40,12 @@ func Role(argv0, env string) string {
 	}
 	return ""
 }
+
+// ShimMain is the shim role of a program that has others too.
+func ShimMain() int {
+	os.Setenv(RoleEnv, RoleShim)
+	return shim.Main()
+}
+
+// LoggerMain is the logger role.
+func LoggerMain(args []string) int { return logger.Main(args) }

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -158,15 +159,15 @@ func hasCap(c uint) bool {
 
 // hasSwapLimit says whether the kernel can limit memory and swap together; without swap accounting runc would fail.
 func hasSwapLimit() bool {
-	h, err := hostHierarchy()
+	h, err := cgroup.Host()
 	if err != nil {
 		return false
 	}
-	if h.unified != "" {
+	if h.Unified != "" {
 		b, err := os.ReadFile("/proc/swaps")
 		return err == nil && strings.Count(string(b), "\n") > 0
 	}
-	_, err = os.Stat(filepath.Join(h.v1["memory"], "memory.memsw.limit_in_bytes"))
+	_, err = os.Stat(filepath.Join(h.V1["memory"], "memory.memsw.limit_in_bytes"))
 	return err == nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
+
+	"github.com/optml/optml/runtime/cgroup"
 )
 
 // Swept is what a Sweep has removed, by name.
@@ -244,12 +246,12 @@ func (c *Client) Leftovers(ctx context.Context) (Leftovers, error) {
 
 // ourCgroups are the groups of containers on the host: directories two below /optml.
 func ourCgroups() ([]string, error) {
-	h, err := hostHierarchy()
+	h, err := cgroup.Host()
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for _, dir := range h.dirs(cgroupParent) {
+	for _, dir := range h.Dirs(cgroup.Parent) {
 		found, err := filepath.Glob(filepath.Join(dir, "*", "*", "cgroup.procs"))
 		if err != nil {
 			return nil, err

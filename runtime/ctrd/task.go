@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -28,7 +29,7 @@ type task struct {
 	c     *Client
 	spec  container.Spec
 	addr  string // in the bridge's network, else the loopback's
-	group cgroup
+	group cgroup.Group
 	args  []string // of the process, with its environment and working directory
 	env   []string
 	cwd   string
@@ -156,7 +157,7 @@ const (
 // endedUnseen records the end of a process that is dead and that containerd did not tell us of. A daemon that starts
 // forgets the tasks that have ended meanwhile, so it is asked last.
 func (t *task) endedUnseen(ctx context.Context, cause error) {
-	for deadline := time.Now().Add(reapTimeout); time.Now().Before(deadline); time.Sleep(killPoll) {
+	for deadline := time.Now().Add(reapTimeout); time.Now().Before(deadline); time.Sleep(cgroup.Poll) {
 		if e, ok := t.recordedExit(); ok {
 			t.ended(e)
 			return
@@ -225,7 +226,7 @@ func (t *task) ended(e container.Exit) {
 	if e.Code > 128 && e.Code <= 128+64 {
 		e.Signal = e.Code - 128
 	}
-	e.OOM = t.group.oomKilled()
+	e.OOM = t.group.OOMKilled()
 	if e.At.IsZero() {
 		e.At = time.Now()
 	}
@@ -298,7 +299,7 @@ func (t *task) Usage(context.Context) (container.Usage, error) {
 }
 
 func (t *task) counters() container.Usage {
-	u := t.group.usage()
+	u := groupUsage(t.group)
 	u.At = time.Now()
 	if b, err := os.ReadFile("/proc/" + strconv.Itoa(t.pid) + "/net/dev"); err == nil {
 		u.RxBytes, u.TxBytes = parseNetDev(b)
@@ -343,7 +344,7 @@ func (t *task) Close(ctx context.Context) error {
 func (t *task) remove(ctx context.Context) error {
 	t.killed.Store(true)
 	err := t.c.removeContainer(ctx, runFile{
-		ID: t.spec.ID, Job: t.spec.Job, Bridge: t.spec.Network.Bridge, Cgroup: t.group.path, Log: t.spec.Log,
+		ID: t.spec.ID, Job: t.spec.Job, Bridge: t.spec.Network.Bridge, Cgroup: t.group.Path, Log: t.spec.Log,
 	})
 	if err != nil {
 		return err

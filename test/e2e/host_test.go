@@ -276,6 +276,9 @@ func ourProcesses() []process {
 		}
 		exe, _ := os.Readlink(d + "/exe")
 		exe = strings.TrimSuffix(exe, " (deleted)")
+		if filepath.Dir(exe) == filepath.Join(w.root, "bin") {
+			exe = w.binary // a program of a small role, which the binary has written there
+		}
 		role := ""
 		argv0, _, _ := strings.Cut(args, " ")
 		switch {

@@ -1,8 +1,8 @@
-package ctrd
+// Package shim is containerd's own runc shim, as a role of a program: one process for each container.
+package shim
 
 import (
 	"context"
-	"os"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task/plugin" // the shim's one service
@@ -11,17 +11,16 @@ import (
 	"github.com/containerd/plugin/registry"
 )
 
-// taskPlugin is the shim's service. The daemon must not load it, and the shim nothing else.
-const taskPlugin = "io.containerd.ttrpc.v1.task"
+// TaskPlugin is the shim's service. The daemon must not load it, and the shim nothing else.
+const TaskPlugin = "io.containerd.ttrpc.v1.task"
 
-// ShimMain is the shim role: containerd's own runc shim.
-func ShimMain() int {
-	os.Setenv(RoleEnv, RoleShim)
-	// The registry is one for the whole process and holds the daemon's plugins too: leave the shim's only.
+// Main is the shim role.
+func Main() int {
+	// The registry is one for the whole process and may hold the daemon's plugins too: leave the shim's only.
 	all := registry.Graph(func(*plugin.Registration) bool { return false })
 	registry.Reset()
 	for _, r := range all {
-		if r.URI() == taskPlugin {
+		if r.URI() == TaskPlugin {
 			registry.Register(&r)
 		}
 	}

@@ -1,4 +1,7 @@
-package ctrd
+// Package logger is the process beside each container that writes its log (D2) and, as its guard, kills it when the
+// owner of its job dies (D11). It knows nothing of containerd, so that a program of it alone starts in a millisecond:
+// one starts before each container.
+package logger
 
 import (
 	"context"
@@ -13,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/logfile"
+	"github.com/optml/optml/runtime/cgroup"
 )
 
 // The descriptors that containerd gives to a logger: the read ends of the container's stdout and stderr, and one to
@@ -25,9 +29,9 @@ const (
 
 // The logger's arguments come as pairs, in any order: containerd makes them from a URI's query.
 const (
-	argLog    = "log"    // path of the log without its ending
-	argGuard  = "guard"  // path of the lock that the owner holds
-	argCgroup = "cgroup" // path of the container's group in the hierarchy
+	ArgLog    = "log"    // path of the log without its ending
+	ArgGuard  = "guard"  // path of the lock that the owner holds
+	ArgCgroup = "cgroup" // path of the container's group in the hierarchy
 )
 
 // pipeSize is what the container's pipes are grown to: fewer wake-ups for who prints much.
@@ -37,14 +41,14 @@ const pipeSize = 1 << 20
 // shim holds their write ends too, so they do not end before somebody deletes the task.
 const drainQuiet = 50 * time.Millisecond
 
-// LoggerMain is the logger role: it writes what the container prints to its log (D2), and kills the container when
+// Main is the logger role: it writes what the container prints to its log (D2), and kills the container when
 // its owner dies (D11). containerd's shim starts it before the container exists. It ends when the log does.
-func LoggerMain(args []string) int {
+func Main(args []string) int {
 	// containerd asks for the end with SIGTERM at the same moment as it closes the pipes, with bytes still in them.
 	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	debug.SetGCPercent(40) // one process for each container: small beats fast
 	if err := runLogger(args); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", loggerName, err)
+		fmt.Fprintf(os.Stderr, "optml-logger: %v\n", err)
 		return 1
 	}
 	return 0
@@ -55,10 +59,10 @@ func runLogger(args []string) error {
 	for i := 0; i+1 < len(args); i += 2 {
 		arg[args[i]] = args[i+1]
 	}
-	if arg[argLog] == "" {
+	if arg[ArgLog] == "" {
 		return errors.New("no log given")
 	}
-	w, err := logfile.Create(arg[argLog])
+	w, err := logfile.Create(arg[ArgLog])
 	if err != nil {
 		return err
 	}
@@ -70,8 +74,8 @@ func runLogger(args []string) error {
 		}
 		pipes = append(pipes, os.NewFile(uintptr(fd), "pipe"))
 	}
-	if arg[argGuard] != "" {
-		g, err := newGuard(arg[argGuard], arg[argCgroup])
+	if arg[ArgGuard] != "" {
+		g, err := newGuard(arg[ArgGuard], arg[ArgCgroup])
 		if err != nil {
 			return err
 		}
@@ -108,11 +112,11 @@ func drain(pipes []*os.File) {
 // guard kills a container when the lock that its owner holds is freed.
 type guard struct {
 	lock  *os.File
-	group cgroup
+	group cgroup.Group
 }
 
 func newGuard(lock, path string) (*guard, error) {
-	h, err := hostHierarchy()
+	h, err := cgroup.Host()
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +127,7 @@ func newGuard(lock, path string) (*guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open guard: %w", err)
 	}
-	return &guard{lock: f, group: cgroup{h: h, path: path}}, nil
+	return &guard{lock: f, group: cgroup.Group{H: h, Path: path}}, nil
 }
 
 // watch blocks in flock until the owner has gone, then kills the container and calls then. The thread that blocks here
@@ -143,11 +147,11 @@ func (g *guard) watch(then func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)
 	defer cancel()
 	// The group may not exist yet when the owner dies early, so an empty one is looked at again for a while.
-	for deadline := time.Now().Add(guardGrace); ; time.Sleep(killPoll) {
-		pids, err := g.group.pids()
+	for deadline := time.Now().Add(guardGrace); ; time.Sleep(cgroup.Poll) {
+		pids, err := g.group.PIDs()
 		if err == nil && len(pids) > 0 {
 			deadline = time.Now().Add(drainQuiet) // new ones may come until runc itself has gone
-			_ = g.group.kill(ctx)
+			_ = g.group.Kill(ctx)
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			break

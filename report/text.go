@@ -125,7 +125,11 @@ func (t *text) failure(r *Report) {
 			rows = append(rows, row{"exit", fmt.Sprintf("%s ended with code %d", plain(c.Name), *c.ExitCode)})
 		}
 	}
-	t.section("Failure", rows)
+	title := "Failure"
+	if f.Reason == "" && r.Verdict == Stopped { // a stop is no failure
+		title = "Stopped"
+	}
+	t.section(title, rows)
 	for _, l := range f.Logs {
 		t.title(fmt.Sprintf("Last %s of %s", countText(int64(len(l.Lines)), "line"), plain(l.Name)))
 		for _, line := range l.Lines {

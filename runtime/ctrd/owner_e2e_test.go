@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -242,5 +243,11 @@ func TestOwnerKilledAnywhere(t *testing.T) {
 		}
 		t.Logf("%d: swept %v", i, swept)
 		nothingLeft(t)
+		if pids := client_.shims(s.ID); len(pids) > 0 {
+			t.Errorf("%d: shims live on: %v", i, pids)
+		}
+		if dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + filepath.Dir(cgroupPath(s.Job, s.ID))); len(dirs) > 0 {
+			t.Errorf("%d: the job's groups are left: %v", i, dirs)
+		}
 	}
 }

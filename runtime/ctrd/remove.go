@@ -102,11 +102,7 @@ func (c *Client) settle(ctx context.Context, id string, group cgroup.Group) erro
 		if err := group.Kill(ctx); err != nil {
 			return err
 		}
-		if c.cfg.Address == "" {
-			if _, err := os.Lstat(c.cfg.bundle(id)); err != nil {
-				return nil
-			}
-		} else if len(c.shims(id)) == 0 {
+		if !c.hasBundle(id) && len(c.shims(id)) == 0 {
 			return nil
 		}
 		if err := c.removeTask(ctx, id); err != nil {
@@ -126,6 +122,16 @@ func (c *Client) settle(ctx context.Context, id string, group cgroup.Group) erro
 }
 
 const settleTimeout = 10 * time.Second
+
+// hasBundle says whether the embedded daemon has a directory for the task. It goes before the shim does: containerd
+// moves it away first.
+func (c *Client) hasBundle(id string) bool {
+	if c.cfg.Address != "" {
+		return false
+	}
+	_, err := os.Lstat(c.cfg.bundle(id))
+	return err == nil
+}
 
 // removeRecord removes the container's record and its snapshot.
 func (c *Client) removeRecord(ctx context.Context, id string) error {

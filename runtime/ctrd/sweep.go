@@ -67,11 +67,23 @@ func (c *Client) sweep(ctx context.Context, alive func(string) bool) (Swept, err
 		}
 		done.Containers = append(done.Containers, r.ID)
 	}
+	// A create whose caller was killed may only now reach its shim: once more, for what it has left.
+	if len(dead) > 0 {
+		time.Sleep(lateCreate)
+	}
+	for _, r := range dead {
+		if slices.Contains(done.Containers, r.ID) {
+			errs = append(errs, c.removeContainer(ctx, r))
+		}
+	}
 	nets, err := c.sweepNetworks(ctx, alive)
 	done.Networks = nets
 	errs = append(errs, err, c.sweepRunDirs())
 	return done, errors.Join(errs...)
 }
+
+// lateCreate is how long containerd may take from its caller's death to giving a create up.
+const lateCreate = 100 * time.Millisecond
 
 // deadContainers are those with a run file, and those that only containerd still knows: a reboot empties /run.
 func (c *Client) deadContainers(ctx context.Context, alive func(string) bool) ([]runFile, error) {

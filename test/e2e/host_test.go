@@ -279,18 +279,20 @@ func ourProcesses() []process {
 		if filepath.Dir(exe) == filepath.Join(w.root, "bin") {
 			exe = w.binary // a program of a small role, which the binary has written there
 		}
-		role := ""
 		argv0, _, _ := strings.Cut(args, " ")
+		program := filepath.Base(argv0)
+		ours := w.binary != "" && (exe == w.binary || strings.HasPrefix(exe, w.root+"/")) // or one of the small programs that it carries
+		role := ""
 		switch {
 		case strings.Contains(string(read(d+"/cgroup")), ":/optml/") && inOurContainer(d):
 			role = "container"
-		case strings.Contains(args, " -namespace ") && (exe == w.binary || w.address != "" && strings.Contains(args+" ", "-address "+w.address+" ")):
+		case strings.Contains(args, " -namespace ") && (ours || w.address != "" && strings.Contains(args+" ", "-address "+w.address+" ")):
 			role = "shim"
-		case exe != w.binary || w.binary == "":
+		case !ours:
 			continue
-		case strings.Contains(filepath.Base(argv0), "logger"):
+		case strings.Contains(program, "logger"):
 			role = "logger"
-		case strings.Contains(filepath.Base(argv0), "containerd"):
+		case strings.Contains(program, "containerd"):
 			role = "containerd"
 		default:
 			role = "optml"

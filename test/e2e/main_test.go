@@ -32,6 +32,7 @@ type world struct {
 	tmp     string // TMPDIR of what we run
 	work    string // where the documents are
 	binary  string // a copy of our own, so that our processes are known by it
+	path    string // PATH of what we run: runc and nothing else
 	given   *given // the daemon that we started for this run; nil for the embedded one
 	address string // of a given daemon
 	client  *ctrd.Client
@@ -97,10 +98,18 @@ func (w *world) make(address string) error {
 	w.run = fmt.Sprintf("/run/optml-e%d", os.Getpid()) // short: sockets live under it
 	w.root, w.s3 = filepath.Join(w.dir, "root"), filepath.Join(w.dir, "s3")
 	w.tmp, w.work = filepath.Join(w.dir, "tmp"), filepath.Join(w.dir, "work")
-	for _, d := range []string{w.s3, w.tmp, w.work} {
+	w.path = filepath.Join(w.dir, "bin")
+	for _, d := range []string{w.s3, w.tmp, w.work, w.path} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
 		}
+	}
+	runc, err := exec.LookPath("runc")
+	if err == nil {
+		err = os.Symlink(runc, filepath.Join(w.path, "runc"))
+	}
+	if err != nil {
+		return err
 	}
 	w.binary = filepath.Join(w.dir, "optml")
 	if err := provideBinary(w.binary); err != nil {

@@ -38,11 +38,12 @@ func (r result) String() string {
 	return fmt.Sprintf("optml %s: exit code %d after %.2fs\nstdout:\n%s\nstderr:\n%s", strings.Join(r.args, " "), r.code, r.took.Seconds(), r.stdout, r.stderr)
 }
 
-// command is a command line of the binary in this world. env is KEY=VALUE.
+// command is a command line of the binary in this world, on a host that has runc and nothing else (ruling 31). env is
+// KEY=VALUE.
 func command(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, w.binary, args...)
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + w.tmp, "TMPDIR=" + w.tmp, "AWS_EC2_METADATA_DISABLED=true",
+		"PATH=" + w.path, "HOME=" + w.tmp, "TMPDIR=" + w.tmp, "AWS_EC2_METADATA_DISABLED=true",
 		"OPTML_ROOT=" + w.root, "OPTML_RUN_DIR=" + w.run, "OPTML_S3_DIR=" + w.s3, "CONTAINERD_ADDRESS=" + w.address,
 		"GORACE=halt_on_error=1 exitcode=66",
 	}

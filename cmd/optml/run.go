@@ -105,13 +105,13 @@ func (r runOptions) run(stdout, stderr io.Writer) error {
 		recovered()
 		return handOver(owner, r.output, stdout)
 	}
+	h.Stops = sig.Stops // before anything else reads h
 	// What others left is seen to beside the job, which does not wait for it.
 	var recovering sync.WaitGroup
 	defer recovering.Wait()
 	recovering.Go(recovered)
 
 	shown := owner.Job()
-	h.Stops = sig.Stops
 	sig.begin(keptText(shown))
 	var watching sync.WaitGroup
 	wctx, stopWatching := context.WithCancel(context.Background())

@@ -23,6 +23,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -61,6 +63,9 @@ type Client struct {
 	conn *client.Client
 	use  *os.File // shared flock that keeps the embedded daemon; nil with a given daemon
 	runc string   // absolute path
+	seen sync.Map // digest of an image -> imageFacts
+
+	closed atomic.Bool
 }
 
 var _ container.Launcher = (*Client)(nil)
@@ -89,8 +94,9 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection. Containers go on.
+// Close ends the connection. Containers go on; a Wait for one ends with os.ErrClosed.
 func (c *Client) Close() error {
+	c.closed.Store(true)
 	var errs []error
 	if c.conn != nil {
 		errs = append(errs, c.conn.Close())
@@ -165,7 +171,7 @@ func (cfg Config) address() string {
 
 // connect dials and asks for the version, so that a dead socket shows here and not in the middle of a job.
 func connect(ctx context.Context, address string) (*client.Client, error) {
-	conn, err := client.New(address, client.WithTimeout(connectTimeout))
+	conn, err := client.New(address, client.WithTimeout(connectTimeout), client.WithDefaultRuntime(runtimeName))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -70,7 +71,7 @@ func runDaemon(cfg Config, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("another containerd runs on %s: %w", cfg.Root, err)
 	}
-	defer lock.Close()
+	defer runtime.KeepAlive(lock) // freed by the process's end and not before: until then something may still write
 
 	os.Setenv("PATH", cfg.bin()+":"+envOr("PATH", defaultPath))
 	os.Remove(cfg.socket())

@@ -168,6 +168,7 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	shim := parent(t, task.PID())
+	c.Close() // its process would not live on either, and start the daemon anew
 	killDaemon(t, c)
 	unix.Kill(shim, unix.SIGKILL)
 	unix.Kill(task.PID(), unix.SIGKILL)
@@ -202,10 +203,14 @@ func TestReboot(t *testing.T) {
 func TestDaemonStaysWithAContainer(t *testing.T) {
 	cfg, c := ownDaemon(t)
 	s := newSpec(t, "TINY_SLEEP=5m")
-	if _, err := c.Launch(t.Context(), s); err != nil {
+	task, err := c.Launch(t.Context(), s)
+	if err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
+	if _, err := task.Wait(t.Context()); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Wait on a closed connection: %v", err)
+	}
 	time.Sleep(time.Second) // five times the idle time
 	if !answers(c.cfg.socket()) {
 		t.Error("the daemon left with a container in it")
@@ -250,8 +255,12 @@ func ownDaemon(t *testing.T) (Config, *Client) {
 	}
 	t.Cleanup(func() {
 		c.Close()
-		StopDaemon(context.Background(), cfg)
-		os.RemoveAll(dir)
+		if err := StopDaemon(context.Background(), cfg); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
 	})
 	if err := importTiny(t.Context(), c); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,9 @@ import (
 // revive starts the embedded daemon if it does not run. A given one is somebody else's: its absence is an error of
 // the next call.
 func (c *Client) revive(ctx context.Context) error {
+	if c.closed.Load() {
+		return fmt.Errorf("containerd connection: %w", os.ErrClosed)
+	}
 	if c.cfg.Address != "" {
 		return nil
 	}

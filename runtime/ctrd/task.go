@@ -34,6 +34,7 @@ type task struct {
 	env   []string
 	cwd   string
 	pid   int
+	ct    client.Task
 	pidfd int      // of the main process; -1: none
 	ns    *os.File // its network namespace, which Dial enters
 
@@ -59,8 +60,7 @@ func (t *task) adopt(ct client.Task) error {
 		return fmt.Errorf("hold process %d: %w", t.pid, err)
 	}
 	t.pidfd = fd
-	t.ns, err = openNetns(t.pid)
-	return err
+	return checkNetns(t.ns, t.pid)
 }
 
 // load finds the task anew, as after a restart of the daemon.
@@ -79,10 +79,7 @@ func (t *task) Start(ctx context.Context) error {
 	if !t.spec.Init {
 		predicted = predictExec(t.pid, t.args, t.env, t.cwd)
 	}
-	ct, err := t.load(ctx)
-	if err == nil {
-		err = ct.Start(ctx)
-	}
+	err := t.ct.Start(ctx)
 	if err == nil {
 		return t.confirm(ctx, predicted)
 	}
@@ -137,6 +134,9 @@ func (t *task) watch(ct client.Task) {
 		}
 		if fresh, rerr := t.reload(ctx); rerr == nil {
 			ct = fresh
+		} else if t.c.closed.Load() {
+			t.err = fmt.Errorf("wait for container %s: %w", t.spec.ID, os.ErrClosed)
+			return
 		} else if errdefs.IsNotFound(rerr) && t.gone(lostTimeout) {
 			// Its shim has died, and runc has killed the process, which takes up to two seconds.
 			t.endedUnseen(ctx, rerr)
@@ -177,7 +177,7 @@ func (t *task) endedUnseen(ctx context.Context, cause error) {
 			t.ended(e)
 			return
 		}
-		if errdefs.IsNotFound(err) || time.Now().After(deadline) {
+		if errdefs.IsNotFound(err) || t.c.closed.Load() || time.Now().After(deadline) {
 			break
 		}
 	}

@@ -132,9 +132,12 @@ func (c *Client) ready(ctx context.Context, ref string, i images.Image) (contain
 	if err != nil {
 		return container.Image{}, classify(ref, err)
 	}
-	img := client.NewImage(c.containerd(), i)
-	done, err := img.IsUnpacked(ctx, c.snapshotter())
-	if err == nil && !done {
+	f, err := c.facts(ctx, i)
+	if err == nil {
+		_, err = c.containerd().SnapshotService(c.snapshotter()).Stat(ctx, f.chain())
+	}
+	if errdefs.IsNotFound(err) {
+		img := client.NewImage(c.containerd(), i)
 		err = c.leased(ctx, func(ctx context.Context) error { return img.Unpack(ctx, c.snapshotter()) })
 	}
 	if err != nil {
@@ -146,17 +149,12 @@ func (c *Client) ready(ctx context.Context, ref string, i images.Image) (contain
 // describe reads manifest and config of the image for this machine's platform. A wrong platform is a
 // *container.ImageError.
 func (c *Client) describe(ctx context.Context, i images.Image) (container.Image, error) {
-	store := c.containerd().ContentStore()
-	manifest, desc, err := manifestFor(ctx, store, i.Target)
+	f, err := c.facts(ctx, i)
 	if err != nil {
 		return container.Image{}, err
 	}
-	config, err := configFor(ctx, store, manifest.Config)
-	if err != nil {
-		return container.Image{}, err
-	}
-	size := desc.Size + manifest.Config.Size
-	for _, l := range manifest.Layers {
+	size, config := f.desc.Size+f.manifest.Config.Size, f.config
+	for _, l := range f.manifest.Layers {
 		size += l.Size
 	}
 	out := container.Image{

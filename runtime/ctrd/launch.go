@@ -2,7 +2,6 @@ package ctrd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,12 +13,12 @@ import (
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
-	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/optml/optml/logfile"
 	"github.com/optml/optml/runtime/cgroup"
@@ -66,7 +65,7 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err != nil {
 		return nil, err
 	}
-	img, conf, err := c.image(ctx, s.Image)
+	img, facts, err := c.image(ctx, s.Image)
 	if err != nil {
 		return nil, err
 	}
@@ -83,42 +82,56 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 			os.Remove(logfile.IndexName(s.Log))
 		}
 	}()
-	var nf netFile
-	if s.Network.Bridge != "" {
-		if nf, err = c.ensureNet(ctx, s.Job, s.Network); err != nil {
-			return nil, fmt.Errorf("container %s: %w", s.ID, err)
-		}
-	}
-	if t.addr = "127.0.0.1"; nf.Subnet.IsValid() {
-		t.addr = hostAddr(nf.Subnet, s.Network.Index).String()
-	}
-	if err := c.writeGuestFiles(s, nf.Subnet); err != nil {
+	// The namespace is made first and connected beside all that follows: containerd and its shim take their time.
+	if t.ns, err = newNetns(); err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
-	opts, err := c.specOpts(s, img, conf, c.runDirOf(s.ID), rc)
+	connected, subnet := make(chan error, 1), make(chan netip.Prefix, 1)
+	go func() {
+		defer close(connected)
+		defer close(subnet)
+		var nf netFile
+		var err error
+		if s.Network.Bridge != "" {
+			if nf, err = c.ensureNet(ctx, s.Job, s.Network); err != nil {
+				connected <- err
+				return
+			}
+		}
+		subnet <- nf.Subnet
+		connected <- attach(t.ns, s.ID, nf, s.Network.Index)
+	}()
+	defer func() { <-connected }() // before the undo, which is deferred above
+	opts, err := c.specOpts(s, facts, c.runDirOf(s.ID), rc)
 	if err != nil {
 		return nil, err
 	}
-	// Until the container's record refers to them, what is made is kept from collection by a lease.
-	lctx, done, err := c.conn.WithLease(ctx, leases.WithID(leaseID(s.ID)), leases.WithExpiration(leaseLife))
+	opts = append(opts, oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: netnsPath(t.ns)}))
+	// Until the container's record refers to them, what is made is kept from collection by a lease. Nobody waits for
+	// its removal: it goes with the container, or expires.
+	lctx, _, err := c.conn.WithLease(ctx, leases.WithID(leaseID(s.ID)), leases.WithExpiration(leaseLife))
 	if err != nil {
 		return nil, fmt.Errorf("container %s: make lease: %w", s.ID, err)
 	}
-	defer func() {
-		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		_ = done(dctx) // it expires by itself
-	}()
 	cont, err := c.conn.NewContainer(lctx, s.ID,
-		client.WithImage(img),
-		client.WithSnapshotter(c.cfg.Snapshotter),
-		client.WithNewSnapshot(s.ID, img),
+		client.WithImageName(img.Name),
+		c.withSnapshot(facts),
 		client.WithContainerLabels(map[string]string{labelJob: s.Job, labelBoot: c.cfg.BootID}),
 		client.WithRuntime(runtimeName, &options.Options{BinaryName: c.runc, Root: c.cfg.runcRoot()}),
 		client.WithNewSpec(append(opts, t.remember)...),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", s.ID, err)
+	}
+	net, ok := <-subnet
+	if !ok {
+		return nil, fmt.Errorf("container %s: %w", s.ID, <-connected)
+	}
+	if t.addr = "127.0.0.1"; net.IsValid() {
+		t.addr = hostAddr(net, s.Network.Index).String()
+	}
+	if err := c.writeGuestFiles(s, net); err != nil {
+		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
 	ct, err := cont.NewTask(lctx, cio.BinaryIO(c.cfg.loggerPath(), t.loggerArgs()))
 	if err != nil {
@@ -134,10 +147,10 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err := t.adopt(ct); err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
-	if err := attach(t.ns, s.ID, nf, s.Network.Index); err != nil {
+	if err := <-connected; err != nil {
 		return nil, fmt.Errorf("connect container %s: %w", s.ID, err)
 	}
-	t.watched = true
+	t.watched, t.ct = true, ct
 	go t.watch(ct)
 	return t, nil
 }
@@ -150,31 +163,20 @@ func (t *task) remember(_ context.Context, _ oci.Client, _ *containers.Container
 
 func leaseID(id string) string { return "optml-" + id }
 
-// image returns an unpacked image with its configuration.
-func (c *Client) image(ctx context.Context, ref string) (client.Image, ocispec.ImageConfig, error) {
-	img, err := c.conn.GetImage(ctx, ref)
+// image returns the record of an image that is here, and what it is.
+func (c *Client) image(ctx context.Context, ref string) (images.Image, imageFacts, error) {
+	img, err := c.conn.ImageService().Get(ctx, ref)
 	if errdefs.IsNotFound(err) {
-		return nil, ocispec.ImageConfig{}, &container.ImageError{Ref: ref, Kind: container.ImageNotFound, Err: err}
+		return images.Image{}, imageFacts{}, &container.ImageError{Ref: ref, Kind: container.ImageNotFound, Err: err}
 	}
 	if err != nil {
-		return nil, ocispec.ImageConfig{}, fmt.Errorf("look image %s up: %w", ref, err)
+		return images.Image{}, imageFacts{}, fmt.Errorf("look image %s up: %w", ref, err)
 	}
-	broken := func(err error) (client.Image, ocispec.ImageConfig, error) {
-		return nil, ocispec.ImageConfig{}, &container.ImageError{Ref: ref, Kind: container.ImageBroken, Err: err}
-	}
-	desc, err := img.Config(ctx)
+	f, err := c.facts(ctx, img)
 	if err != nil {
-		return broken(err)
+		return images.Image{}, imageFacts{}, &container.ImageError{Ref: ref, Kind: container.ImageBroken, Err: err}
 	}
-	b, err := content.ReadBlob(ctx, img.ContentStore(), desc)
-	if err != nil {
-		return broken(err)
-	}
-	var conf ocispec.Image
-	if err := json.Unmarshal(b, &conf); err != nil {
-		return broken(fmt.Errorf("decode configuration: %w", err))
-	}
-	return img, conf.Config, nil
+	return img, f, nil
 }
 
 func (c *Client) writeGuestFiles(s container.Spec, subnet netip.Prefix) error {

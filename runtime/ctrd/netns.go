@@ -25,13 +25,50 @@ func vethName(id string) string {
 	return fmt.Sprintf("ov%012x", h.Sum64()&(1<<48-1))
 }
 
-// openNetns opens the network namespace of a process.
-func openNetns(pid int) (*os.File, error) {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("open network namespace of %d: %w", pid, err)
+// newNetns makes a network namespace without IPv6. It lives as long as its file is open or a process is in it, so
+// nothing of it is left by a crash.
+func newNetns() (*os.File, error) {
+	type result struct {
+		f   *os.File
+		err error
 	}
-	return f, nil
+	ch := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			ch <- result{nil, fmt.Errorf("make network namespace: %w", err)}
+			return
+		}
+		for _, link := range []string{"all", "default"} { // before any link is in it
+			if err := noIPv6(link); err != nil {
+				ch <- result{nil, err}
+				return
+			}
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			err = fmt.Errorf("open network namespace: %w", err)
+		}
+		ch <- result{f, err}
+	}()
+	r := <-ch
+	return r.f, r.err
+}
+
+// netnsPath is where others find a namespace that we hold open.
+func netnsPath(ns *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd()) }
+
+// checkNetns holds the namespace that a process is in against the one that was made for it.
+func checkNetns(ns *os.File, pid int) error {
+	path := "/proc/" + strconv.Itoa(pid) + "/ns/net"
+	in, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("find network namespace: %w", err)
+	}
+	if made, err := ns.Stat(); err != nil || !os.SameFile(in, made) {
+		return fmt.Errorf("%s is not the network namespace that was made for the container (%w)", path, errors.Join(err, unix.EXDEV))
+	}
+	return nil
 }
 
 // attach connects the namespace ns to the job's bridge as host index, and sets its loopback up. With no bridge the

@@ -9,11 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/oci"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -30,14 +28,14 @@ const (
 
 // specOpts make the OCI specification: containerd's default, changed to what Docker gives where the two differ
 // (runtime table of the contract), since images are made and tried with Docker.
-func (c *Client) specOpts(s container.Spec, img client.Image, conf ocispec.ImageConfig, files string, rc Runc) ([]oci.SpecOpts, error) {
-	args, err := processArgs(s, conf)
+func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc) ([]oci.SpecOpts, error) {
+	args, err := processArgs(s, f.config.Config)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
 	opts := []oci.SpecOpts{
 		oci.WithDefaultSpec(),
-		oci.WithImageConfig(img),
+		c.withImage(f),
 		oci.WithProcessArgs(args...),
 		oci.WithEnv(s.Env),
 		withoutNoise,

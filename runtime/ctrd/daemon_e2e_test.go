@@ -189,7 +189,7 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	swept, err := again.Sweep(t.Context(), func(string) bool { return false })
+	swept, err := again.Sweep(t.Context(), func(job string) bool { return job != s.Job })
 	if err != nil || len(swept.Containers) != 1 {
 		t.Errorf("swept %+v, %v", swept, err)
 	}

@@ -9,7 +9,8 @@ import "context"
 type Delivery interface {
 	// Prepare makes what must exist before the container is created: directories, first FIFOs, FUSE mounts. Milliseconds.
 	Prepare(ctx context.Context) error
-	// Fill brings File's bytes, before the container starts; returns nil at once for Pipe and FastFile.
+	// Fill brings File's bytes, before the container starts. Pipe and FastFile list the source there, so that what is
+	// not there fails before the image runs; their bytes follow in Serve.
 	Fill(ctx context.Context) error
 	// Serve blocks while the container lives, until ctx is done; its error cancels the job with that cause. For File it
 	// returns nil at once.

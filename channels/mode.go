@@ -20,6 +20,11 @@ type Config struct {
 
 	// PartSize is what one transfer of a large object covers; 0 is DefaultPartSize.
 	PartSize int64
+	// Window is how many bytes a Pipe channel may hold in memory; 0 is DefaultWindow.
+	Window int64
+	// TempDir is where a Pipe channel keeps what it must know the length of before it can be sent, and augmented
+	// manifests; "" is the system's. The files have no name.
+	TempDir string
 	// Workers is how many transfers run at once; 0 is DefaultWorkers. Memory is a third of a MiB a worker.
 	Workers int
 }
@@ -30,7 +35,7 @@ var ErrUnsupported = dataset.ErrUnsupported
 // modes is every mode there is.
 var modes = map[string]func(job.Channel, Config) (Delivery, error){
 	"File":     newFile,
-	"Pipe":     unsupported,
+	"Pipe":     newPipe,
 	"FastFile": unsupported,
 }
 

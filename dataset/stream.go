@@ -58,6 +58,7 @@ type Stream struct {
 	pool    bufferPool
 
 	cur   *slot
+	ahead *slot  // the one after cur, if Ready has taken it already
 	ended bool   // cur has given its last piece
 	held  []byte // what Next gave, to be given back by the next
 	err   error
@@ -261,7 +262,33 @@ func (s *Stream) Next() (Piece, error) {
 	return Piece{}, s.err
 }
 
+// Ready says whether Next would return at once. Who gathers small pieces to hand them on together does that as long as it
+// is true.
+func (s *Stream) Ready() bool {
+	if s.err != nil {
+		return true
+	}
+	if s.cur != nil && !s.ended {
+		return len(s.cur.out) > 0
+	}
+	if s.ahead == nil {
+		select {
+		case x, ok := <-s.slots:
+			if !ok {
+				return true
+			}
+			s.ahead = x
+		default:
+			return false
+		}
+	}
+	return len(s.ahead.out) > 0
+}
+
 func (s *Stream) next() (Piece, error) {
+	if s.cur == nil && s.ahead != nil {
+		s.cur, s.ahead, s.ended = s.ahead, nil, false
+	}
 	if s.cur == nil {
 		select {
 		case x, ok := <-s.slots:

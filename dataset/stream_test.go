@@ -380,3 +380,40 @@ func FuzzGunzip(f *testing.F) {
 		}
 	})
 }
+
+// TestStreamReady: where Ready says so, Next returns at once; where it does not, it turns true when the piece has come.
+func TestStreamReady(t *testing.T) {
+	store := &slow{Mem: objstore.NewMem("s3://b/"), delay: 2 * time.Millisecond}
+	var keys []string
+	for i := range 50 {
+		k := fmt.Sprintf("%02d", i)
+		keys = append(keys, k)
+		store.Put(k, storetest.Bytes(i*1000))
+	}
+	s := NewStream(t.Context(), entriesOf(store, true, keys...), StreamOptions{Chunk: 20_000, Workers: 3})
+	defer s.Close()
+	pieces := 0
+	for ; ; pieces++ {
+		for end := time.Now().Add(5 * time.Second); !s.Ready(); time.Sleep(50 * time.Microsecond) {
+			if time.Now().After(end) {
+				t.Fatalf("never ready after %d pieces", pieces)
+			}
+		}
+		began := time.Now()
+		_, err := s.Next()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Next took %s", took)
+		}
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := 21 + 2*20 + 9*3; pieces != want { // 0 to 20 in one piece, 21 to 40 in two, 41 to 49 in three
+		t.Errorf("%d pieces, want %d", pieces, want)
+	}
+	if !s.Ready() {
+		t.Error("not ready after the end")
+	}
+}

@@ -56,18 +56,23 @@ func (r *run) uploading() {
 	r.transition(status, "Uploading", "Uploading generated training model")
 }
 
-// close ends what served the container and the container itself, so that its log is complete, and records the totals.
+// close ends the container, so that its log is complete, then what served it, and records the totals. A Pipe channel
+// that is closed looks like the end of data to whoever still reads it (ruling 8), so the container goes first.
 func (in *instance) close(ctx context.Context) error {
 	r := in.run
 	var errs []error
+	if in.task != nil {
+		errs = append(errs, in.task.Close(ctx))
+	}
 	for _, d := range in.deliveries {
 		errs = append(errs, d.Close())
 		s := d.Stats()
-		errs = append(errs, r.appendAt(in.host, "fill", ledger.ChannelTotals{Channel: s.Channel, Mode: s.Mode, Bytes: s.Bytes, Objects: s.Objects, Epochs: s.Epochs, Duration: in.filled,
+		took := in.served
+		if s.Mode == "File" {
+			took = in.filled
+		}
+		errs = append(errs, r.appendAt(in.host, "fill", ledger.ChannelTotals{Channel: s.Channel, Mode: s.Mode, Bytes: s.Bytes, Objects: s.Objects, Epochs: s.Epochs, Duration: took,
 			ReaderWaited: time.Duration(s.ReaderWaited), WeWaited: time.Duration(s.WeWaited), Note: s.Note}))
-	}
-	if in.task != nil {
-		errs = append(errs, in.task.Close(ctx))
 	}
 	if in.metrics == nil { // an adopted job: the whole log is there
 		var err error

@@ -71,6 +71,7 @@ type instance struct {
 	tree     container.Tree
 	began    time.Time
 	filled   time.Duration // how long File's bytes took
+	served   time.Duration // how long the container could read the others'
 
 	deliveries []channels.Delivery
 	task       container.Task
@@ -114,6 +115,12 @@ func hosts(instances []job.Instance) []string {
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
 func (in *instance) channels(ctx context.Context) error {
 	r := in.run
+	pipes := int64(0)
+	for _, c := range in.training.Channels {
+		if c.Mode == "Pipe" {
+			pipes++
+		}
+	}
 	for _, c := range in.training.Channels {
 		d, err := channels.New(c, channels.Config{
 			Dir:    in.tree.Data(),
@@ -121,6 +128,9 @@ func (in *instance) channels(ctx context.Context) error {
 			Rank:   slices.Index(hosts(in.training.Instances), in.host),
 			Hosts:  len(in.training.Instances),
 			Region: r.plan.Region,
+			// What Pipe channels hold in memory is one budget for all of them (ruling 23).
+			Window:  channels.DefaultWindow / max(pipes, 1),
+			TempDir: r.owner.WorkDir(),
 		})
 		if err != nil {
 			return err
@@ -210,6 +220,8 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	defer wg.Wait()
 	defer stopServing()
 
+	began := time.Now()
+	defer func() { in.served = time.Since(began) }()
 	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), func() {
 		if cause := causeOf(ctx, ctx.Err()); isStop(cause) {
 			r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})

@@ -1,0 +1,126 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// gather is how much is gathered of small pieces before it is written: a write of a few bytes wakes the reader up
+	// for nothing.
+	gather = 256 << 10
+	// direct is what is large enough to be written from where it lies.
+	direct = 64 << 10
+)
+
+// errReaderGone says that the reader has closed its end before the epoch's (PIPE-4).
+var errReaderGone = errors.New("the reader has closed the pipe")
+
+// fifoWriter writes one epoch. A write can be interrupted by its context; what it has not written then is lost.
+type fifoWriter struct {
+	ctx    context.Context
+	raw    syscall.RawConn
+	out    *os.File
+	buf    []byte
+	n      int64         // bytes that went into the pipe
+	total  *atomic.Int64 // of the channel
+	blocks *stopwatch    // we wait for the reader
+	stop   func() bool
+}
+
+func newFifoWriter(ctx context.Context, out *os.File, total *atomic.Int64, blocks *stopwatch) (*fifoWriter, error) {
+	raw, err := out.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	w := &fifoWriter{ctx: ctx, raw: raw, out: out, buf: make([]byte, 0, gather), total: total, blocks: blocks}
+	w.stop = context.AfterFunc(ctx, func() { _ = out.SetWriteDeadline(time.Unix(1, 0)) })
+	return w, nil
+}
+
+// Write takes p, now or with the next Flush.
+func (w *fifoWriter) Write(p []byte) (int, error) {
+	if len(p) < direct && len(w.buf)+len(p) <= cap(w.buf) {
+		w.buf = append(w.buf, p...)
+		return len(p), nil
+	}
+	if err := w.Flush(); err != nil {
+		return 0, err
+	}
+	if len(p) < direct {
+		w.buf = append(w.buf, p...)
+		return len(p), nil
+	}
+	return len(p), w.put(p)
+}
+
+// Flush writes what was gathered.
+func (w *fifoWriter) Flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	err := w.put(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+func (w *fifoWriter) put(p []byte) error {
+	var failed error
+	blocked := false
+	err := w.raw.Write(func(fd uintptr) bool {
+		if blocked {
+			w.blocks.end(true)
+			blocked = false
+		}
+		for len(p) > 0 {
+			n, err := unix.Write(int(fd), p)
+			switch err {
+			case nil:
+				p = p[n:]
+				w.n += int64(n)
+				w.total.Add(int64(n))
+			case unix.EINTR:
+			case unix.EAGAIN:
+				w.blocks.begin()
+				blocked = true
+				return false
+			case unix.EPIPE:
+				// What nobody read of the pipe was not delivered.
+				left := int64(unread(fd))
+				w.n -= left
+				w.total.Add(-left)
+				failed = errReaderGone
+				return true
+			default:
+				failed = os.NewSyscallError("write", err)
+				return true
+			}
+		}
+		return true
+	})
+	if blocked {
+		w.blocks.end(true)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.Cause(w.ctx)
+	}
+	return errors.Join(failed, err)
+}
+
+// empty says whether the reader has read all that was written.
+func (w *fifoWriter) empty() bool {
+	left := 0
+	if err := w.raw.Control(func(fd uintptr) { left = unread(fd) }); err != nil {
+		return false
+	}
+	return left == 0
+}
+
+// release ends the tie to the context. The pipe stays open.
+func (w *fifoWriter) release() { w.stop() }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// BenchmarkCreate is what a job's start pays: the entry, synced, and its first transition, synced.
+// BenchmarkCreate is what a job's start pays: the entry, synced, and its first transition.
 func BenchmarkCreate(b *testing.B) {
 	root := b.TempDir()
 	doc := make([]byte, 4096)

@@ -7,15 +7,18 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // journal appends to events.jsonl.
 type journal struct {
-	f       *os.File
-	end     int64  // where the last whole line ends
-	torn    bool   // bytes of a failed write lie behind end
+	f        *os.File
+	end      int64                 // where the last whole line ends
+	torn     bool                  // bytes of a failed write lie behind end
+	unsynced atomic.Pointer[error] // of syncSoon
+
 	reserve string // file whose space is given up when the disk is full
 }
 
@@ -81,9 +84,28 @@ func (j *journal) append(e Event, sync bool) error {
 	j.end += int64(n)
 	j.torn = false
 	if sync {
-		return unix.Fdatasync(int(j.f.Fd()))
+		if err := unix.Fdatasync(int(j.f.Fd())); err != nil {
+			return err
+		}
+		if err := j.unsynced.Load(); err != nil {
+			return *err
+		}
 	}
 	return nil
+}
+
+// syncSoon begins to bring what was appended to the disk. An error of the disk shows at the next append that syncs: the
+// kernel tells it once only, so it is kept.
+func (j *journal) syncSoon() {
+	raw, err := j.f.SyscallConn()
+	if err != nil {
+		return
+	}
+	go raw.Control(func(fd uintptr) {
+		if err := unix.Fdatasync(int(fd)); err != nil {
+			j.unsynced.CompareAndSwap(nil, &err)
+		}
+	}) // keeps the file open for so long
 }
 
 // write writes a line whole, or takes back what it wrote of it.

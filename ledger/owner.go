@@ -49,7 +49,8 @@ type At struct {
 	host, step string
 }
 
-// Append writes an event. When it returns, the event is in the file; an Intent and a Transition are on the disk too.
+// Append writes an event. When it returns, the event is in the file; an Intent and a final Transition are on the disk
+// too, with all before them. Other Transitions are on their way there: nothing waits that has no effect to announce.
 func (a At) Append(b Body) error { return a.o.append(a.host, a.step, b) }
 
 // Step is the same host with another step.
@@ -68,10 +69,13 @@ func (o *Owner) append(host, step string, b Body) error {
 		return fmt.Errorf("append to %s: event body %T is not one of the closed set", o.Dir(), b)
 	}
 	e := Event{Seq: o.seq + 1, Time: time.Now().UTC(), Host: host, Step: step, Body: b}
-	_, transition := b.(Transition)
+	t, transition := b.(Transition)
 	_, intent := b.(Intent)
-	if err := o.journal.append(e, transition || intent); err != nil {
+	if err := o.journal.append(e, intent || transition && IsFinal(t.Status)); err != nil {
 		return fmt.Errorf("append %T to %s: %w", b, o.Dir(), err)
+	}
+	if transition && !IsFinal(t.Status) {
+		o.journal.syncSoon()
 	}
 	o.seq = e.Seq
 	o.state.apply(e)

@@ -249,6 +249,7 @@ func spots(op string) []spot {
 // mutationBases change the fixture so that a member has an effect that can be seen, by the beginning of its path.
 var mutationBases = map[string][][2]string{
 	"CreateTrainingJob AlgorithmSpecification.AlgorithmName":                          {{"-", "AlgorithmSpecification.TrainingImage"}, {"-", "HyperParameters"}},
+	"CreateTrainingJob InputDataConfig[0].ShuffleConfig":                              {{`"InputMode": "File"`, `"InputMode": "Pipe"`}},
 	"CreateModel Containers":                                                          {{`"PrimaryContainer": {`, `"Containers": [{`}, {"\"LOG\": \"model\"}\n  }", "\"LOG\": \"model\"}\n  }]"}},
 	"CreateModel PrimaryContainer.ModelDataSource":                                    {{"-", "PrimaryContainer.ModelDataUrl"}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
@@ -387,7 +388,7 @@ func onlyRules(err error) bool {
 // Each case of a row is met: a value that is refused is named with its value and place.
 func TestRefusedValues(t *testing.T) {
 	for _, tc := range []struct{ file, path, value, want string }{
-		{"training.json", "AlgorithmSpecification.TrainingInputMode", `"Pipe"`, "doc:11:24: AlgorithmSpecification.TrainingInputMode: Pipe is refused: Pipe mode is not carried out yet: say File"},
+		{"training.json", "AlgorithmSpecification.TrainingInputMode", `"FastFile"`, "doc:11:24: AlgorithmSpecification.TrainingInputMode: FastFile is refused: FastFile mode is not carried out yet: say File or Pipe"},
 		{"training.json", "InputDataConfig[0].InputMode", `"FastFile"`, "FastFile is refused: FastFile mode is not carried out yet"},
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out yet: say 1"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},

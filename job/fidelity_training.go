@@ -32,7 +32,7 @@ var trainingRows = []row{
 
 	{shape: "AlgorithmSpecification", member: "TrainingImage", treatment: Honoured, rules: "START-6"},
 	{shape: "AlgorithmSpecification", member: "AlgorithmName", treatment: Honoured, rules: "START-7, HP-4"},
-	{shape: "AlgorithmSpecification", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1, FILE-1", cases: inputModes},
+	{shape: "AlgorithmSpecification", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1", cases: inputModes},
 	{shape: "AlgorithmSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1"},
 	{shape: "AlgorithmSpecification", member: "EnableSageMakerMetricsTimeSeries", treatment: Inert, rules: "ruling 3", note: "optml keeps every metric's series in any case"},
 	{shape: "AlgorithmSpecification", member: "ContainerEntrypoint", treatment: Honoured, rules: "START-1"},
@@ -45,12 +45,10 @@ var trainingRows = []row{
 	{shape: "Channel", member: "ChannelName", treatment: Honoured, rules: "IDC-1"},
 	{shape: "Channel", member: "DataSource", treatment: Honoured, rules: "FILE-2"},
 	{shape: "Channel", member: "ContentType", treatment: Honoured, rules: "IDC-1, CH-2"},
-	{shape: "Channel", member: "CompressionType", treatment: Honoured, rules: "FILE-8", cases: []when{
-		{is: "Gzip", treatment: Refused, rules: "FILE-8, PIPE-10", note: "objects are unpacked in Pipe mode only, which is not carried out yet"}}},
-	{shape: "Channel", member: "RecordWrapperType", treatment: Honoured, rules: "IDC-1", cases: []when{
-		{is: "RecordIO", treatment: Refused, rules: "FILE-8, PIPE-11", note: "objects are wrapped in Pipe mode only, which is not carried out yet"}}},
-	{shape: "Channel", member: "InputMode", treatment: Honoured, rules: "IDC-1, FILE-1", cases: inputModes},
-	{shape: "Channel", member: "ShuffleConfig", treatment: Inert, rules: "FILE-11", note: "File mode hides the order of objects"},
+	{shape: "Channel", member: "CompressionType", treatment: Honoured, rules: "FILE-8, PIPE-10"},
+	{shape: "Channel", member: "RecordWrapperType", treatment: Honoured, rules: "IDC-1, FILE-8, PIPE-11"},
+	{shape: "Channel", member: "InputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1", cases: inputModes},
+	{shape: "Channel", member: "ShuffleConfig", treatment: Honoured, rules: "FILE-11, PIPE-9", note: "in File mode the order of objects cannot be seen"},
 
 	{shape: "DataSource", member: "S3DataSource", treatment: Honoured, rules: "FILE-2"},
 	{shape: "DataSource", member: "FileSystemDataSource", treatment: Refused, rules: "FILE-13", note: "file systems are not mapped to directories yet: give S3DataSource with S3Uri file:///the/directory"},
@@ -58,19 +56,19 @@ var trainingRows = []row{
 
 	{shape: "S3DataSource", member: "S3DataType", treatment: Honoured, rules: "FILE-2, FILE-3", cases: []when{
 		{is: "ManifestFile", treatment: Honoured, rules: "FILE-9"},
-		{is: "AugmentedManifestFile", treatment: Refused, rules: "FILE-10", note: "augmented manifests need Pipe mode, which is not carried out yet"},
+		{is: "AugmentedManifestFile", treatment: Honoured, rules: "FILE-10, AUG-2, AUG-4"},
 		{is: "Converse", treatment: Refused, rules: "FILE-14, ruling 10", note: "what it gives to a container is not published"}}},
 	{shape: "S3DataSource", member: "S3Uri", treatment: Honoured, rules: "FILE-2, FILE-3, FILE-4"},
 	{shape: "S3DataSource", member: "S3DataDistributionType", treatment: Honoured, rules: "IDC-2, SHARD-1", cases: []when{
 		{is: "ShardedByS3Key", treatment: Honoured, note: "a job has one instance here, which gets every object"}}},
-	{shape: "S3DataSource", member: "AttributeNames", treatment: Refused, rules: "AUG-1", note: "only augmented manifests have attributes, and they are not read yet"},
+	{shape: "S3DataSource", member: "AttributeNames", treatment: Honoured, rules: "AUG-1, AUG-2"},
 	{shape: "S3DataSource", member: "InstanceGroupNames", treatment: Refused, rules: "ruling 5, SHARD-4", note: "a training has one instance here, without groups: leave the member out"},
 	{shape: "S3DataSource", member: "ModelAccessConfig", treatment: Inert, rules: "ruling 3", note: noAWS + ", so no licence is accepted here"},
 	{shape: "S3DataSource", member: "HubAccessConfig", treatment: Refused, rules: "ruling 10", note: "content of a hub cannot be had outside AWS"},
 	{shape: "FileSystemDataSource", member: "*", treatment: Refused, rules: "FILE-13", note: "see DataSource.FileSystemDataSource"},
 	{shape: "DatasetSource", member: "*", treatment: Refused, rules: "ruling 10", note: "see DataSource.DatasetSource"},
 	{shape: "HubAccessConfig", member: "*", treatment: Refused, rules: "ruling 10", note: "see S3DataSource.HubAccessConfig"},
-	{shape: "ShuffleConfig", member: "*", treatment: Inert, rules: "FILE-11", note: "File mode hides the order of objects"},
+	{shape: "ShuffleConfig", member: "Seed", treatment: Honoured, rules: "FILE-11, PIPE-9", note: "a Pipe channel's order in each epoch is drawn from it; in File mode the order cannot be seen"},
 
 	{shape: "OutputDataConfig", member: "KmsKeyId", treatment: Honoured, rules: "ruling 3", note: "given to S3 with each object; a directory store has no keys"},
 	{shape: "OutputDataConfig", member: "S3OutputPath", treatment: Honoured, rules: "OUT-1, OUT-2"},
@@ -113,8 +111,7 @@ var trainingRows = []row{
 	{shape: "TrainingRepositoryAuthConfig", member: "*", treatment: Inert, rules: "START-6", note: "images are pulled with Docker's own credentials"},
 }
 
-// inputModes are the modes that are not carried out yet, of a job and of a channel.
+// inputModes is the mode that is not carried out yet, of a job and of a channel.
 var inputModes = []when{
-	{is: "Pipe", treatment: Refused, rules: "PIPE-1", note: "Pipe mode is not carried out yet: say File"},
-	{is: "FastFile", treatment: Refused, rules: "FF-1", note: "FastFile mode is not carried out yet: say File"},
+	{is: "FastFile", treatment: Refused, rules: "FF-1", note: "FastFile mode is not carried out yet: say File or Pipe"},
 }

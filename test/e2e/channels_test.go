@@ -1,0 +1,196 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/objstore/storetest"
+)
+
+// readChannel is what the tiny image says that it read of a channel.
+type readChannel struct {
+	Mode   string `json:"mode"`
+	Epochs []struct {
+		Path   string `json:"path"`
+		Size   int64  `json:"size"`
+		SHA256 string `json:"sha256"`
+		Perm   string `json:"perm"`
+	} `json:"epochs"`
+}
+
+// pipeChannel is a Pipe channel over one source.
+func pipeChannel(name, kind, uri, compression, wrapper string) doc {
+	c := channel(name, uri)
+	c["InputMode"], c["CompressionType"], c["RecordWrapperType"] = "Pipe", compression, wrapper
+	source := c["DataSource"].(doc)["S3DataSource"].(doc)
+	source["S3DataType"] = kind
+	if kind == "AugmentedManifestFile" {
+		source["AttributeNames"] = []string{"image-ref", "label"}
+	}
+	return c
+}
+
+// wrapped is one object as a reader must get it, made by hand from the contract's table.
+func wrapped(data []byte, wrapper string) []byte {
+	if wrapper != "RecordIO" {
+		return data
+	}
+	out := binary.LittleEndian.AppendUint32([]byte{0x0a, 0x23, 0xd7, 0xce}, uint32(len(data)))
+	return append(append(out, data...), make([]byte, (4-len(data)%4)%4)...)
+}
+
+// members is a gzip file of two members.
+func members(t *testing.T, data []byte) string {
+	t.Helper()
+	var b bytes.Buffer
+	for _, part := range [][]byte{data[:len(data)/2], data[len(data)/2:]} {
+		z := gzip.NewWriter(&b)
+		if _, err := z.Write(part); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// TestPipeChannels is every legal cell of Pipe mode in one job of twelve channels, over two epochs, on the data of
+// ruling 26: what the container read has the hash of what is computed here from the objects.
+func TestPipeChannels(t *testing.T) {
+	sameHost(t)
+	plain := map[string][]byte{}
+	for i, n := range []int{0, 1, 65535, 65536, 65537, 4<<20 - 1, 4 << 20, 4<<20 + 1} {
+		plain[fmt.Sprintf("size/%d", i)] = storetest.Bytes(n)
+	}
+	for i, k := range storetest.OddKeys {
+		plain[k] = storetest.Bytes(100 + i)
+	}
+	for i := range 40 {
+		plain[fmt.Sprintf("many/%02d", i)] = storetest.Bytes(i)
+	}
+	keys := slices.Sorted(maps.Keys(plain))
+	for k, data := range plain {
+		put(t, "pipe", "None/"+k, string(data), "Gzip/"+k, members(t, data))
+	}
+	var channels []doc
+	want := map[string]string{}
+	for _, compression := range []string{"None", "Gzip"} {
+		prefix := "s3://pipe/" + compression + "/"
+		names, _ := json.Marshal([]any{map[string]string{"prefix": prefix + "size/"}, "7", "0", "5", "7"})
+		var lines strings.Builder
+		for i, k := range []string{"size/3", "size/0", "size/6"} {
+			fmt.Fprintf(&lines, `{"label": %d, "other": "x", "image-ref": "%s%s"}`+"\n", i, prefix, k)
+		}
+		put(t, "pipe-manifests", compression+".manifest", string(names), compression+".jsonl", lines.String())
+		for _, wrapper := range []string{"None", "RecordIO"} {
+			for _, kind := range []string{"S3Prefix", "ManifestFile", "AugmentedManifestFile"} {
+				h := sha256.New()
+				uri := prefix
+				switch kind {
+				case "S3Prefix":
+					for _, k := range keys {
+						h.Write(wrapped(plain[k], wrapper))
+					}
+				case "ManifestFile":
+					uri = "s3://pipe-manifests/" + compression + ".manifest"
+					for _, k := range []string{"7", "0", "5", "7"} {
+						h.Write(wrapped(plain["size/"+k], wrapper))
+					}
+				case "AugmentedManifestFile":
+					uri = "s3://pipe-manifests/" + compression + ".jsonl"
+					for i, k := range []string{"size/3", "size/0", "size/6"} {
+						h.Write(wrapped(plain[k], wrapper))
+						h.Write(wrapped(fmt.Append(nil, i), wrapper))
+					}
+				}
+				name := fmt.Sprintf("%s-%s-%s", kind, compression, wrapper)
+				want[name] = hex.EncodeToString(h.Sum(nil))
+				channels = append(channels, pipeChannel(name, kind, uri, compression, wrapper))
+			}
+		}
+	}
+	name := jobName("pipe")
+	d := training(name, "channels", "sha256", "epochs", "2")
+	d["InputDataConfig"] = channels
+	ok(t, "train", "--quiet", d.file(t))
+	got := decode[map[string]readChannel](t, modelOf(t, name)["channels.json"])
+	if len(got) != len(want) {
+		t.Errorf("%d channels, want %d", len(got), len(want))
+	}
+	for n, c := range got {
+		if c.Mode != "Pipe" || len(c.Epochs) != 2 {
+			t.Fatalf("%s: mode %s, %d epochs", n, c.Mode, len(c.Epochs))
+		}
+		for e, in := range c.Epochs {
+			if in.Path != fmt.Sprintf("%s_%d", n, e) || in.Perm != "prw-r--r--" || in.SHA256 != want[n] {
+				t.Errorf("%s, epoch %d: %+v, want %s", n, e, in, want[n])
+			}
+		}
+	}
+}
+
+// TestPipeEarlyAndUnread: PIPE-4, PIPE-5. One job closes its epochs early, another reads nothing; both end well, and the
+// record says so. File goes with Pipe.
+func TestPipeEarlyAndUnread(t *testing.T) {
+	sameHost(t)
+	put(t, "pipe-early", "in/a", string(storetest.Bytes(5<<20)), "file/b", "b")
+	piped := pipeChannel("train", "S3Prefix", "s3://pipe-early/in/", "None", "None")
+	for _, c := range []struct {
+		hp   []string
+		note string
+	}{
+		{[]string{"channels", "sha256", "epochs", "3", "pipe_limit", "100000"}, "closed early at byte 100000 of epoch 2"},
+		{nil, "never opened"},
+	} {
+		name := jobName("pipe-early")
+		d := training(name, c.hp...)
+		d["InputDataConfig"] = []doc{piped, channel("side", "s3://pipe-early/file/")}
+		ok(t, "train", "--quiet", d.file(t))
+		if s := record(t, name); !slices.ContainsFunc(s.Channels, func(x ledger.ChannelOfHost) bool { return x.Channel == "train" && x.Note == c.note }) {
+			t.Errorf("%q is not in the record: %+v", c.note, s.Channels)
+		}
+		if c.hp == nil {
+			continue
+		}
+		got := decode[map[string]readChannel](t, modelOf(t, name)["channels.json"])["train"]
+		sum := sha256.Sum256(storetest.Bytes(5 << 20)[:100000])
+		for e, in := range got.Epochs {
+			if in.SHA256 != hex.EncodeToString(sum[:]) {
+				t.Errorf("epoch %d: %+v", e, in)
+			}
+		}
+	}
+}
+
+// TestPipeBroken: ruling 8. The script reads a stream that breaks: it sees no end, and the job fails with the object's
+// name although the script would have ended well.
+func TestPipeBroken(t *testing.T) {
+	sameHost(t)
+	whole := members(t, storetest.Bytes(2<<20))
+	put(t, "pipe-broken", "in/1", whole, "in/2", whole[:len(whole)-1000], "in/3", whole)
+	for _, sigterm := range []string{"default", "save"} {
+		name := jobName("pipe-broken")
+		d := training(name, "channels", "sha256", "sigterm", sigterm)
+		d["InputDataConfig"] = []doc{pipeChannel("train", "S3Prefix", "s3://pipe-broken/in/", "Gzip", "None")}
+		r := optml(t, "train", "--quiet", "--grace", "5s", d.file(t))
+		if r.code == 0 || !strings.Contains(r.stderr, "ClientError: Data download failed:") || !strings.Contains(r.stderr, "s3://pipe-broken/in/2") {
+			t.Errorf("%s", r)
+		}
+		if files := object(t, "out", "training/"+name+"/output/model.tar.gz"); files != nil && strings.Contains(string(unpack(t, files)["channels.json"]), `"epochs"`) {
+			t.Errorf("the script saw the end of a broken stream: %s", unpack(t, files)["channels.json"])
+		}
+	}
+}

@@ -63,8 +63,12 @@ func (c *Client) Remove(ctx context.Context, ref string) error {
 	if len(users) > 0 {
 		return fmt.Errorf("remove image %s: container %s uses it", ref, users[0].ID)
 	}
+	facts, ferr := c.facts(ctx, i)
 	if err := c.containerd().ImageService().Delete(ctx, i.Name, images.SynchronousDelete()); err != nil {
 		return classify(ref, err)
+	}
+	if ferr == nil { // of an image that cannot be read nothing was kept
+		os.Remove(c.userFile(facts))
 	}
 	return nil
 }

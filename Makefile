@@ -60,7 +60,7 @@ e2e-full: setup build image ## everything: crash tests at every step, a given co
 	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 80m -p 1 -v ./runtime/ctrd/... ./test/e2e/... ./test/script/...
 
 .PHONY: bench
-bench: setup build ## ours and its peer in turn, with the ratio
+bench: setup build ## ours and its peer in turn, with the ratio (docs/performance.md)
 	@hack/bench $(BUILD)/optml
 
 .PHONY: fuzz

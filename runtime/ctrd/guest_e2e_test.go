@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -218,20 +218,33 @@ func raceDetector() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
+// child finds a child process by the base name of its command.
 func child(t *testing.T, pid int, name string) int {
 	t.Helper()
-	out, err := exec.Command("ps", "-o", "pid=,args=", "--ppid", fmt.Sprint(pid)).Output()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		if len(f) > 1 && filepath.Base(f[1]) == name {
-			var n int
-			fmt.Sscan(f[0], &n)
+	for _, dir := range dirs {
+		n, err := strconv.Atoi(filepath.Base(dir))
+		args, rerr := os.ReadFile(dir + "/cmdline")
+		if err != nil || rerr != nil {
+			continue // gone meanwhile
+		}
+		command, _, _ := strings.Cut(string(args), "\x00")
+		if filepath.Base(command) == name && parentOf(n) == pid {
 			return n
 		}
 	}
-	t.Fatalf("%d has no child %s:\n%s", pid, name, out)
+	t.Fatalf("%d has no child %s", pid, name)
 	return 0
+}
+
+// parentOf is the parent of a process, 0 when it has gone.
+func parentOf(pid int) (parent int) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		fmt.Sscanf(line, "PPid: %d", &parent)
+	}
+	return parent
 }

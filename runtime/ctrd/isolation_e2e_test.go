@@ -58,6 +58,9 @@ func newOutside(t *testing.T) outside {
 	la := netlink.NewLinkAttrs()
 	la.Name = "optmltest0"
 	veth := &netlink.Veth{LinkAttrs: la, PeerName: "up", PeerNamespace: netlink.NsFd(ns)}
+	if old, err := netlink.LinkByName(la.Name); err == nil { // of a test that was killed
+		_ = netlink.LinkDel(old)
+	}
 	if err := netlink.LinkAdd(veth); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ type Config struct {
 
 	// PartSize is what one transfer of a large object covers; 0 is DefaultPartSize.
 	PartSize int64
+	// MountDir is this job's directory for FastFile's mounts; nothing that anyone removes lies around it (D12).
+	MountDir string
 	// Window is how many bytes a Pipe channel may hold in memory; 0 is DefaultWindow.
 	Window int64
 	// TempDir is where a Pipe channel keeps what it must know the length of before it can be sent, and augmented
@@ -36,11 +38,7 @@ var ErrUnsupported = dataset.ErrUnsupported
 var modes = map[string]func(job.Channel, Config) (Delivery, error){
 	"File":     newFile,
 	"Pipe":     newPipe,
-	"FastFile": unsupported,
-}
-
-func unsupported(ch job.Channel, _ Config) (Delivery, error) {
-	return nil, &dataset.Error{Channel: ch.Name, Err: fmt.Errorf("TrainingInputMode %s: %w", ch.Mode, ErrUnsupported)}
+	"FastFile": newFastFile,
 }
 
 // New makes the delivery that the channel's mode asks for. It does no I/O.

@@ -41,6 +41,9 @@ func (e *Error) Detail() string {
 	if _, ok := errors.AsType[*EmptyError](e.Err); ok {
 		return e.Err.Error()
 	}
+	if partial, ok := errors.AsType[*PartialPrefixError](e.Err); ok {
+		return "Failed to download data. " + partial.Error()
+	}
 	if objstore.NoSpace(e.Err) {
 		return "Insufficient disk space"
 	}

@@ -86,3 +86,20 @@ func (s *Set) Clash(ctx context.Context, f File) error {
 	}
 	return &Error{Channel: s.c.Channel, Object: f.URI(), Err: clashError(other, f.URI())}
 }
+
+// PartialPrefixError is a FastFile source whose prefix ends in the middle of a name, in the service's words (FF-3).
+type PartialPrefixError struct{ Prefix, Key string }
+
+func (e *PartialPrefixError) Error() string {
+	return "For FastFile mode, partial S3 prefix is not supported. S3 prefix has to end with a full file or folder. Add a trailing '/' to the S3 prefix" +
+		" if it ends with a folder name that is also a prefix for other folders. Current S3 prefix: [" + e.Prefix + "], found S3 object: [" + e.Key + "]."
+}
+
+// Whole is a *PartialPrefixError for an entry that only shares the beginning of a name with its source's prefix.
+func (e Entry) Whole() error {
+	p, key := e.prefix, e.Object.Key
+	if p == "" || strings.HasSuffix(p, "/") || key == p || strings.HasPrefix(key, p+"/") {
+		return nil
+	}
+	return &PartialPrefixError{Prefix: p, Key: key}
+}

@@ -36,7 +36,9 @@ type Host struct {
 	Log      *slog.Logger       // nil: discard
 	Stops    <-chan ledger.Stop // beside those of the ledger: Ctrl-C; may be nil
 	Fail     Failpoint          // for crash tests
-	CPUs     int                // of the host, for percentages
+	// MountDir is where FastFile channels are mounted on this machine, a directory a job (D12); "": they are refused.
+	MountDir string
+	CPUs     int // of the host, for percentages
 	Memory   int64
 }
 

@@ -117,6 +117,9 @@ func recoverJob(ctx context.Context, j *ledger.Job, h Host, reaper Reaper) (*led
 	case job.KindTransform:
 		r.dropOutputs(ctx)
 	}
+	if err := dropMounts(h.MountDir, o.State()); err != nil {
+		return nil, err
+	}
 	for _, i := range o.State().Open {
 		if err := o.At(i.Host, i.Step).Append(ledger.Released{Kind: i.Kind, ID: i.ID}); err != nil {
 			return nil, err

@@ -129,19 +129,30 @@ func (in *instance) channels(ctx context.Context) error {
 			Hosts:  len(in.training.Instances),
 			Region: r.plan.Region,
 			// What Pipe channels hold in memory is one budget for all of them (ruling 23).
-			Window:  channels.DefaultWindow / max(pipes, 1),
-			TempDir: r.owner.WorkDir(),
+			Window:   channels.DefaultWindow / max(pipes, 1),
+			TempDir:  r.owner.WorkDir(),
+			MountDir: in.mountDir(),
 		})
 		if err != nil {
 			return err
 		}
 		in.deliveries = append(in.deliveries, d)
-		r.later("channel "+c.Name, func(context.Context) error { return d.Close() })
+		r.later("channel "+c.Name, func(context.Context) error {
+			if err := d.Close(); err != nil {
+				return err
+			}
+			return r.unmounted(in.host, d)
+		})
 		r.observe(func(s *ledger.Snapshot) {
 			x := d.Stats()
 			s.Channels = append(s.Channels, ledger.ChannelLive{Host: in.host, Channel: x.Channel, Mode: x.Mode, Bytes: x.Bytes,
 				TotalBytes: x.TotalBytes, Objects: x.Objects, TotalObjects: x.TotalObjects, Epochs: x.Epochs})
 		})
+		if m, ok := d.(channels.Mounter); ok {
+			if err := r.willMount(in.host, m.Mounts()); err != nil {
+				return err
+			}
+		}
 		if err := d.Prepare(ctx); err != nil {
 			return err
 		}
@@ -178,7 +189,7 @@ func (in *instance) image(ctx context.Context) error {
 func (in *instance) create(ctx context.Context) error {
 	r, t := in.run, in.training
 	task, err := r.launch(ctx, in.host, in.spec, container.Spec{
-		Mounts:   in.tree.Mounts(),
+		Mounts:   append(in.tree.Mounts(), in.channelMounts()...),
 		Network:  container.Network{Isolated: t.Isolated, Hosts: hosts(t.Instances)},
 		ShmBytes: t.ShmBytes,
 		Init:     t.Init,

@@ -1,0 +1,179 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/dataset"
+	"github.com/optml/optml/job"
+)
+
+// fastRoom is what all open files of one FastFile channel hold of their data.
+const fastRoom = 64 << 20
+
+// Mount is what must be bind-mounted into the container for a channel.
+type Mount struct {
+	Source   string // on this machine
+	Target   string // below /opt/ml/input/data
+	ReadOnly bool
+}
+
+// Mounter is a Delivery whose data reaches the container through mounts. They exist after Prepare.
+type Mounter interface {
+	Mounts() []Mount
+}
+
+// fastFile is FastFile mode: a read-only view of the source at /opt/ml/input/data/<channel>, listed at the start, its
+// content fetched when it is read (FF-1).
+type fastFile struct {
+	ch   job.Channel
+	c    Config
+	dir  string // <Config.Dir>/<channel>: empty, what the view is mounted over
+	mnt  string // <Config.MountDir>/<channel>
+	view *view
+	set  *dataset.Set
+	counters
+
+	failed chan error // the first read that could not be answered
+	once   sync.Once
+	opened sync.Once
+	read   chan struct{} // closed when a file was opened
+}
+
+func newFastFile(ch job.Channel, c Config) (Delivery, error) {
+	fail := func(format string, args ...any) (Delivery, error) {
+		return nil, &dataset.Error{Channel: ch.Name, Object: ch.Source.URI, Err: fmt.Errorf(format, args...)}
+	}
+	switch {
+	case ch.Source.Type != "S3Prefix": // FF-2
+		return fail("FastFile mode reads an S3Prefix only, not %s", ch.Source.Type)
+	case ch.Compression != "" && ch.Compression != "None": // FILE-8
+		return fail("CompressionType %s is for Pipe mode only", ch.Compression)
+	case ch.RecordWrapper != "" && ch.RecordWrapper != "None":
+		return fail("RecordWrapperType %s is for Pipe mode only", ch.RecordWrapper)
+	case c.MountDir == "":
+		return fail("no directory for mounts was given: %w", ErrUnsupported)
+	}
+	f := &fastFile{ch: ch, c: c, dir: filepath.Join(c.Dir, ch.Name), mnt: filepath.Join(c.MountDir, ch.Name),
+		failed: make(chan error, 1), read: make(chan struct{})}
+	f.view = newView(fastRoom)
+	f.view.count = func(n int64) { f.bytes.Add(n) }
+	f.view.opened = func() { f.opened.Do(func() { close(f.read) }); f.objects.Add(1) }
+	f.view.failed = func(file dataset.File, err error) {
+		f.once.Do(func() { f.failed <- f.fail(&dataset.Error{Channel: ch.Name, Object: file.URI(), Err: err}) })
+	}
+	return f, nil
+}
+
+func (f *fastFile) fail(err error) error {
+	if _, ok := errors.AsType[*dataset.Error](err); ok {
+		return err
+	}
+	return &dataset.Error{Channel: f.ch.Name, Err: err}
+}
+
+// Prepare mounts the view, which is empty until Fill.
+func (f *fastFile) Prepare(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return f.fail(err)
+	}
+	for _, dir := range []string{f.dir, f.mnt} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return f.fail(fmt.Errorf("make channel directory: %w", err))
+		}
+	}
+	if err := os.Chmod(f.dir, 0o755); err != nil {
+		return f.fail(fmt.Errorf("make channel directory: %w", err))
+	}
+	if err := f.view.mount(f.mnt); err != nil {
+		return f.fail(fmt.Errorf("mount %s: %w", f.mnt, err))
+	}
+	return nil
+}
+
+// Fill lists the source.
+func (f *fastFile) Fill(ctx context.Context) error {
+	set, err := dataset.New(ctx, dataset.Config{
+		Channel: f.ch.Name, Source: f.ch.Source, Opener: f.c.Opener,
+		Rank: f.c.Rank, Hosts: f.c.Hosts, Region: f.c.Region, RoleARN: f.c.RoleARN,
+	})
+	if err != nil {
+		return err
+	}
+	f.set = set
+	for file, err := range set.Files(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := file.Whole(); err != nil { // FF-3
+			return &dataset.Error{Channel: f.ch.Name, Object: file.URI(), Err: err}
+		}
+		if !f.view.add(file) {
+			return set.Clash(ctx, file)
+		}
+		if !file.Dir {
+			f.totalObjects.Add(1)
+			f.totalBytes.Add(file.Object.Size)
+		}
+	}
+	return nil
+}
+
+// Serve returns when the container has ended, or with the first read that could not be answered (ruling 8).
+func (f *fastFile) Serve(ctx context.Context) error {
+	select {
+	case err := <-f.failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (f *fastFile) Mounts() []Mount {
+	return []Mount{{Source: f.mnt, Target: f.ch.Name, ReadOnly: true}}
+}
+
+// Close takes the mount away, also from under whoever still uses it.
+func (f *fastFile) Close() error {
+	var errs []error
+	if f.view.server != nil {
+		errs = append(errs, Unmount(f.mnt), f.view.end())
+	}
+	if err := os.Remove(f.mnt); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	if f.set != nil {
+		errs = append(errs, f.set.Close())
+		f.set = nil
+	}
+	if err := errors.Join(errs...); err != nil {
+		return f.fail(err)
+	}
+	return nil
+}
+
+// Unmount detaches what is mounted at dir, which may be what a dead owner left. Nothing there is no error.
+func Unmount(dir string) error {
+	err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Stats counts bytes as they are fetched, and an object each time that it is opened.
+func (f *fastFile) Stats() Stats {
+	s := f.stats(f.ch.Name, "FastFile")
+	select {
+	case <-f.read:
+	default:
+		s.Note = "never opened"
+	}
+	return s
+}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ func takeHost() host {
 	h["nftables"] = nft()
 	h["control groups"] = cgroups()
 	h["processes"] = processes()
-	h["run directory"] = tree(w.run, nil)
+	h["run directory"] = slices.DeleteFunc(tree(w.run, nil), func(p string) bool { return strings.HasPrefix(p, "users") }) // a cache, by the layers of images
 	h["temporary files"] = append(tree(w.tmp, nil), tree(w.s3, isTemporary)...)
 	h["jobs under way"] = tree(filepath.Join(w.root, "jobs"), isHalfMade)
 	h["elsewhere"] = elsewhere()
@@ -116,22 +117,23 @@ func equalHost(t *testing.T, before host, when string) {
 	}
 }
 
-// shared is whether other programs change this host while we look.
+// shared is whether any other program may change this host while we look.
 var shared = os.Getenv("OPTML_E2E_SHARED") != ""
 
-// ours says whether a line counts. On a shared host only those that name something of ours do.
+// ours says whether a line counts. What bears the mark of another optml's job, which may well run on the same host, does
+// not; on a shared host only what names something of ours does.
 func ours(kind, line string) bool {
-	if !shared {
-		return true
-	}
+	own := marks()
+	named := slices.ContainsFunc(own, func(m string) bool { return strings.Contains(line, m) })
 	switch kind {
 	case "run directory", "temporary files", "jobs under way", "containerd", "processes":
 		return true
-	case "routes":
-		return false
 	}
-	return slices.ContainsFunc(marks(), func(m string) bool { return strings.Contains(line, m) })
+	return named || !shared && !marked.MatchString(line)
 }
+
+// marked is what optml makes for jobs: groups, links, rules and routes by the bridge's name, mounts of containers.
+var marked = regexp.MustCompile(`/optml/\S+-[0-9a-f]{8}|optml:/|optml-[0-9a-f]{8}|io\.containerd\.runtime\.v2\.task`)
 
 // seen are the directories of all jobs that there ever were; the names of their bridges and groups come of them.
 var seen = map[string]bool{}
@@ -141,15 +143,12 @@ func marks() []string {
 	for _, d := range dirs {
 		seen[d] = true
 	}
-	out := []string{w.run, filepath.Base(w.run)}
-	if w.dir != "" {
-		out = append(out, filepath.Base(w.dir))
-	}
+	out := []string{filepath.Base(w.run), filepath.Base(w.dir)}
 	for d := range seen {
 		h := sha256.Sum256([]byte(d))
-		out = append(out, hex.EncodeToString(h[:4]), filepath.Base(d))
+		out = append(out, hex.EncodeToString(h[:4]))
 	}
-	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+	return slices.DeleteFunc(out, func(s string) bool { return s == "" || s == "." })
 }
 
 func mounts() []string {
@@ -208,23 +207,33 @@ func lines(paths ...string) []string {
 	return out
 }
 
-// nft lists tables, chains and rules, these by their comment.
+// nft lists tables, chains and rules, these by their comment. The table of optml is one for all on the host and goes with
+// its last rule: while another's rule is in it, it is no news.
 func nft() []string {
 	conn, err := nftables.New()
 	if err != nil {
 		return nil
 	}
 	var out []string
-	tables, _ := conn.ListTables()
-	for _, t := range tables {
-		out = append(out, fmt.Sprintf("table %s (family %d)", t.Name, t.Family))
-	}
+	others := map[string]bool{}
 	chains, _ := conn.ListChains()
 	for _, c := range chains {
-		out = append(out, fmt.Sprintf("chain %s/%s", c.Table.Name, c.Name))
 		rules, _ := conn.GetRules(c.Table, c)
 		for _, r := range rules {
-			out = append(out, fmt.Sprintf("rule %s/%s %q", c.Table.Name, c.Name, r.UserData))
+			line := fmt.Sprintf("rule %s/%s %q", c.Table.Name, c.Name, r.UserData)
+			others[c.Table.Name] = others[c.Table.Name] || !ours("nftables", line)
+			out = append(out, line)
+		}
+	}
+	for _, c := range chains {
+		if !others[c.Table.Name] {
+			out = append(out, fmt.Sprintf("chain %s/%s", c.Table.Name, c.Name))
+		}
+	}
+	tables, _ := conn.ListTables()
+	for _, t := range tables {
+		if !others[t.Name] {
+			out = append(out, fmt.Sprintf("table %s (family %d)", t.Name, t.Family))
 		}
 	}
 	return out
@@ -329,8 +338,7 @@ func isHalfMade(name string) bool {
 	return strings.HasPrefix(name, ".new-") || strings.HasPrefix(name, ".old-")
 }
 
-// tree lists what is below dir, or those names that want is true for. containerd's own directories, of which there is
-// one for each namespace and plugin, come and stay; what is in them counts.
+// tree lists what is below dir, or those names that want is true for.
 func tree(dir string, want func(string) bool) []string {
 	if dir == "" {
 		return nil

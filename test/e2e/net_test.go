@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -69,7 +70,13 @@ func newOutside(t *testing.T) outside {
 	la := netlink.NewLinkAttrs()
 	la.Name = "optmltest0"
 	veth := &netlink.Veth{LinkAttrs: la, PeerName: "up", PeerNamespace: netlink.NsFd(ns)}
-	must(netlink.LinkAdd(veth))
+	eventually(t, "another test's network to be gone", func() bool {
+		err := netlink.LinkAdd(veth)
+		if !errors.Is(err, unix.EEXIST) {
+			must(err)
+		}
+		return err == nil
+	})
 	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
 	link, err := netlink.LinkByName(la.Name)
 	must(err)

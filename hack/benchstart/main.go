@@ -18,6 +18,9 @@ import (
 	"slices"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
 	"github.com/optml/optml/test/images"
 )
 
@@ -84,7 +87,11 @@ func run(optml, against string, n int) (err error) {
 	}
 	defer c.close()
 
-	var a, b []time.Duration
+	f, err := newRunc(filepath.Join(dir, "bundle"), filepath.Join(short, "r"), img)
+	if err != nil {
+		return err
+	}
+	var a, b, floor, self []time.Duration
 	for i := range n + 2 { // two rounds of warm-up
 		x, err := o.run(i)
 		if err != nil {
@@ -94,19 +101,30 @@ func run(optml, against string, n int) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", peer, err)
 		}
+		z, err := f.run(i)
+		if err != nil {
+			return fmt.Errorf("runc run: %w", err)
+		}
+		v, err := timed(exec.Command(optml, "version"))
+		if err != nil {
+			return fmt.Errorf("optml version: %w", err)
+		}
 		if i >= 2 {
-			a, b = append(a, x), append(b, y)
+			a, b, floor, self = append(a, x), append(b, y), append(floor, z), append(self, v)
 		}
 	}
 	fmt.Printf("command line to the image's first instruction, image present, %d runs in turn\n", n)
 	row("optml train", a)
 	row(peer, b)
+	row("runc run", floor)
+	row("optml's own start", self)
+	fmt.Printf("%-18s %.2f of %s: runc, and optml's own start, with nothing of containerd, network, record or log\n", "floor", float64(median(floor)+median(self))/float64(median(b)), peer)
 	var ratios []float64
 	for i := range a {
 		ratios = append(ratios, float64(a[i])/float64(b[i]))
 	}
 	slices.Sort(ratios)
-	fmt.Printf("%-12s median of pairs %.2f (min %.2f, max %.2f); of the medians %.2f\n", "ratio", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1],
+	fmt.Printf("%-18s median of pairs %.2f (min %.2f, max %.2f); of the medians %.2f\n", "ratio", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1],
 		float64(median(a))/float64(median(b)))
 	return nil
 }
@@ -118,7 +136,7 @@ func median(d []time.Duration) time.Duration {
 
 func row(name string, d []time.Duration) {
 	s := slices.Sorted(slices.Values(d))
-	fmt.Printf("%-12s median %6.1f ms  min %6.1f  max %6.1f\n", name, ms(median(d)), ms(s[0]), ms(s[len(s)-1]))
+	fmt.Printf("%-18s median %6.1f ms  min %6.1f  max %6.1f\n", name, ms(median(d)), ms(s[0]), ms(s[len(s)-1]))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / 1e6 }
@@ -221,4 +239,52 @@ func (c *ctrRunner) run(i int) (time.Duration, error) {
 func (c *ctrRunner) close() {
 	_ = c.daemon.Process.Signal(os.Interrupt)
 	_, _ = c.daemon.Process.Wait()
+}
+
+// runcRunner is runc alone on an unpacked image, with the configuration that `runc spec` writes: what no one who uses
+// runc can go below.
+type runcRunner struct{ bundle, root string }
+
+func newRunc(bundle, root string, img v1.Image) (*runcRunner, error) {
+	rootfs := filepath.Join(bundle, "rootfs")
+	if err := os.MkdirAll(rootfs, 0o755); err != nil {
+		return nil, err
+	}
+	tree := mutate.Extract(img)
+	defer tree.Close()
+	cmd := exec.Command("tar", "-C", rootfs, "-xf", "-")
+	cmd.Stdin = tree
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("unpack the image: %w\n%s", err, b)
+	}
+	if b, err := exec.Command("runc", "spec", "--bundle", bundle).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("runc spec: %w\n%s", err, b)
+	}
+	conf := filepath.Join(bundle, "config.json")
+	b, err := os.ReadFile(conf)
+	if err != nil {
+		return nil, err
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(b, &spec); err != nil {
+		return nil, err
+	}
+	p := spec["process"].(map[string]any)
+	p["terminal"], p["args"] = false, []string{"/tiny", "train"}
+	p["env"] = []string{"TINY_MODEL=none"}
+	if b, err = json.Marshal(spec); err != nil {
+		return nil, err
+	}
+	return &runcRunner{bundle, root}, os.WriteFile(conf, b, 0o644)
+}
+
+func (r *runcRunner) run(i int) (time.Duration, error) {
+	return started(exec.Command("runc", "--root", r.root, "run", "--bundle", r.bundle, fmt.Sprintf("bench-%d-%d", os.Getpid(), i)))
+}
+
+// timed is how long a whole command takes.
+func timed(cmd *exec.Cmd) (time.Duration, error) {
+	t0 := time.Now()
+	err := cmd.Run()
+	return time.Since(t0), err
 }

@@ -33,7 +33,7 @@ func takeHost() host {
 	h := host{}
 	h["mounts"] = mounts()
 	h["links"] = links()
-	h["routes"] = lines("/proc/net/route", "/proc/net/ipv6_route")
+	h["routes"] = lines("/proc/thread-self/net/route", "/proc/thread-self/net/ipv6_route") // the process may have lent its first thread to another namespace
 	h["nftables"] = nft()
 	h["control groups"] = cgroups()
 	h["processes"] = processes()

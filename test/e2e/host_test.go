@@ -276,6 +276,7 @@ func (p process) environment() string { return string(read(fmt.Sprintf("/proc/%d
 // ourProcesses are those of our binary, of our containerd's shims, and those in our containers.
 func ourProcesses() []process {
 	var out []process
+	own := marks()
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(d))
@@ -293,7 +294,7 @@ func ourProcesses() []process {
 		ours := w.binary != "" && (exe == w.binary || strings.HasPrefix(exe, w.root+"/")) // or one of the small programs that it carries
 		role := ""
 		switch {
-		case strings.Contains(string(read(d+"/cgroup")), ":/optml/") && inOurContainer(d):
+		case inOurs(string(read(d + "/cgroup")), own):
 			role = "container"
 		case strings.Contains(args, " -namespace ") && (ours || w.address != "" && strings.Contains(args+" ", "-address "+w.address+" ")):
 			role = "shim"
@@ -311,13 +312,9 @@ func ourProcesses() []process {
 	return out
 }
 
-// inOurContainer looks at where the process's mounts come from: another optml on this host has containers too.
-func inOurContainer(proc string) bool {
-	if !shared {
-		return true
-	}
-	m := string(read(proc + "/mountinfo"))
-	return w.dir != "" && (strings.Contains(m, w.dir) || strings.Contains(m, w.run))
+// inOurs says whether a process's control groups are those of a container of ours: another optml may have some too.
+func inOurs(groups string, own []string) bool {
+	return strings.Contains(groups, ":/optml/") && slices.ContainsFunc(own, func(m string) bool { return strings.Contains(groups, m) })
 }
 
 func processes() []string {

@@ -84,7 +84,14 @@ func (f *fastFile) Prepare(ctx context.Context) error {
 		return f.fail(err)
 	}
 	for _, dir := range []string{f.dir, f.mnt} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		err := os.MkdirAll(dir, 0o755)
+		for range 10 {
+			if !errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			err = os.MkdirAll(dir, 0o755) // a job that ended has just removed the empty directory above
+		}
+		if err != nil {
 			return f.fail(fmt.Errorf("make channel directory: %w", err))
 		}
 	}

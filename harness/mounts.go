@@ -46,6 +46,7 @@ func (r *run) unmounted(host string, d channels.Delivery) error {
 	for _, x := range m.Mounts() {
 		errs = append(errs, r.appendAt(host, "channels", ledger.Released{Kind: mountKind, ID: x.Source}), removeEmpty(filepath.Dir(x.Source)))
 	}
+	_ = os.Remove(r.host.MountDir) // the last job's takes it along
 	return errors.Join(errs...)
 }
 
@@ -79,6 +80,7 @@ func dropMounts(root string, s ledger.State) error {
 			err = errors.Join(removeEmpty(i.ID), removeEmpty(filepath.Dir(i.ID)))
 		}
 		errs = append(errs, err)
+		_ = os.Remove(root)
 	}
 	return errors.Join(errs...)
 }

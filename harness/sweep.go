@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -144,16 +143,34 @@ func (e *OrphanedError) Error() string {
 	return fmt.Sprintf("%s in step %q, last seen at %s", what, e.Step, e.At.Format(time.RFC3339))
 }
 
+// orphaned reads from an adopted job's record how its owner died. What came after the first adoption is of those who
+// recovered it, one of whom may have died too.
 func orphaned(s ledger.State) error {
-	e := &OrphanedError{Step: "prepare", At: s.ModifiedTime, Reason: ledger.ReasonOwnerDied}
-	for _, step := range slices.Backward(s.Steps) {
-		if step.End.IsZero() {
-			e.Step = step.Name
-			break
+	e := &OrphanedError{Step: "prepare", At: s.CreationTime, Reason: ledger.ReasonOwnerDied}
+	adopted := s.ModifiedTime
+	if len(s.Adopted) > 0 {
+		adopted, e.Reason = s.Adopted[0].At, s.Adopted[0].Reason
+	}
+	saw := func(at time.Time) {
+		if at.After(e.At) && at.Before(adopted) {
+			e.At = at
 		}
 	}
-	if n := len(s.Adopted); n > 0 {
-		e.At, e.Reason = s.Adopted[n-1].At, s.Adopted[n-1].Reason
+	for _, step := range s.Steps {
+		saw(step.Begin)
+		saw(step.End)
+		if step.End.IsZero() && !step.Begin.After(adopted) {
+			e.Step = step.Name
+		}
+	}
+	for _, t := range s.Transitions {
+		saw(t.StartTime)
+	}
+	for _, c := range s.Containers {
+		saw(c.Started)
+		if c.Exited != nil {
+			saw(c.Exited.At)
+		}
 	}
 	return e
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,9 +20,74 @@ import (
 	"github.com/optml/optml/objstore/storetest"
 )
 
+// TestFastFileChannels: FF-1, ruling 26. What a container reads through the view is what File mode gives.
+func TestFastFileChannels(t *testing.T) {
+	sameHost(t)
+	want := map[string]string{}
+	add := func(k string, data []byte) {
+		put(t, "fast", "in/"+k, string(data))
+		sum := sha256.Sum256(data)
+		want[k] = hex.EncodeToString(sum[:])
+	}
+	for i, n := range []int{0, 1, 65535, 65536, 65537, 4<<20 - 1, 4 << 20, 4<<20 + 1} {
+		add(fmt.Sprintf("size/%d", i), storetest.Bytes(n))
+	}
+	for i, k := range storetest.OddKeys {
+		add(k, storetest.Bytes(100+i))
+	}
+	for i := range 40 {
+		add(fmt.Sprintf("many/%02d", i), storetest.Bytes(i))
+	}
+	name := jobName("fast")
+	d := training(name, "channels", "sha256", "layout", "dump")
+	c := channel("train", "s3://fast/in")
+	c["InputMode"] = "FastFile"
+	d["InputDataConfig"] = []doc{c, channel("side", "s3://fast/in/many/")}
+	ok(t, "train", "--quiet", d.file(t))
+	files := modelOf(t, name)
+	got := map[string]string{}
+	for _, f := range decode[map[string]readChannel](t, files["channels.json"])["train"].Files {
+		got[strings.TrimPrefix(f.Path, "train/")] = f.SHA256
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("read %d files: %v\nwant %v", len(got), got, want)
+	}
+	if l := decode[layout](t, files["layout.json"]); !l.mounted()["/opt/ml/input/data/train"] {
+		t.Errorf("the channel is not mounted read-only: %v", l.mounted())
+	}
+}
+
+// TestFastFileOwnerDies: D11, D12. The owner is killed while the container reads; the next command takes the mount away.
+func TestFastFileOwnerDies(t *testing.T) {
+	sameHost(t)
+	put(t, "fast-dies", "in/x", string(storetest.Bytes(1<<20)))
+	name := jobName("fast-dies")
+	d := training(name, "channels", "sha256", "sleep", "1h")
+	c := channel("train", "s3://fast-dies/in/")
+	c["InputMode"] = "FastFile"
+	d["InputDataConfig"] = []doc{c}
+	p := begin(t, nil, "train", "--quiet", d.file(t))
+	spoke(t, name)
+	if n := len(mountsBelow(filepath.Join(w.run, "mnt"))); n != 1 {
+		t.Fatalf("%d mounts while the container runs", n)
+	}
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	ok(t, "prune")
+	if left := mountsBelow(filepath.Join(w.run, "mnt")); len(left) > 0 {
+		t.Errorf("still mounted: %v", left)
+	}
+}
+
 // readChannel is what the tiny image says that it read of a channel.
 type readChannel struct {
-	Mode   string `json:"mode"`
+	Mode  string `json:"mode"`
+	Files []struct {
+		Path   string `json:"path"`
+		SHA256 string `json:"sha256"`
+	} `json:"files"`
 	Epochs []struct {
 		Path   string `json:"path"`
 		Size   int64  `json:"size"`

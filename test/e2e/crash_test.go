@@ -281,6 +281,84 @@ func delivered(t *testing.T, kind, name string, made map[string]int64) {
 	}
 }
 
+// TestCrashAtAnyTime kills owners from outside, at moments that no step names: while a job is being made, between steps,
+// while it is cleared up.
+func TestCrashAtAnyTime(t *testing.T) {
+	sameHost(t)
+	putCrashData(t)
+	rounds := 4
+	if full {
+		rounds = 30
+	}
+	for _, kind := range []struct {
+		name string
+		args func(*testing.T, string) []string
+	}{{"training", trainingToCrash}, {"transform", transformToCrash}} {
+		whole := ok(t, kind.args(t, jobName("whole-"+kind.name))...)
+		for range rounds {
+			before := takeHost()
+			name := jobName("anytime")
+			p := begin(t, nil, kind.args(t, name)...)
+			after := time.Duration(rand.Int64N(int64(whole.took)))
+			time.Sleep(after) // the moment is the point
+			_ = p.Process.Kill()
+			r := p.wait(t)
+			for slices.ContainsFunc(ourProcesses(), func(p process) bool { return p.role == "container" }) {
+				if time.Since(p.ended) > outlive {
+					t.Errorf("killed after %v: a container has outlived its owner", after)
+					break
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+			s, err := recorded(name)
+			made := artifacts(t, kind.name, name)
+			ok(t, "prune")
+			equalHost(t, before, fmt.Sprintf("killed after %v, and swept:", after))
+			if err != nil { // there was no job yet
+				if n := len(made); n != 0 || r.code == 0 {
+					t.Errorf("killed after %v: no job, and yet %d artifacts: %s", after, n, r)
+				}
+				continue
+			}
+			now := record(t, name)
+			seen := slices.ContainsFunc(s.Containers, func(c ledger.Container) bool { return c.Exited != nil })
+			switch {
+			case s.Final && now.Status != s.Status, !s.Final && now.Status == "Completed" && !seen, !now.Final, len(now.Open) > 0:
+				t.Errorf("killed after %v: %s, was %s (end seen: %v)", after, now.Status, s.Status, seen)
+			}
+			if !s.Final {
+				delivered(t, kind.name, name, made)
+			}
+		}
+	}
+}
+
+// TestCrashOfTheSweep kills who sweeps, in the steps of the delivery: the next one finishes the work.
+func TestCrashOfTheSweep(t *testing.T) {
+	sameHost(t)
+	putCrashData(t)
+	for _, at := range []string{"artifacts", "upload", "upload+5ms", "upload!"} {
+		before := takeHost()
+		name := jobName("swept")
+		if r := begin(t, []string{"OPTML_FAIL=wait+90ms"}, trainingToCrash(t, name)...).wait(t); r.code != 137 {
+			t.Fatalf("%s", r)
+		}
+		eventually(t, "the container to die", func() bool {
+			return !slices.ContainsFunc(ourProcesses(), func(p process) bool { return p.role == "container" })
+		})
+		made := artifacts(t, "training", name)
+		if r := begin(t, []string{"OPTML_FAIL=" + at}, "prune").wait(t); r.code != 137 && !strings.Contains(at, "+") {
+			t.Errorf("%s: prune did not die: %s", at, r)
+		}
+		ok(t, "prune")
+		equalHost(t, before, at+":")
+		if s := record(t, name); s.Status != "Failed" || !strings.Contains(s.Detail, `died in step "wait"`) {
+			t.Errorf("%s: %s, %s", at, s.Status, s.Detail)
+		}
+		delivered(t, "training", name, made)
+	}
+}
+
 // TestCrashOfAValidation kills the owner of a validation in each of its jobs: parent and child are ended with the truth.
 func TestCrashOfAValidation(t *testing.T) {
 	sameHost(t)

@@ -132,8 +132,9 @@ func ours(kind, line string) bool {
 	return named || !shared && !marked.MatchString(line)
 }
 
-// marked is what optml makes for jobs: groups, links, rules and routes by the bridge's name, mounts of containers.
-var marked = regexp.MustCompile(`/optml/\S+-[0-9a-f]{8}|optml:/|optml-[0-9a-f]{8}|io\.containerd\.runtime\.v2\.task`)
+// marked is what optml makes for jobs: groups, links, rules and routes by the bridge's name, mounts of containers; and the
+// network that tests of isolation make, here and in runtime/ctrd.
+var marked = regexp.MustCompile(`\boptmltest0\b|/optml/\S+-[0-9a-f]{8}|optml:/|optml-[0-9a-f]{8}|io\.containerd\.runtime\.v2\.task`)
 
 // seen are the directories of all jobs that there ever were; the names of their bridges and groups come of them.
 var seen = map[string]bool{}
@@ -294,7 +295,7 @@ func ourProcesses() []process {
 		ours := w.binary != "" && (exe == w.binary || strings.HasPrefix(exe, w.root+"/")) // or one of the small programs that it carries
 		role := ""
 		switch {
-		case inOurs(string(read(d + "/cgroup")), own):
+		case inOurs(string(read(d+"/cgroup")), own):
 			role = "container"
 		case strings.Contains(args, " -namespace ") && (ours || w.address != "" && strings.Contains(args+" ", "-address "+w.address+" ")):
 			role = "shim"

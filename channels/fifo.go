@@ -20,6 +20,11 @@ type fifo struct {
 	name string
 	node *os.File // O_PATH: the pipe itself, whatever its name leads to
 
+	// held is a writing end from before the pipe had its name: so there is no moment at which a reader with O_NONBLOCK
+	// that reads at once would find no writer and take that for the end (PIPE-7). It goes when the real one is open.
+	held    *os.File
+	release sync.Once
+
 	waiting sync.Once
 	opened  chan struct{} // closed when the reader has opened it, or waiting ended otherwise
 	out     *os.File      // the writing end; nil before opened is closed, and if err is set
@@ -28,41 +33,81 @@ type fifo struct {
 }
 
 // newFifo makes the pipe. Nothing may have its name yet.
-func newFifo(dir *os.File, name string) (*fifo, error) {
+func newFifo(dir *os.File, name string) (_ *fifo, err error) {
 	fail := func(err error) (*fifo, error) { return nil, fmt.Errorf("make FIFO %s: %w", name, err) }
-	if err := unix.Mkfifoat(int(dir.Fd()), name, 0o644); err != nil {
+	d, temp := int(dir.Fd()), fmt.Sprintf(".%s.%d", name, made.Add(1))
+	if err := unix.Mkfifoat(d, temp, 0o644); err != nil {
 		return fail(err)
 	}
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	defer func() {
+		if err != nil {
+			_ = unix.Unlinkat(d, temp, 0)
+		}
+	}()
+	fd, err := unix.Openat(d, temp, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fail(err)
 	}
 	f := &fifo{dir: dir, name: name, node: os.NewFile(uintptr(fd), name), opened: make(chan struct{})}
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		err = errors.New("something else has taken its name")
-	}
-	if err == nil && umask()&0o644 != 0 {
-		err = unix.Chmod(f.self(), 0o644) // the image may run as another user
-	}
-	if err != nil {
+	if err := f.publish(d, temp, fd); err != nil {
+		f.letGo()
 		f.node.Close()
 		return fail(err)
 	}
 	return f, nil
 }
 
+// made numbers the pipes of this process, for names that no one else uses.
+var made atomic.Int64
+
+// publish gives the pipe its name, with a writing end open.
+func (f *fifo) publish(dir int, temp string, fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return errors.New("something else has taken its name")
+	}
+	if umask()&0o644 != 0 {
+		if err := unix.Chmod(f.self(), 0o644); err != nil { // the image may run as another user
+			return err
+		}
+	}
+	// A writing end can only be had at once while there is a reader.
+	reader, err := unix.Open(f.self(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(reader)
+	held, err := unix.Open(f.self(), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f.held = os.NewFile(uintptr(held), f.name)
+	return unix.Renameat2(dir, temp, dir, f.name, unix.RENAME_NOREPLACE)
+}
+
+// letGo closes the held writing end.
+func (f *fifo) letGo() {
+	f.release.Do(func() {
+		if f.held != nil {
+			f.held.Close()
+		}
+	})
+}
+
 // self is a path to the pipe that needs no look at its directory.
 func (f *fifo) self() string { return fmt.Sprintf("/proc/self/fd/%d", f.node.Fd()) }
 
 // await begins to wait for the reader; the second call does nothing. The open blocks in a thread of its own: so it
-// returns the moment that the reader opens, and the pipe counts as having a writer even before, which makes a reader
-// with O_NONBLOCK that reads at once get EAGAIN instead of a false end (PIPE-7).
+// returns the moment that the reader opens.
 func (f *fifo) await() {
 	f.waiting.Do(func() {
 		go func() {
 			defer close(f.opened)
 			f.out, f.err = f.open()
+			f.letGo()
 		}()
 	})
 }
@@ -104,6 +149,7 @@ func (f *fifo) end() error {
 		<-f.opened
 		unix.Close(fd)
 	}
+	f.letGo()
 	if f.out != nil {
 		err = errors.Join(err, f.out.Close())
 	}

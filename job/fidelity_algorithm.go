@@ -80,7 +80,7 @@ var algorithmRows = []row{
 	{shape: "AlgorithmValidationProfile", member: "ProfileName", treatment: Honoured, rules: "VAL-6"},
 	{shape: "AlgorithmValidationProfile", member: "TrainingJobDefinition", treatment: Honoured, rules: "VAL-1"},
 	{shape: "AlgorithmValidationProfile", member: "TransformJobDefinition", treatment: Honoured, rules: "VAL-1"},
-	{shape: "TrainingJobDefinition", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1", cases: inputModes},
+	{shape: "TrainingJobDefinition", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1"},
 	{shape: "TrainingJobDefinition", member: "HyperParameters", treatment: Honoured, rules: "TREE-2, HP-1"},
 	{shape: "TrainingJobDefinition", member: "InputDataConfig", treatment: Honoured, rules: "IDC-1"},
 	{shape: "TrainingJobDefinition", member: "OutputDataConfig", treatment: Honoured, rules: "OUT-1"},

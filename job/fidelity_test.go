@@ -388,8 +388,6 @@ func onlyRules(err error) bool {
 // Each case of a row is met: a value that is refused is named with its value and place.
 func TestRefusedValues(t *testing.T) {
 	for _, tc := range []struct{ file, path, value, want string }{
-		{"training.json", "AlgorithmSpecification.TrainingInputMode", `"FastFile"`, "doc:11:24: AlgorithmSpecification.TrainingInputMode: FastFile is refused: FastFile mode is not carried out yet: say File or Pipe"},
-		{"training.json", "InputDataConfig[0].InputMode", `"FastFile"`, "FastFile is refused: FastFile mode is not carried out yet"},
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out yet: say 1"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},

@@ -32,7 +32,7 @@ var trainingRows = []row{
 
 	{shape: "AlgorithmSpecification", member: "TrainingImage", treatment: Honoured, rules: "START-6"},
 	{shape: "AlgorithmSpecification", member: "AlgorithmName", treatment: Honoured, rules: "START-7, HP-4"},
-	{shape: "AlgorithmSpecification", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1", cases: inputModes},
+	{shape: "AlgorithmSpecification", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1, FF-1"},
 	{shape: "AlgorithmSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1"},
 	{shape: "AlgorithmSpecification", member: "EnableSageMakerMetricsTimeSeries", treatment: Inert, rules: "ruling 3", note: "optml keeps every metric's series in any case"},
 	{shape: "AlgorithmSpecification", member: "ContainerEntrypoint", treatment: Honoured, rules: "START-1"},
@@ -47,7 +47,7 @@ var trainingRows = []row{
 	{shape: "Channel", member: "ContentType", treatment: Honoured, rules: "IDC-1, CH-2"},
 	{shape: "Channel", member: "CompressionType", treatment: Honoured, rules: "FILE-8, PIPE-10"},
 	{shape: "Channel", member: "RecordWrapperType", treatment: Honoured, rules: "IDC-1, FILE-8, PIPE-11"},
-	{shape: "Channel", member: "InputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1", cases: inputModes},
+	{shape: "Channel", member: "InputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1, FF-1"},
 	{shape: "Channel", member: "ShuffleConfig", treatment: Honoured, rules: "FILE-11, PIPE-9", note: "in File mode the order of objects cannot be seen"},
 
 	{shape: "DataSource", member: "S3DataSource", treatment: Honoured, rules: "FILE-2"},
@@ -109,9 +109,4 @@ var trainingRows = []row{
 	{shape: "ModelPackageConfig", member: "*", treatment: Refused, rules: "ruling 3", note: "see CreateTrainingJob ModelPackageConfig"},
 	{shape: "TrainingImageConfig", member: "*", treatment: Inert, rules: "START-6", note: "images are pulled with Docker's own credentials"},
 	{shape: "TrainingRepositoryAuthConfig", member: "*", treatment: Inert, rules: "START-6", note: "images are pulled with Docker's own credentials"},
-}
-
-// inputModes is the mode that is not carried out yet, of a job and of a channel.
-var inputModes = []when{
-	{is: "FastFile", treatment: Refused, rules: "FF-1", note: "FastFile mode is not carried out yet: say File or Pipe"},
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/optml/optml/harness"
@@ -76,7 +77,7 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	return &host{
 		Host: harness.Host{
 			Launcher: client, Images: images, Stores: stores, StoresOf: storesOf, Pull: o.Pull, Log: log, Fail: fail,
-			CPUs: runtime.NumCPU(), Memory: hostMemory(),
+			CPUs: runtime.NumCPU(), Memory: hostMemory(), MountDir: filepath.Join(o.RunDir, "mnt"),
 		},
 		client: client,
 		pulls:  images,

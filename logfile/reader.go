@@ -46,9 +46,6 @@ func (r *Reader) Close() error {
 	return r.log.Close()
 }
 
-// ReadAt reads the log's bytes, as io.ReaderAt.
-func (r *Reader) ReadAt(p []byte, off int64) (int, error) { return r.log.ReadAt(p, off) }
-
 // Size is how many bytes the log has now.
 func (r *Reader) Size() (int64, error) {
 	st, err := r.log.Stat()

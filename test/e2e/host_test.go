@@ -402,13 +402,6 @@ func read(path string) []byte {
 	return b
 }
 
-// alive says whether a process that a pidfd holds has not ended.
-func alive(pidfd int) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, _ := unix.Poll(fds, 0)
-	return n == 0
-}
-
 // TestTheSnapshotSees shows that the comparison which the other tests rest on sees each kind of leftover.
 func TestTheSnapshotSees(t *testing.T) {
 	before := takeHost()

@@ -317,7 +317,7 @@ func TestPipeUnread(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("the end took %s", took)
 	}
 	if s := r.Stats(); s.Note != "never opened" || s.Bytes != 0 {
@@ -369,7 +369,7 @@ func TestPipeStopWhileFull(t *testing.T) {
 	if err := r.ended(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("%s", took)
 	}
 	// D11: the pipe itself stays open until the container is known to be gone.

@@ -384,7 +384,7 @@ func TestLargeDocumentIsFast(t *testing.T) {
 	if got := refusal(t, Options{}, text); got != "" {
 		t.Fatal(got)
 	}
-	if d := time.Since(start); d > time.Second { // about 10 ms; the race detector is slow
+	if d := time.Since(start); d > 30*time.Second { // about 10 ms; what is quadratic takes minutes
 		t.Errorf("%d bytes took %v", len(text), d)
 	}
 }

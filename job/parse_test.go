@@ -115,7 +115,7 @@ func TestBounds(t *testing.T) {
 			if len(err.Error()) > 100_000 {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
-			if d := time.Since(start); d > 2*time.Second { // tens of milliseconds; the race detector is slow
+			if d := time.Since(start); d > 30*time.Second { // tens of milliseconds; what is quadratic takes minutes
 				t.Errorf("took %v", d)
 			}
 		})

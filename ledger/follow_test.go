@@ -39,16 +39,24 @@ func TestFollowWaitsForEvents(t *testing.T) {
 }
 
 func TestFollowIsPrompt(t *testing.T) {
-	o := create(t, t.TempDir(), "a")
-	go func() {
-		time.Sleep(20 * time.Millisecond) // long enough for the first reading to have ended
-		o.Append(Transition{Status: StatusCompleted})
-	}()
-	for e, err := range o.Job().Follow(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
+	// On a busy machine one event may be late for other reasons; the poll would make every one late.
+	for try := range 5 {
+		o := create(t, t.TempDir(), "a")
+		go func() {
+			time.Sleep(20 * time.Millisecond) // long enough for the first reading to have ended
+			o.Append(Transition{Status: StatusCompleted})
+		}()
+		var late time.Duration
+		for e, err := range o.Job().Follow(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			late = time.Since(e.Time)
 		}
-		if late := time.Since(e.Time); late > pollEvery/2 {
+		if late <= pollEvery/2 {
+			return
+		}
+		if try == 4 {
 			t.Errorf("told after %v: by the poll, not by inotify", late)
 		}
 	}

@@ -245,7 +245,7 @@ func TestCancelWhileHanging(t *testing.T) {
 		begin := time.Now()
 		time.AfterFunc(100*time.Millisecond, func() { cancel(cause) })
 		_, err := readAll(ctx, s, "k", 0, -1)
-		if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) || time.Since(begin) > time.Second {
+		if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) || time.Since(begin) > 30*time.Second {
 			t.Errorf("%+v: after %s: %v", f, time.Since(begin), err)
 		}
 	}

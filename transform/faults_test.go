@@ -225,7 +225,7 @@ func TestEarlyResponse(t *testing.T) { // a container that answers before it has
 			b.Job.MaxPayloadMB, b.Job.MaxRetries = &c.payload, 0
 			start := time.Now()
 			res, _ := b.run(t)
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 			if c.status == 200 {
@@ -307,7 +307,7 @@ func TestLargeResponses(t *testing.T) { // ruling 23: max(MaxPayload, 6 MiB), or
 }
 
 func TestEndlessResponse(t *testing.T) {
-	for _, payload := range []int{6, 0} {
+	for payload, timeout := range map[int]time.Duration{6: time.Hour, 0: time.Second} { // the size ends the one, the clock the other
 		model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
 			for {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
@@ -316,11 +316,10 @@ func TestEndlessResponse(t *testing.T) {
 			}
 		}}
 		b := setup(tt.Serve(t, model), tt.Object("in/1", "x"))
-		b.Job.MaxRetries, b.Job.MaxPayloadMB, b.Job.InvocationTimeout = 0, &payload, job.Duration(time.Second)
-		start := time.Now()
+		b.Job.MaxRetries, b.Job.MaxPayloadMB, b.Job.InvocationTimeout = 0, &payload, job.Duration(timeout)
 		res, err := b.run(t)
-		if res.FailureReason != algorithmReason || time.Since(start) > 10*time.Second {
-			t.Errorf("%v after %v", err, time.Since(start))
+		if res.FailureReason != algorithmReason {
+			t.Error(err)
 		}
 		if want := map[int]error{6: transform.ErrResponse, 0: transform.ErrTimeout}[payload]; !errors.Is(err, want) {
 			t.Errorf("payload %d: %v", payload, err)

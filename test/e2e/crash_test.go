@@ -22,11 +22,11 @@ import (
 )
 
 // outlive is how long a container may live on after its owner (D11).
-const outlive = 2 * time.Second
+const outlive = 10 * time.Second
 
 // slowSweep is what no sweep of one dead job needs, on a loaded machine either: it means that something waited for its
 // timeout.
-const slowSweep = 8 * time.Second
+const slowSweep = 20 * time.Second
 
 // trainingToCrash has something to do in each of its steps: data to bring, work, a model to upload.
 func trainingToCrash(t *testing.T, name string) []string {

@@ -1,19 +1,22 @@
 package channels
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"os"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/dataset"
@@ -26,6 +29,13 @@ type node struct {
 	file     dataset.File
 	children map[string]*node // of a directory
 	ino      uint64
+
+	mu      sync.Mutex // of what is open. A file is read either through us or past us, never both at once: the kernel refuses that
+	reached bool       // it was opened once
+	through int        // handles that we serve
+	past    int        // handles that the kernel serves
+	backing *os.File   // from this one, while there are any
+	kept    *kept      // what the spool has of it
 }
 
 // view is a read-only file system over a listing.
@@ -34,14 +44,16 @@ type view struct {
 	root   *node
 	server *fuse.Server
 	last   uint64
-	room   *semaphore.Weighted
-	count  func(n int64)
-	opened func()
+	stock  *stock
+	spool  *spool
+	plain  bool                   // the kernel is to serve nothing itself
+	passes map[uint64]bool        // by device: whether the kernel can serve a file of it
+	opened func(first, past bool) // first: of this file
 	failed func(f dataset.File, err error)
 }
 
-func newView(room int64) *view {
-	v := &view{room: semaphore.NewWeighted(room)}
+func newView(s *stock) *view {
+	v := &view{stock: s, passes: map[uint64]bool{}}
 	v.root = v.node()
 	v.root.children = map[string]*node{}
 	return v
@@ -63,25 +75,76 @@ func (v *view) mount(dir string) error {
 			DirectMountFlags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV,
 			MaxReadAhead:     1 << 20, MaxWrite: 1 << 20, MaxBackground: 64,
 			DisableXAttrs: true, DisableSplice: true, // a reply of 1 MiB and its header does not fit into a pipe
-			Logger: log.New(io.Discard, "", 0),
+			MaxStackDepth: 2, // the files that the kernel serves may lie in an overlay
+			Logger:        log.New(io.Discard, "", 0),
 		},
 		Logger: log.New(io.Discard, "", 0),
 	})
 	if err != nil {
 		return err
 	}
+	v.mu.Lock()
 	v.server = server
+	v.mu.Unlock()
+	readAhead(dir)
 	return nil
+}
+
+// readAhead lets the kernel ask for as much at once as we allowed: by itself it does not go above 128 KiB, and each
+// question costs a switch of processes. The mount is looked up in the table of mounts, since nothing of ours may ever
+// wait for our own mount (D12). Where it cannot be set, reading is slower.
+func readAhead(dir string) {
+	dev, err := mountDevice(dir)
+	if err != nil {
+		return
+	}
+	_ = os.WriteFile("/sys/class/bdi/"+dev+"/read_ahead_kb", []byte("1024"), 0)
+}
+
+// mountDevice is the device, major:minor, of what is mounted at dir.
+func mountDevice(dir string) (string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	dev := ""
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if x := strings.Fields(s.Text()); len(x) > 4 && x[4] == dir {
+			dev = x[2] // the last one lies on top
+		}
+	}
+	if dev == "" {
+		return "", os.ErrNotExist
+	}
+	return dev, nil
+}
+
+// pass says whether the kernel can serve f. One device's answer holds for all its files.
+func (v *view) pass(f *os.File) bool {
+	var st unix.Stat_t
+	if v.plain || unix.Fstat(int(f.Fd()), &st) != nil {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	can, known := v.passes[st.Dev]
+	if !known {
+		id, errno := v.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(f.Fd())})
+		if can = errno == 0; can {
+			v.server.UnregisterBackingFd(id)
+		}
+		v.passes[st.Dev] = can
+	}
+	return can
 }
 
 // end waits until the kernel has let go of the view, after it was unmounted. Who still has it open (a process that
 // cannot be killed) keeps it, so the wait is bounded.
 func (v *view) end() error {
-	server := v.server
-	v.server = nil
 	gone := make(chan struct{})
 	go func() {
-		server.Wait()
+		v.server.Wait()
 		close(gone)
 	}()
 	t := time.NewTimer(endTimeout)
@@ -182,6 +245,7 @@ func (n *node) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 	for name, c := range n.children {
 		list = append(list, fuse.DirEntry{Name: name, Mode: c.mode(), Ino: c.ino})
 	}
+	slices.SortFunc(list, func(a, b fuse.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return fs.NewListDirStream(list), 0
 }
 
@@ -189,12 +253,78 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 	if flags&(syscall.O_WRONLY|syscall.O_RDWR|syscall.O_TRUNC) != 0 {
 		return nil, 0, syscall.EROFS
 	}
-	n.view.opened()
-	h := &handle{n: n, r: newReadahead(n.file.Object.Size, n.view.room, n.view.count, n.file.OpenRange)}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.past == 0 && n.through == 0 {
+		n.backing = n.behind()
+	}
+	n.view.opened(!n.reached, n.backing != nil)
+	n.reached = true
+	if n.backing != nil {
+		n.past++
+		return &pastHandle{n}, 0, 0
+	}
+	n.through++
+	if n.kept == nil && !n.file.Local() {
+		n.kept = n.view.spool.object(n.ino, n.file.Object.Size)
+	}
+	n.kept.use()
+	h := &handle{n: n, r: newReadahead(n.file.Object.Size, n.view.stock, n.kept, n.file.OpenRange)}
 	return h, fuse.FOPEN_KEEP_CACHE, 0
 }
 
-// handle is a file that was opened.
+// behind opens the file from which the kernel can serve n by itself: the user's own, or the spool's where it is whole.
+func (n *node) behind() *os.File {
+	if n.view.plain {
+		return nil
+	}
+	f := n.kept.whole()
+	if n.file.Local() {
+		var err error
+		if f, err = n.file.LocalFile(context.Background()); err != nil {
+			return nil // the first read says why
+		}
+	}
+	if f != nil && !n.view.pass(f) {
+		f.Close()
+		return nil
+	}
+	return f
+}
+
+// pastHandle is a file that the kernel serves without us.
+type pastHandle struct{ n *node }
+
+var (
+	_ fs.FilePassthroughFder = (*pastHandle)(nil)
+	_ fs.FileReader          = (*pastHandle)(nil)
+	_ fs.FileReleaser        = (*pastHandle)(nil)
+)
+
+func (h *pastHandle) PassthroughFd() (int, bool) { return int(h.n.backing.Fd()), true }
+
+// Read is for a kernel that took the file and asks nevertheless.
+func (h *pastHandle) Read(_ context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	n, err := h.n.backing.ReadAt(dest, off)
+	if err != nil && err != io.EOF {
+		h.n.view.failed(h.n.file, err)
+		return nil, syscall.EIO
+	}
+	return fuse.ReadResultData(dest[:n]), 0
+}
+
+// Release is called once the kernel is done with the handle.
+func (h *pastHandle) Release(context.Context) syscall.Errno {
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	if h.n.past--; h.n.past == 0 {
+		h.n.backing.Close()
+		h.n.backing = nil
+	}
+	return 0
+}
+
+// handle is a file that is read through us.
 type handle struct {
 	n *node
 	r *readahead
@@ -207,10 +337,10 @@ var (
 
 // Read answers EIO for bytes that cannot be had, and the job fails even if the script does not care (ruling 8).
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	n, err := h.r.read(ctx, dest, off)
+	g, err := h.r.read(ctx, dest, off)
 	switch {
 	case err == nil:
-		return fuse.ReadResultData(dest[:n]), 0
+		return reply{g}, 0
 	case errors.Is(err, context.Canceled):
 		return nil, syscall.EINTR // the reader was killed, or has closed the file
 	}
@@ -220,5 +350,23 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 
 func (h *handle) Release(context.Context) syscall.Errno {
 	h.r.close()
+	h.n.kept.unuse()
+	h.n.mu.Lock()
+	h.n.through--
+	h.n.mu.Unlock()
 	return 0
+}
+
+// reply hands what was fetched to the kernel from where it lies.
+type reply struct{ *got }
+
+func (r reply) Size() int                       { return r.n }
+func (r reply) Done()                           { r.release() }
+func (r reply) Slices() ([][]byte, fuse.Status) { return r.parts, fuse.OK }
+func (r reply) Bytes(b []byte) ([]byte, fuse.Status) {
+	b = b[:0]
+	for _, p := range r.parts {
+		b = append(b, p...)
+	}
+	return b, fuse.OK
 }

@@ -22,11 +22,17 @@ type Config struct {
 	PartSize int64
 	// MountDir is this job's directory for FastFile's mounts; nothing that anyone removes lies around it (D12).
 	MountDir string
-	// Window is how many bytes a Pipe channel may hold in memory; 0 is DefaultWindow.
+	// Window is how many bytes a Pipe or FastFile channel may hold in memory; 0 is DefaultWindow.
 	Window int64
 	// TempDir is where a Pipe channel keeps what it must know the length of before it can be sent, and augmented
-	// manifests; "" is the system's. The files have no name.
+	// manifests, in files that have no name, and a FastFile channel its spool; "" is the system's.
 	TempDir string
+	// Spool is how many bytes a FastFile channel may keep on disk for later epochs; 0 is half of what is free in
+	// TempDir, below 0 is none.
+	Spool int64
+	// NoPassthrough makes optml answer every read of a FastFile channel itself, as it must where the kernel is older
+	// than 6.9.
+	NoPassthrough bool
 	// Workers is how many transfers run at once; 0 is DefaultWorkers. Memory is a third of a MiB a worker.
 	Workers int
 }

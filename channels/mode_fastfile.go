@@ -7,15 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/dataset"
 	"github.com/optml/optml/job"
 )
-
-// fastRoom is what all open files of one FastFile channel hold of their data.
-const fastRoom = 64 << 20
 
 // Mount is what must be bind-mounted into the container for a channel.
 type Mount struct {
@@ -39,11 +37,11 @@ type fastFile struct {
 	view *view
 	set  *dataset.Set
 	counters
+	past    atomic.Int64 // opens that the kernel served by itself
+	mounted bool
 
 	failed chan error // the first read that could not be answered
 	once   sync.Once
-	opened sync.Once
-	read   chan struct{} // closed when a file was opened
 }
 
 func newFastFile(ch job.Channel, c Config) (Delivery, error) {
@@ -60,11 +58,20 @@ func newFastFile(ch job.Channel, c Config) (Delivery, error) {
 	case c.MountDir == "":
 		return fail("no directory for mounts was given: %w", ErrUnsupported)
 	}
-	f := &fastFile{ch: ch, c: c, dir: filepath.Join(c.Dir, ch.Name), mnt: filepath.Join(c.MountDir, ch.Name),
-		failed: make(chan error, 1), read: make(chan struct{})}
-	f.view = newView(fastRoom)
-	f.view.count = func(n int64) { f.bytes.Add(n) }
-	f.view.opened = func() { f.opened.Do(func() { close(f.read) }); f.objects.Add(1) }
+	if c.Window <= 0 {
+		c.Window = DefaultWindow
+	}
+	f := &fastFile{ch: ch, c: c, dir: filepath.Join(c.Dir, ch.Name), mnt: filepath.Join(c.MountDir, ch.Name), failed: make(chan error, 1)}
+	f.view = newView(newStock(c.Window, &f.bytes))
+	f.view.plain = c.NoPassthrough
+	f.view.opened = func(first, past bool) {
+		if first {
+			f.objects.Add(1)
+		}
+		if past {
+			f.past.Add(1)
+		}
+	}
 	f.view.failed = func(file dataset.File, err error) {
 		f.once.Do(func() { f.failed <- f.fail(&dataset.Error{Channel: ch.Name, Object: file.URI(), Err: err}) })
 	}
@@ -98,9 +105,15 @@ func (f *fastFile) Prepare(ctx context.Context) error {
 	if err := os.Chmod(f.dir, 0o755); err != nil {
 		return f.fail(fmt.Errorf("make channel directory: %w", err))
 	}
+	spool, err := newSpool(f.c.TempDir, f.ch.Name, f.c.Spool)
+	if err != nil {
+		return f.fail(err)
+	}
+	f.view.spool = spool
 	if err := f.view.mount(f.mnt); err != nil {
 		return f.fail(fmt.Errorf("mount %s: %w", f.mnt, err))
 	}
+	f.mounted = true
 	return nil
 }
 
@@ -149,12 +162,15 @@ func (f *fastFile) Mounts() []Mount {
 // Close takes the mount away, also from under whoever still uses it.
 func (f *fastFile) Close() error {
 	var errs []error
-	if f.view.server != nil {
+	if f.mounted {
 		errs = append(errs, Unmount(f.mnt), f.view.end())
+		f.mounted = false
 	}
 	if err := os.Remove(f.mnt); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}
+	errs = append(errs, f.view.spool.close())
+	f.view.spool = nil
 	if f.set != nil {
 		errs = append(errs, f.set.Close())
 		f.set = nil
@@ -174,13 +190,15 @@ func Unmount(dir string) error {
 	return nil
 }
 
-// Stats counts bytes as they are fetched, and an object each time that it is opened.
+// Stats counts bytes as they are fetched from the store, and objects that were opened. What the kernel's page cache, the
+// spool or a local file gave is not seen.
 func (f *fastFile) Stats() Stats {
 	s := f.stats(f.ch.Name, "FastFile")
-	select {
-	case <-f.read:
-	default:
+	s.ReaderWaited, s.WeWaited = int64(f.view.stock.readerWaits.read()), int64(f.view.stock.weWait.read())
+	if s.Objects == 0 {
 		s.Note = "never opened"
+	} else if n := f.past.Load(); n > 0 {
+		s.Note = fmt.Sprintf("opened %d times from local files, past the store", n)
 	}
 	return s
 }

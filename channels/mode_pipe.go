@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// DefaultWindow is what one Pipe channel holds in memory: enough for a store that is 20 ms and a GB/s away.
-	DefaultWindow = 48 << 20
+	// DefaultWindow is what one Pipe or FastFile channel holds in memory: enough for a store that is 20 ms and a GB/s
+	// away, with as much again for what has arrived.
+	DefaultWindow = 96 << 20
 	// inFlight is how many epochs a reader may have open at once; the next one's open waits for an earlier one to end.
 	inFlight = 4
 )

@@ -5,120 +5,197 @@ import (
 	"fmt"
 	"io"
 	"sync"
-
-	"golang.org/x/sync/semaphore"
+	"sync/atomic"
 )
 
 const (
 	minWindow  = 128 << 10 // what one random read brings at least: the kernel's own step
-	maxWindow  = 32 << 20  // what is fetched ahead of a reader that goes straight on
+	maxWindow  = 64 << 20  // what is fetched ahead of a reader that goes straight on
 	maxSegment = 4 << 20   // of one request
-	keepBehind = 1 << 20   // the kernel's reads of one reader come in a slightly different order
-	skipAhead  = 1 << 20
+	growth     = 4         // how many times what was read straight is fetched ahead
+	// firstWindow is what is fetched of a file that is read from its beginning: most likely it is read to its end.
+	firstWindow = 1 << 20
+	keepBehind  = 1 << 20 // the kernel's reads of one reader come in a slightly different order
+	skipAhead   = 1 << 20
 )
 
+// ranges reads n bytes of an object from off.
+type ranges func(ctx context.Context, off, n int64) (io.ReadCloser, error)
+
 // readahead reads one open file of a store. While its reader goes straight on, ever more is fetched ahead in parallel;
-// a reader that jumps gets what it asked for and no more. What all readers hold together is bounded by room.
+// a reader that jumps gets what it asked for and no more. What all readers hold together is bounded by their stock.
 type readahead struct {
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
 	size   int64
-	open   func(ctx context.Context, off, n int64) (io.ReadCloser, error)
-	room   *semaphore.Weighted
-	count  func(n int64)
+	open   ranges
+	stock  *stock
+	kept   *kept // what is on disk already, and where what is fetched goes; may be nil
 
-	mu     sync.Mutex
-	segs   []*segment // one behind the other, without gaps
-	window int64
-	next   int64 // where the last read ended
+	mu    sync.Mutex
+	segs  []*segment // one behind the other, without gaps
+	begin int64      // where the reader began to go straight on
+	next  int64      // where the last read ended
 }
 
-// segment is a part of the file that is fetched, or was.
+// segment is a part of the file that is fetched, or was. It lives until nobody holds it: the list of its reader, reads
+// that are being answered from it, its way to the disk.
 type segment struct {
 	off, end int64
+	stock    *stock
+	cancel   context.CancelFunc
 	done     chan struct{}
 	data     []byte
 	err      error
+	holders  atomic.Int32
 }
 
-func newReadahead(size int64, room *semaphore.Weighted, count func(int64), open func(ctx context.Context, off, n int64) (io.ReadCloser, error)) *readahead {
-	r := &readahead{size: size, open: open, room: room, count: count}
+func (s *segment) release() {
+	if s.holders.Add(-1) > 0 {
+		return
+	}
+	s.cancel()
+	s.stock.give(s.end-s.off, s.data)
+}
+
+// got is the answer to a read: slices of what was fetched, good until release.
+type got struct {
+	parts [][]byte
+	segs  []*segment
+	n     int
+}
+
+func (g *got) release() {
+	for _, s := range g.segs {
+		s.release()
+	}
+	g.segs, g.parts = nil, nil
+}
+
+func newReadahead(size int64, st *stock, kept *kept, open ranges) *readahead {
+	r := &readahead{size: size, open: open, stock: st, kept: kept, next: -1}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	st.change(1, 0)
 	return r
 }
 
-// read fills p from off, less at the end of the file. An error means that the bytes could not be had, or ctx is done.
-func (r *readahead) read(ctx context.Context, p []byte, off int64) (int, error) {
-	p = p[:max(0, min(int64(len(p)), r.size-off))]
-	n := 0
-	for n < len(p) {
-		at := off + int64(n)
-		s := r.plan(at, int64(len(p)-n))
+// read gives len(p) bytes from off, less at the end of the file. p is used where there is no room to fetch into. An
+// error means that the bytes could not be had, or ctx is done.
+func (r *readahead) read(ctx context.Context, p []byte, off int64) (*got, error) {
+	want := int(max(0, min(int64(len(p)), r.size-off)))
+	g := &got{}
+	for g.n < want {
+		at := off + int64(g.n)
+		s := r.plan(at, int64(want-g.n))
 		if s == nil { // no room: only what was asked for
-			err := r.fetch(ctx, p[n:], at)
-			return len(p), err
+			part := p[g.n:want]
+			if err := r.direct(ctx, part, at); err != nil {
+				g.release()
+				return nil, err
+			}
+			g.parts, g.n = append(g.parts, part), want
+			break
 		}
-		select {
-		case <-s.done:
-		case <-ctx.Done():
-			return n, context.Cause(ctx)
+		g.segs = append(g.segs, s)
+		if err := r.await(ctx, s); err != nil {
+			g.release()
+			return nil, err
 		}
-		if s.err != nil {
-			return n, s.err
-		}
-		n += copy(p[n:], s.data[at-s.off:])
+		part := s.data[at-s.off : min(s.end-s.off, at-s.off+int64(want-g.n))]
+		g.parts, g.n = append(g.parts, part), g.n+len(part)
 	}
-	return n, nil
+	return g, nil
 }
 
-// plan returns the segment that holds the byte at, and has what comes next fetched; nil if there is no room for it.
+// await waits until a segment is there.
+func (r *readahead) await(ctx context.Context, s *segment) error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+	}
+	r.stock.readerWaits.begin()
+	defer r.stock.readerWaits.end(true)
+	select {
+	case <-s.done:
+		return s.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (r *readahead) direct(ctx context.Context, p []byte, off int64) error {
+	r.stock.change(0, 1)
+	defer r.stock.change(0, -1)
+	r.stock.readerWaits.begin()
+	defer r.stock.readerWaits.end(true)
+	return r.fetch(ctx, p, off)
+}
+
+// plan returns the segment that holds the byte at, to be released, and has what comes next fetched; nil if there is no
+// room for it.
 func (r *readahead) plan(at, want int64) *segment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	begin, end := at, at
+	first, end := r.next, r.next
 	if len(r.segs) > 0 {
-		begin, end = r.segs[0].off, r.segs[len(r.segs)-1].end
+		first, end = r.segs[0].off, r.segs[len(r.segs)-1].end
 	}
-	if inside := at >= begin && at <= end+skipAhead; inside && (len(r.segs) > 0 || at == r.next) {
-		if at >= r.next {
-			r.window = min(max(r.window*2, minWindow), maxWindow)
-		}
+	if at >= first && at <= end+skipAhead && first >= 0 {
 		r.drop(at - keepBehind)
+		r.next = max(r.next, at+want)
 	} else {
 		r.drop(r.size)
-		r.window = minWindow
+		r.begin, r.next = at, at+want
 	}
-	if len(r.segs) == 0 {
-		end = at
-	} else {
+	end = at
+	if len(r.segs) > 0 {
 		end = r.segs[len(r.segs)-1].end
 	}
-	r.next = max(at+want, r.next)
-	if len(r.segs) == 0 {
-		r.next = at + want
+	window := max(growth*(at-r.begin), minWindow)
+	if at == 0 {
+		window = firstWindow
 	}
-	for until := min(at+max(r.window, want), r.size); end < until; {
-		n := min(max(r.window/4, minWindow, want), maxSegment, r.size-end)
-		if !r.room.TryAcquire(n) {
+	window = min(window, r.stock.share())
+	for until := min(at+max(window, want), r.size); end < until; {
+		n := min(max(window/8, minWindow, want), maxSegment, r.size-end)
+		s := r.start(end, n)
+		if s == nil {
 			break
 		}
-		s := &segment{off: end, end: end + n, done: make(chan struct{})}
 		r.segs = append(r.segs, s)
 		end += n
-		go func() {
-			defer close(s.done)
-			data := make([]byte, n)
-			if s.err = r.fetch(r.ctx, data, s.off); s.err == nil {
-				s.data = data
-			}
-		}()
 	}
 	for _, s := range r.segs {
 		if at >= s.off && at < s.end {
+			s.holders.Add(1)
 			return s
 		}
 	}
 	return nil
+}
+
+// start has a segment fetched, if there is room for it.
+func (r *readahead) start(off, n int64) *segment {
+	data := r.stock.take(n)
+	if data == nil {
+		return nil
+	}
+	s := &segment{off: off, end: off + n, stock: r.stock, done: make(chan struct{}), data: data}
+	ctx, cancel := context.WithCancel(r.ctx)
+	s.cancel = cancel
+	s.holders.Store(2) // the list's, and the fetch's
+	r.stock.change(0, 1)
+	go func() {
+		defer s.release()
+		s.err = r.fetch(ctx, data[:n], off)
+		close(s.done)
+		r.stock.change(0, -1)
+		if s.err == nil {
+			r.kept.write(data[:n], off)
+		}
+	}()
+	return s
 }
 
 // drop lets go of the segments that end before at.
@@ -126,31 +203,33 @@ func (r *readahead) drop(at int64) {
 	for len(r.segs) > 0 && r.segs[0].end <= at {
 		s := r.segs[0]
 		r.segs = r.segs[1:]
-		r.free(s)
+		s.drop()
 	}
 }
 
-// free gives a segment's room back once it is not being filled any more.
-func (r *readahead) free(s *segment) {
-	select {
-	case <-s.done:
-		r.room.Release(s.end - s.off)
-	default:
-		go func() {
-			<-s.done
-			r.room.Release(s.end - s.off)
-		}()
+// drop takes a segment off the list. What nobody waits for need not be fetched any further.
+func (s *segment) drop() {
+	if s.holders.Load() == 2 { // no read holds it, and none can find it any more
+		select {
+		case <-s.done: // it may be on its way to the disk
+		default:
+			s.cancel()
+		}
 	}
+	s.release()
 }
 
 func (r *readahead) fetch(ctx context.Context, p []byte, off int64) error {
+	if r.kept.read(p, off) {
+		return nil
+	}
 	body, err := r.open(ctx, off, int64(len(p)))
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	n, err := io.ReadFull(body, p)
-	r.count(int64(n))
+	r.stock.bytes.Add(int64(n))
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return fmt.Errorf("got %d of %d bytes at %d", n, len(p), off)
 	}
@@ -168,12 +247,13 @@ func (r *readahead) fetch(ctx context.Context, p []byte, off int64) error {
 
 // close cancels what is being fetched.
 func (r *readahead) close() {
-	r.cancel()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	segs := r.segs
 	r.segs = nil
+	r.mu.Unlock()
 	for _, s := range segs {
-		r.free(s)
+		s.drop()
 	}
+	r.cancel()
+	r.stock.change(-1, 0)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"strings"
 	"sync"
 
@@ -272,3 +273,11 @@ func (e Entry) Local() bool {
 	_, ok := e.Store.(*objstore.Dir)
 	return ok
 }
+
+// LocalFile opens the file of a Local entry: the one that was listed, or an error.
+func (e Entry) LocalFile(ctx context.Context) (*os.File, error) {
+	return e.Store.(*objstore.Dir).File(ctx, e.Object)
+}
+
+// Unchanged fails if what LocalFile gave has changed since it was listed.
+func (e Entry) Unchanged(f *os.File) error { return e.Store.(*objstore.Dir).Unchanged(f, e.Object) }

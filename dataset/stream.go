@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math/bits"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -55,7 +54,7 @@ type Stream struct {
 	workers *semaphore.Weighted
 	slots   chan *slot // in order
 	running sync.WaitGroup
-	pool    bufferPool
+	pool    Buffers
 
 	cur   *slot
 	ahead *slot  // the one after cur, if Ready has taken it already
@@ -157,7 +156,7 @@ func (s *Stream) start(x *slot) bool {
 	s.running.Go(func() {
 		defer s.workers.Release(1)
 		for range x.bufs {
-			x.free <- s.pool.get(x.chunk)
+			x.free <- s.pool.Get(x.chunk)
 		}
 		if err := s.fetch(x); err != nil {
 			x.send(s.ctx, result{err: &Error{Channel: s.o.Channel, Object: x.e.URI(), Err: err}})
@@ -324,9 +323,9 @@ func (s *Stream) giveBack() {
 		s.cur.free <- s.held // its worker waits for it, or it was the first of two
 		return
 	}
-	s.pool.put(s.held)
+	s.pool.Put(s.held)
 	for len(s.cur.free) > 0 {
-		s.pool.put(<-s.cur.free)
+		s.pool.Put(<-s.cur.free)
 	}
 	s.room.Release(s.cur.cost)
 	s.cur = nil
@@ -340,25 +339,4 @@ func (s *Stream) Close() error {
 	}
 	s.running.Wait()
 	return nil
-}
-
-// bufferPool keeps buffers by the power of two that holds them.
-type bufferPool struct{ classes [40]sync.Pool }
-
-func class(n int) int { return max(bits.Len(uint(max(n, 1)-1)), 12) } // 4 KiB and up
-
-func roundUp(n int) int { return 1 << class(n) }
-
-func (p *bufferPool) get(n int) []byte {
-	if b, ok := p.classes[class(n)].Get().(*[]byte); ok {
-		return *b
-	}
-	return make([]byte, 1<<class(n))
-}
-
-func (p *bufferPool) put(b []byte) {
-	b = b[:cap(b)]
-	if len(b) == 1<<class(len(b)) {
-		p.classes[class(len(b))].Put(&b)
-	}
 }

@@ -19,32 +19,12 @@ func (d *Dir) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser
 // that can share blocks copies nothing.
 func (d *Dir) OpenVersion(ctx context.Context, o Object, off, n int64) (io.ReadCloser, error) {
 	uri := d.URI(o.Key)
-	if err := ctx.Err(); err != nil {
-		return nil, wrap("open", uri, err)
-	}
-	root, err := d.open("open", o.Key)
+	f, fi, err := d.file(ctx, o.Key)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	if !validKey(o.Key) {
-		return nil, classed("open", uri, ErrNotFound, errors.New("no file can have this name"))
-	}
-	// Without O_NONBLOCK the open of a FIFO would wait for a writer; for a regular file it means nothing.
-	f, err := root.OpenFile(o.Key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, d.fileError(root, "open", o.Key, err)
-	}
-	fi, err := f.Stat()
-	if err == nil {
-		err = d.regular("open", o.Key, fi)
-	}
-	r := &fileReader{ctx: ctx, f: f, uri: uri, size: -1}
-	if err == nil && o.Size >= 0 {
-		r.size, r.mtime = o.Size, o.ModTime
-		err = r.same(fi)
-	}
-	if err == nil {
+	r := &fileReader{ctx: ctx, f: f, uri: uri, version: o}
+	if err = r.same(fi); err == nil {
 		r.left, err = span(fi.Size(), off, n)
 	}
 	if err == nil && off > 0 {
@@ -55,6 +35,59 @@ func (d *Dir) OpenVersion(ctx context.Context, o Object, off, n int64) (io.ReadC
 		return nil, wrap("open", uri, bare(err))
 	}
 	return r, nil
+}
+
+// File opens the very file that Stat or List described, for those who let the kernel read it.
+func (d *Dir) File(ctx context.Context, o Object) (*os.File, error) {
+	f, fi, err := d.file(ctx, o.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := same(d.URI(o.Key), o, fi); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Unchanged fails if a file that File gave is not what it was (ErrChanged): its reader then knows that the bytes may be
+// of two versions.
+func (d *Dir) Unchanged(f *os.File, o Object) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return wrap("read", d.URI(o.Key), bare(err))
+	}
+	return same(d.URI(o.Key), o, fi)
+}
+
+// file opens a regular file of the tree.
+func (d *Dir) file(ctx context.Context, key string) (*os.File, fs.FileInfo, error) {
+	uri := d.URI(key)
+	if err := ctx.Err(); err != nil {
+		return nil, nil, wrap("open", uri, err)
+	}
+	root, err := d.open("open", key)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	if !validKey(key) {
+		return nil, nil, classed("open", uri, ErrNotFound, errors.New("no file can have this name"))
+	}
+	// Without O_NONBLOCK the open of a FIFO would wait for a writer; for a regular file it means nothing.
+	f, err := root.OpenFile(key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, d.fileError(root, "open", key, err)
+	}
+	fi, err := f.Stat()
+	if err == nil {
+		err = d.regular("open", key, fi)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, wrap("open", uri, bare(err))
+	}
+	return f, fi, nil
 }
 
 // span is how many of an object's bytes Open(off, n) covers. Reading from the very end is an empty read.
@@ -69,23 +102,24 @@ func span(size, off, n int64) (int64, error) {
 }
 
 type fileReader struct {
-	ctx   context.Context
-	f     *os.File
-	uri   string
-	left  int64
-	size  int64 // of the version wanted; -1: any
-	mtime time.Time
-	err   error
+	ctx     context.Context
+	f       *os.File
+	uri     string
+	left    int64
+	version Object // the one that is wanted; of a Size below zero, any
+	err     error
 }
 
-// same fails if the open file is not the version that was listed. A zero ModTime is not compared.
-func (r *fileReader) same(fi fs.FileInfo) error {
-	if r.size < 0 {
+func (r *fileReader) same(fi fs.FileInfo) error { return same(r.uri, r.version, fi) }
+
+// same fails if an open file is not the version that was listed. A Size below zero and a zero ModTime are not compared.
+func same(uri string, o Object, fi fs.FileInfo) error {
+	if o.Size < 0 {
 		return nil
 	}
-	if fi.Size() != r.size || !r.mtime.IsZero() && !fi.ModTime().Equal(r.mtime) {
-		return classed("read", r.uri, ErrChanged, fmt.Errorf("%w: had %d bytes of %s, has %d bytes of %s", ErrChanged,
-			r.size, r.mtime.Format(time.RFC3339Nano), fi.Size(), fi.ModTime().Format(time.RFC3339Nano)))
+	if fi.Size() != o.Size || !o.ModTime.IsZero() && !fi.ModTime().Equal(o.ModTime) {
+		return classed("read", uri, ErrChanged, fmt.Errorf("%w: had %d bytes of %s, has %d bytes of %s", ErrChanged,
+			o.Size, o.ModTime.Format(time.RFC3339Nano), fi.Size(), fi.ModTime().Format(time.RFC3339Nano)))
 	}
 	return nil
 }
@@ -94,7 +128,7 @@ func (r *fileReader) same(fi fs.FileInfo) error {
 func (r *fileReader) end() error {
 	if r.err == nil {
 		r.err = io.EOF
-		if r.size >= 0 {
+		if r.version.Size >= 0 {
 			fi, err := r.f.Stat()
 			if err == nil {
 				err = r.same(fi)

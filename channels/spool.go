@@ -1,0 +1,290 @@
+package channels
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+const (
+	// ownFile is from where on an object has a file of its own, which the kernel can serve. Smaller ones lie in one file
+	// together: a dataset may have millions of them.
+	ownFile = 1 << 20
+	// underWay is how many bytes may be on their way to the disk. What comes while a slow disk has that many to write is
+	// not kept: a spool must not hold up the first epoch.
+	underWay = 32 << 20
+	// maxSpans bounds what is remembered of an object that is read in pieces.
+	maxSpans = 4096
+)
+
+// spool keeps on disk what was fetched of a FastFile channel, so that it is fetched once: what a later epoch reads comes
+// from there, and of an object that is there whole the kernel serves the reads itself, where it can. Keeping is done as
+// far as there is room and time; nothing depends on it.
+type spool struct {
+	dir  string
+	left atomic.Int64 // bytes that may yet be kept
+	busy atomic.Int64 // bytes on their way
+	full atomic.Bool  // the disk is, or it is broken
+
+	mu   sync.Mutex
+	pack *os.File // of small objects
+	end  int64    // of pack
+}
+
+// newSpool makes a spool in a new directory below parent for up to limit bytes; 0: half of what is free there. Where
+// files would lie in memory anyway there is none.
+func newSpool(parent, name string, limit int64) (*spool, error) {
+	if limit < 0 {
+		return nil, nil
+	}
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(parent, &fs); err != nil {
+		return nil, fmt.Errorf("look at file system of %s: %w", parent, err)
+	}
+	if limit == 0 {
+		switch fs.Type {
+		case 0x01021994, 0x858458f6: // tmpfs, ramfs
+			return nil, nil
+		}
+		limit = math.MaxInt64
+	}
+	dir, err := os.MkdirTemp(parent, "spool-"+name+"-")
+	if err != nil {
+		return nil, fmt.Errorf("make spool: %w", err)
+	}
+	s := &spool{dir: dir}
+	s.left.Store(min(limit, int64(fs.Bavail)*fs.Bsize/2))
+	return s, nil
+}
+
+// object is where an object of the spool is kept; nil without a spool.
+func (s *spool) object(id uint64, size int64) *kept {
+	if s == nil || size <= 0 {
+		return nil
+	}
+	return &kept{spool: s, id: id, size: size}
+}
+
+func (s *spool) close() error {
+	if s == nil {
+		return nil
+	}
+	s.full.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.pack != nil {
+		err = s.pack.Close()
+		s.pack = nil
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// kept is what is kept of one object. A nil one keeps nothing.
+type kept struct {
+	spool *spool
+	id    uint64
+	size  int64
+
+	mu    sync.Mutex
+	users int // who may read or write
+	place place
+	f     *os.File // while there are users, once something was written
+	base  int64    // where the object begins in f
+	have  spans
+}
+
+// place says where an object is to be kept.
+type place int
+
+const (
+	undecided place = iota
+	nowhere         // no room
+	own             // in a file of its own
+	shared          // in the pack
+)
+
+func (k *kept) path() string { return filepath.Join(k.spool.dir, strconv.FormatUint(k.id, 10)) }
+
+// use is called before read and write, and unuse when that is over.
+func (k *kept) use() {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	k.users++
+	k.mu.Unlock()
+}
+
+func (k *kept) unuse() {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.users--; k.users == 0 && k.place == own && k.f != nil {
+		k.f.Close()
+		k.f = nil
+	}
+}
+
+// write keeps p, which is the object's from off.
+func (k *kept) write(p []byte, off int64) {
+	if k == nil || k.spool.full.Load() {
+		return
+	}
+	n := int64(len(p))
+	if k.spool.busy.Add(n) <= underWay {
+		k.put(p, off)
+	}
+	k.spool.busy.Add(-n)
+}
+
+func (k *kept) put(p []byte, off int64) {
+	k.use()
+	defer k.unuse()
+	f, base := k.open(true)
+	if f == nil {
+		return
+	}
+	k.mu.Lock()
+	had := k.have.hold(off, off+int64(len(p)))
+	k.mu.Unlock()
+	if had {
+		return
+	}
+	if _, err := f.WriteAt(p, base+off); err != nil {
+		k.spool.full.Store(true)
+		return
+	}
+	k.mu.Lock()
+	k.have.add(off, off+int64(len(p)))
+	k.mu.Unlock()
+}
+
+// read fills p from off if all of that is kept.
+func (k *kept) read(p []byte, off int64) bool {
+	if k == nil {
+		return false
+	}
+	k.use()
+	defer k.unuse()
+	k.mu.Lock()
+	had := k.have.hold(off, off+int64(len(p)))
+	k.mu.Unlock()
+	if !had {
+		return false
+	}
+	f, base := k.open(false)
+	if f == nil {
+		return false
+	}
+	_, err := f.ReadAt(p, base+off)
+	return err == nil
+}
+
+// open gives the file that the object lies in; nil if there is none.
+func (k *kept) open(create bool) (*os.File, int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.place == undecided && create {
+		k.decide()
+	}
+	switch {
+	case k.place == undecided || k.place == nowhere:
+		return nil, 0
+	case k.f == nil:
+		f, err := os.OpenFile(k.path(), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			k.spool.full.Store(true)
+			return nil, 0
+		}
+		k.f = f
+	}
+	return k.f, k.base
+}
+
+// decide reserves room for the whole object.
+func (k *kept) decide() {
+	s := k.spool
+	if s.left.Add(-k.size) < 0 {
+		s.left.Add(k.size)
+		k.place = nowhere
+		return
+	}
+	if k.place = own; k.size >= ownFile {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pack == nil {
+		f, err := os.OpenFile(filepath.Join(s.dir, "small"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			s.full.Store(true)
+			k.place = nowhere
+			return
+		}
+		s.pack = f
+	}
+	k.place, k.f, k.base = shared, s.pack, s.end
+	s.end += k.size
+}
+
+// whole opens the object's own file to be read, if all of it is there.
+func (k *kept) whole() *os.File {
+	if k == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.place != own || !k.have.hold(0, k.size) {
+		return nil
+	}
+	f, err := os.OpenFile(k.path(), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// spans are ranges of an object, in order and apart.
+type spans [][2]int64
+
+// hold says whether all from begin to end is there.
+func (s spans) hold(begin, end int64) bool {
+	i, _ := slices.BinarySearchFunc(s, begin, func(x [2]int64, at int64) int {
+		if x[1] <= at {
+			return -1
+		}
+		return 1
+	})
+	return i < len(s) && s[i][0] <= begin && end <= s[i][1]
+}
+
+func (s *spans) add(begin, end int64) {
+	// Those that touch what comes become one with it.
+	i, _ := slices.BinarySearchFunc(*s, begin, func(x [2]int64, at int64) int {
+		if x[1] < at {
+			return -1
+		}
+		return 1
+	})
+	j := i
+	for ; j < len(*s) && (*s)[j][0] <= end; j++ {
+		begin, end = min(begin, (*s)[j][0]), max(end, (*s)[j][1])
+	}
+	if i == j && len(*s) >= maxSpans {
+		return
+	}
+	*s = slices.Replace(*s, i, j, [2]int64{begin, end})
+}

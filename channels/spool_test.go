@@ -1,0 +1,272 @@
+package channels
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/optml/optml/objstore"
+	"github.com/optml/optml/objstore/s3test"
+	"github.com/optml/optml/objstore/storetest"
+)
+
+// TestSpans compares with a plain map of bytes.
+func TestSpans(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var s spans
+		var there [64]bool
+		for range 20 {
+			a, b := rnd.Int64N(64), rnd.Int64N(64)
+			a, b = min(a, b), max(a, b)+1
+			all := !slices.Contains(there[a:b], false)
+			if s.hold(a, b) != all {
+				t.Fatalf("%v holds %d to %d: %v", s, a, b, !all)
+			}
+			s.add(a, b)
+			for i := a; i < b; i++ {
+				there[i] = true
+			}
+			for i := 1; i < len(s); i++ {
+				if s[i-1][1] >= s[i][0] {
+					t.Fatalf("%v", s)
+				}
+			}
+		}
+	}
+}
+
+func spoolOf(t *testing.T, limit int64) *spool {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := newSpool(dir, "train", limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		if left, _ := os.ReadDir(dir); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+	return s
+}
+
+// TestSpoolFetchesOnce: FF-7. What was fetched once comes from the disk the next time, for small and large objects, read
+// straight or in pieces.
+func TestSpoolFetchesOnce(t *testing.T) {
+	s := spoolOf(t, 1<<30)
+	for id, size := range []int{1, 70_000, ownFile - 1, ownFile, 20 << 20} {
+		o := &ranged{data: storetest.Bytes(size)}
+		k := s.object(uint64(id), int64(size))
+		for epoch := range 2 {
+			r := o.reader(t, 64<<20, k)
+			buf := make([]byte, 100_000)
+			for off := 0; off < size; off += len(buf) {
+				n, err := r.read(t.Context(), buf, int64(off))
+				if err != nil || !bytes.Equal(buf[:n], o.data[off:min(off+len(buf), size)]) {
+					t.Fatalf("%d bytes, epoch %d, at %d: %d bytes, %v", size, epoch, off, n, err)
+				}
+			}
+			within(t, "everything is on disk", func() bool { k.mu.Lock(); defer k.mu.Unlock(); return k.have.hold(0, k.size) })
+		}
+		if got := o.bytes.Load(); got != int64(size) {
+			t.Errorf("%d bytes were fetched of %d", got, size)
+		}
+		f := k.whole()
+		if (f != nil) != (size >= ownFile) {
+			t.Errorf("%d bytes: a file of its own: %v", size, f != nil)
+		}
+		if f != nil {
+			b := make([]byte, size)
+			if _, err := f.ReadAt(b, 0); err != nil || !bytes.Equal(b, o.data) {
+				t.Errorf("%d bytes: the kept file differs, %v", size, err)
+			}
+			f.Close()
+		}
+	}
+}
+
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestSpoolBounds: an object that would not fit is not kept, a full disk ends keeping, and neither is felt by the reader.
+func TestSpoolBounds(t *testing.T) {
+	s := spoolOf(t, 3<<20)
+	big := &ranged{data: storetest.Bytes(4 << 20)}
+	small := &ranged{data: storetest.Bytes(2 << 20)}
+	for range 2 {
+		for i, o := range []*ranged{big, small} {
+			r := o.reader(t, 64<<20, s.object(uint64(i), int64(len(o.data))))
+			buf := make([]byte, len(o.data))
+			if n, err := r.read(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], o.data) {
+				t.Fatal(n, err)
+			}
+		}
+	}
+	if n := s.left.Load(); n != 1<<20 {
+		t.Errorf("%d bytes of the limit are left", n)
+	}
+	full := spoolOf(t, 1<<30)
+	k := full.object(7, 2<<20)
+	if err := os.Symlink("/dev/full", k.path()); err != nil { // O_NOFOLLOW: not even a link is followed
+		t.Fatal(err)
+	}
+	r := small.reader(t, 64<<20, k)
+	buf := make([]byte, len(small.data))
+	if n, err := r.read(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], small.data) {
+		t.Fatal(n, err)
+	}
+	within(t, "the spool gives up", full.full.Load)
+	if k.whole() != nil {
+		t.Error("an object that could not be written counts as kept")
+	}
+}
+
+// TestFastFilePassthrough: FF-7. The second epoch of a large object is served past the store, with the same bytes by read
+// and mmap, also while the first handle is still open, and with the kernel's help and without.
+func TestFastFilePassthrough(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		t.Run(fmt.Sprintf("plain=%v", plain), func(t *testing.T) {
+			want := string(storetest.Bytes(9 << 20))
+			srv := s3test.New(s3test.Options{})
+			srv.Put("bucket", "in/big", []byte(want))
+			srv.Put("bucket", "in/small", []byte(want[:1000]))
+			dir, d, err := fast(t, fastChannel("s3://bucket/in/"), Config{Opener: s3(t, srv), NoPassthrough: plain, Spool: 1 << 30, TempDir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			view := d.(*fastFile).view
+			first, err := os.Open(filepath.Join(dir, "big"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer first.Close()
+			all := map[string]string{"big": want, "small": want[:1000]}
+			differ(t, read(t, dir), all)
+			big := view.root.children["big"]
+			within(t, "it is kept", func() bool { f := big.kept.whole(); defer f.Close(); return f != nil })
+			differ(t, read(t, dir), all) // beside the first handle, which is served by us
+			first.Close()
+			within(t, "it is closed", func() bool { big.mu.Lock(); defer big.mu.Unlock(); return big.through == 0 })
+			fetched := d.Stats().Bytes
+			srv.Fault(s3test.Fault{Method: "GET", Key: "in/big", Status: 500}) // nobody asks any more
+			for range 3 {
+				fadvise(t, filepath.Join(dir, "big"))
+				differ(t, read(t, dir), all)
+			}
+			s := d.Stats()
+			if s.Bytes != fetched || s.Bytes < int64(len(want)) {
+				t.Errorf("%d bytes were fetched, then %d", fetched, s.Bytes)
+			}
+			if kernel := kernelPasses(t); strings.Contains(s.Note, "past the store") != (kernel && !plain) {
+				t.Errorf("the kernel can: %v; %+v", kernel, s)
+			}
+		})
+	}
+}
+
+// fadvise drops a file's pages, so that the next read is seen.
+func fadvise(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, _, errno := syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, 4, 0, 0); errno != 0 {
+		t.Fatal(errno)
+	}
+}
+
+// kernelPasses says whether this kernel can serve files past us: from 6.9 on.
+func kernelPasses(t *testing.T) bool {
+	t.Helper()
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(b), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 9
+}
+
+// TestFastFileLocal: FF-7. Local files are served with the view's names, modes and errors; one that has changed since the
+// listing is EIO and fails the job, one that is shared by readers of two kinds is read right by both.
+func TestFastFileLocal(t *testing.T) {
+	files := map[string]string{"b/in/x": string(storetest.Bytes(3 << 20)), "b/in/d/y": "y", "b/in/empty": ""}
+	root := tree(t, files)
+	for _, plain := range []bool{false, true} {
+		dir, d, err := fast(t, fastChannel("s3://b/in/"), Config{Opener: opener(t, objstore.Options{S3Dir: root}), NoPassthrough: plain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			differ(t, read(t, dir), map[string]string{"x": files["b/in/x"], "d/": "", "d/y": "y", "empty": ""})
+		}
+		if fi, err := os.Stat(filepath.Join(dir, "x")); err != nil || fi.Mode() != 0o644 {
+			t.Errorf("%v, %v", fi, err)
+		}
+		if s := d.Stats(); s.Objects != 3 || s.TotalObjects != 3 {
+			t.Errorf("%+v", s)
+		}
+		y := filepath.Join(root, "b/in/d/y")
+		if err := os.WriteFile(y, []byte("other"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		done := make(chan error, 1)
+		go func() { done <- d.Serve(ctx) }()
+		fadvise(t, filepath.Join(dir, "d/y"))
+		if b, err := os.ReadFile(filepath.Join(dir, "d/y")); !errors.Is(err, syscall.EIO) {
+			t.Errorf("plain=%v: %q, %v", plain, b, err)
+		}
+		if err := <-done; !errors.Is(err, objstore.ErrChanged) || !strings.Contains(err.Error(), "d/y") {
+			t.Errorf("%v", err)
+		}
+		cancel()
+		if err := os.WriteFile(y, []byte("y"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFastFileStalls: whoever waits is seen: a reader that works between its reads makes us wait.
+func TestFastFileStalls(t *testing.T) {
+	st := newStock(1<<20, new(atomic.Int64))
+	st.change(1, 0)
+	time.Sleep(2 * time.Millisecond)
+	if st.weWait.read() == 0 {
+		t.Error("an open file that nobody reads is no wait")
+	}
+	st.change(0, 1)
+	was := st.weWait.read()
+	time.Sleep(2 * time.Millisecond)
+	if st.weWait.read() != was {
+		t.Error("we wait while we fetch")
+	}
+	st.change(-1, -1)
+	if st.weWait.read() != was {
+		t.Error("we wait for nobody")
+	}
+}

@@ -66,13 +66,7 @@ func (in *instance) close(ctx context.Context) error {
 	}
 	for _, d := range in.deliveries {
 		errs = append(errs, d.Close())
-		s := d.Stats()
-		took := in.served
-		if s.Mode == "File" {
-			took = in.filled
-		}
-		errs = append(errs, r.appendAt(in.host, "fill", ledger.ChannelTotals{Channel: s.Channel, Mode: s.Mode, Bytes: s.Bytes, Objects: s.Objects, Epochs: s.Epochs, Duration: took,
-			ReaderWaited: time.Duration(s.ReaderWaited), WeWaited: time.Duration(s.WeWaited), Note: s.Note}))
+		errs = append(errs, r.appendAt(in.host, "fill", in.totals(d.Stats())))
 	}
 	if in.metrics == nil { // an adopted job: the whole log is there
 		var err error

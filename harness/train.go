@@ -70,8 +70,8 @@ type instance struct {
 	spec     job.Container
 	tree     container.Tree
 	began    time.Time
-	filled   time.Duration // how long File's bytes took
-	served   time.Duration // how long the container could read the others'
+	filling  stretch // while File's bytes are brought
+	serving  stretch // while the container may read the others'
 
 	deliveries []channels.Delivery
 	task       container.Task
@@ -145,8 +145,7 @@ func (in *instance) channels(ctx context.Context) error {
 		})
 		r.observe(func(s *ledger.Snapshot) {
 			x := d.Stats()
-			s.Channels = append(s.Channels, ledger.ChannelLive{Host: in.host, Channel: x.Channel, Mode: x.Mode, Bytes: x.Bytes,
-				TotalBytes: x.TotalBytes, Objects: x.Objects, TotalObjects: x.TotalObjects, Epochs: x.Epochs})
+			s.Channels = append(s.Channels, ledger.ChannelLive{Host: in.host, ChannelTotals: in.totals(x), TotalBytes: x.TotalBytes, TotalObjects: x.TotalObjects})
 		})
 		if m, ok := d.(channels.Mounter); ok {
 			if err := r.willMount(in.host, m.Mounts()); err != nil {
@@ -167,8 +166,7 @@ func (in *instance) fill(ctx context.Context) error {
 		for _, d := range in.deliveries {
 			fs = append(fs, d.Fill)
 		}
-		began := time.Now()
-		defer func() { in.filled = time.Since(began) }()
+		defer in.filling.begin()()
 		return par(ctx, fs...)
 	})
 }
@@ -231,8 +229,7 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	defer wg.Wait()
 	defer stopServing()
 
-	began := time.Now()
-	defer func() { in.served = time.Since(began) }()
+	defer in.serving.begin()()
 	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), func() {
 		if cause := causeOf(ctx, ctx.Err()); isStop(cause) {
 			r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})

@@ -210,7 +210,7 @@ func TestLive(t *testing.T) {
 	if _, ok, err := j.Live(); ok || err != nil {
 		t.Error(ok, err)
 	}
-	o.Live(Snapshot{At: t0, Step: "run", Channels: []ChannelLive{{Channel: "train", Bytes: 5}}, Transform: &TransformLive{Objects: 1}})
+	o.Live(Snapshot{At: t0, Step: "run", Channels: []ChannelLive{{ChannelTotals: ChannelTotals{Channel: "train", Bytes: 5}}}, Transform: &TransformLive{Objects: 1}})
 	s, ok, err := j.Live()
 	if !ok || err != nil || s.Step != "run" || s.Channels[0].Bytes != 5 || s.Transform.Objects != 1 {
 		t.Error(s, ok, err)

@@ -27,16 +27,12 @@ type ImageLive struct {
 	TotalBytes int64  `json:"totalBytes,omitempty"`
 }
 
-// ChannelLive is a channel on one host.
+// ChannelLive is a channel on one host: what it has brought so far, of how much.
 type ChannelLive struct {
-	Host         string `json:"host,omitempty"`
-	Channel      string `json:"channel"`
-	Mode         string `json:"mode"`
-	Bytes        int64  `json:"bytes"`
-	TotalBytes   int64  `json:"totalBytes,omitempty"`
-	Objects      int64  `json:"objects"`
-	TotalObjects int64  `json:"totalObjects,omitempty"`
-	Epochs       int64  `json:"epochs,omitempty"`
+	Host string `json:"host,omitempty"`
+	ChannelTotals
+	TotalBytes   int64 `json:"totalBytes,omitempty"`
+	TotalObjects int64 `json:"totalObjects,omitempty"`
 }
 
 // ContainerLive is what a container uses, in the service's percentages (training 5.2).

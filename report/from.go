@@ -9,6 +9,7 @@ import (
 // source is what a report is made from; Make fills it from a job's directory.
 type source struct {
 	state ledger.State
+	live  ledger.Snapshot // of a job that is under way
 	owned bool
 	dir   string
 	now   time.Time
@@ -64,7 +65,13 @@ func from(src source) *Report {
 		}
 		r.Containers = append(r.Containers, c)
 	}
-	for _, x := range s.Channels {
+	channels := s.Channels
+	if len(channels) == 0 { // the totals come with the end
+		for _, x := range src.live.Channels {
+			channels = append(channels, ledger.ChannelOfHost{Host: x.Host, ChannelTotals: x.ChannelTotals})
+		}
+	}
+	for _, x := range channels {
 		r.Channels = append(r.Channels, Channel{x.Host, x.Channel, x.Mode, x.Bytes, x.Objects, x.Epochs,
 			seconds(x.Duration), seconds(x.ReaderWaited), seconds(x.WeWaited), x.Note})
 	}

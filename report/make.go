@@ -33,7 +33,11 @@ func makeAt(j *ledger.Job, now time.Time) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	src := source{state: s, owned: owned, dir: j.Dir(), now: now, logs: func() []Log { return tails(j, &s) }}
+	var live ledger.Snapshot
+	if owned && !s.Final {
+		live, _, _ = j.Live() // without it, only the figures so far are missing
+	}
+	src := source{state: s, live: live, owned: owned, dir: j.Dir(), now: now, logs: func() []Log { return tails(j, &s) }}
 	for _, c := range s.Children {
 		child, err := ledger.Open(filepath.Join(j.Root(), c.Kind, c.Name))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -170,22 +170,44 @@ func (t *text) channels(channels []Channel) {
 	var rows []row
 	for _, c := range channels {
 		x := row{plain(c.Channel), plain(c.Mode), right(bytesText(c.Bytes)), right(countText(c.Objects, "object")), right(secondsText(c.Seconds)), right(rateText(c.Bytes, c.Seconds))}
-		var notes []string
-		if c.Epochs > 1 {
-			notes = append(notes, countText(c.Epochs, "epoch"))
-		}
-		if c.ReaderWaitedSeconds >= 0.1 {
-			notes = append(notes, "the script waited "+secondsText(c.ReaderWaitedSeconds)+" for data")
-		}
-		if c.WeWaitedSeconds >= 0.1 {
-			notes = append(notes, "optml waited "+secondsText(c.WeWaitedSeconds)+" for the script")
-		}
-		if c.Note != "" {
-			notes = append(notes, plain(c.Note))
-		}
-		rows = append(rows, append(x, strings.Join(notes, ", ")))
+		rows = append(rows, append(x, plain(c.Notes())))
 	}
 	t.section("Channels", rows)
+}
+
+// Summary is a channel in one line.
+func (c Channel) Summary() string {
+	parts := []string{c.Mode, bytesText(c.Bytes), countText(c.Objects, "object")}
+	for _, x := range []string{rateText(c.Bytes, c.Seconds), c.Notes()} {
+		if x != "" {
+			parts = append(parts, x)
+		}
+	}
+	return plain(strings.Join(parts, ", "))
+}
+
+// Notes say who waited for whom, so that one sees whether the data or the script is what a job takes its time for.
+func (c Channel) Notes() string {
+	var notes []string
+	if c.Epochs > 1 {
+		notes = append(notes, countText(c.Epochs, "epoch"))
+	}
+	wait := func(who, whom string, s float64) {
+		if s < 0.1 {
+			return
+		}
+		share := ""
+		if c.Seconds > 0 {
+			share = fmt.Sprintf(" (%.0f %%)", min(100, 100*s/c.Seconds))
+		}
+		notes = append(notes, who+" waited "+secondsText(s)+share+" for "+whom)
+	}
+	wait("the script", "data", c.ReaderWaitedSeconds)
+	wait("optml", "the script", c.WeWaitedSeconds)
+	if c.Note != "" {
+		notes = append(notes, c.Note)
+	}
+	return strings.Join(notes, ", ")
 }
 
 func (t *text) transform(x *Transform) {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/report"
 )
 
 func (a *app) cmdDescribe() *cobra.Command {
@@ -49,6 +50,10 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	r, err := report.Make(j)
+	if err != nil {
+		return err
+	}
 	err = table(stdout, func(t io.Writer) {
 		row(t, "Name", "%s/%s", j.Kind(), j.Name())
 		row(t, "ARN", "%s", s.ARN)
@@ -61,6 +66,9 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		row(t, "Ended", "%s", clock(s.EndTime))
 		for _, x := range s.Images {
 			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
+		}
+		for _, c := range r.Channels {
+			row(t, "Channel", "%s: %s", c.Channel, c.Summary())
 		}
 		for _, c := range s.Children {
 			row(t, "Child", "%s/%s", c.Kind, c.Name)

@@ -287,3 +287,26 @@ func TestRunSuffixes(t *testing.T) {
 		t.Errorf("%d of 200 are different", len(seen))
 	}
 }
+
+// TestDescribeChannels: whoever looks at a job sees who waits for whom, while it runs and afterwards.
+func TestDescribeChannels(t *testing.T) {
+	root := t.TempDir()
+	o := makeIn(t, root, job.KindTraining, "a")
+	now := ledger.ChannelTotals{Channel: "train", Mode: "Pipe", Bytes: 3 << 20, Objects: 2, Duration: 10 * time.Second, ReaderWaited: 8 * time.Second}
+	o.Live(ledger.Snapshot{Channels: []ledger.ChannelLive{{Host: "algo-1", ChannelTotals: now}}})
+	told := func(want string) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := runDescribe(describeOptions{root, "a", formatText}, &out); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+	told("train: Pipe, 3.0 MiB, 2 objects, 307 KiB/s, the script waited 8.0 s (80 %) for data")
+	now.ReaderWaited, now.WeWaited, now.Note = 0, 9*time.Second, "closed early at byte 7"
+	appendAll(t, o, now)
+	finish(t, o)
+	told("optml waited 9.0 s (90 %) for the script, closed early at byte 7")
+}

@@ -116,7 +116,7 @@ func TestJSONProgressIsTheEvents(t *testing.T) {
 // The bars of a terminal do not swallow lines, and nothing is left running.
 func TestBarsKeepTheLines(t *testing.T) {
 	o := makeJob(t, "a")
-	o.Live(ledger.Snapshot{Channels: []ledger.ChannelLive{{Channel: "train", Bytes: 5 << 20, TotalBytes: 10 << 20}},
+	o.Live(ledger.Snapshot{Channels: []ledger.ChannelLive{{ChannelTotals: ledger.ChannelTotals{Channel: "train", Bytes: 5 << 20}, TotalBytes: 10 << 20}},
 		Transform: &ledger.TransformLive{Objects: 1, TotalObjects: 4, Records: 10}})
 	appendAll(t, o, ledger.Transition{Status: "InProgress", Secondary: "Training", Message: "go"})
 	var b bytes.Buffer

@@ -8,6 +8,18 @@ import (
 	"github.com/optml/optml/ledger"
 )
 
+// spool is how much each of n FastFile channels may keep on disk.
+func (in *instance) spool(n int64) int64 {
+	switch most := in.run.host.Spool; {
+	case most == nil:
+		return 0
+	case *most == 0:
+		return -1
+	default:
+		return max(1, *most/max(n, 1))
+	}
+}
+
 // totals are a channel's figures so far, over the time in which it could deliver: before the start for File, while the
 // container lives for the others.
 func (in *instance) totals(s channels.Stats) ledger.ChannelTotals {

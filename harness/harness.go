@@ -38,8 +38,12 @@ type Host struct {
 	Fail     Failpoint          // for crash tests
 	// MountDir is where FastFile channels are mounted on this machine, a directory a job (D12); "": they are refused.
 	MountDir string
-	CPUs     int // of the host, for percentages
-	Memory   int64
+	// Spool is how many bytes FastFile channels may keep on disk for later epochs; nil: half of what is free.
+	Spool *int64
+	// NoPassthrough keeps the kernel from serving FastFile's files by itself.
+	NoPassthrough bool
+	CPUs          int // of the host, for percentages
+	Memory        int64
 }
 
 // Run carries out the job that o owns and returns its final transition. The error is only for what kept the end from

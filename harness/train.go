@@ -115,10 +115,10 @@ func hosts(instances []job.Instance) []string {
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
 func (in *instance) channels(ctx context.Context) error {
 	r := in.run
-	pipes := int64(0)
+	streams := int64(0)
 	for _, c := range in.training.Channels {
-		if c.Mode == "Pipe" {
-			pipes++
+		if c.Mode != "File" {
+			streams++
 		}
 	}
 	for _, c := range in.training.Channels {
@@ -128,10 +128,12 @@ func (in *instance) channels(ctx context.Context) error {
 			Rank:   slices.Index(hosts(in.training.Instances), in.host),
 			Hosts:  len(in.training.Instances),
 			Region: r.plan.Region,
-			// What Pipe channels hold in memory is one budget for all of them (ruling 23).
-			Window:   channels.DefaultWindow / max(pipes, 1),
-			TempDir:  r.owner.WorkDir(),
-			MountDir: in.mountDir(),
+			// What Pipe and FastFile channels hold in memory is one budget for all of them (ruling 23).
+			Window:        channels.DefaultWindow / max(streams, 1),
+			TempDir:       r.owner.WorkDir(),
+			MountDir:      in.mountDir(),
+			Spool:         in.spool(streams),
+			NoPassthrough: r.host.NoPassthrough,
 		})
 		if err != nil {
 			return err

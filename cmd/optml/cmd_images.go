@@ -36,7 +36,7 @@ func (a *app) withClient(do func(context.Context, *ctrd.Client) error) error {
 	}
 	ctx, sig := watchSignals(sayTo(a.stderr), func() {})
 	defer sig.end()
-	c, err := ctrd.Dial(ctx, a.hostOptions("").ctrd(a.log()))
+	c, err := ctrd.Dial(ctx, a.hostOptions(&jobFlags{}).ctrd(a.log()))
 	if err != nil {
 		return interrupted(ctx, err)
 	}

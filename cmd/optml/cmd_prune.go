@@ -50,7 +50,7 @@ func (a *app) recoverDead(stderr io.Writer) error {
 	say := sayTo(stderr)
 	ctx, sig := watchSignals(say, func() {})
 	defer sig.end()
-	h, err := a.hostOptions("").open(ctx, a.log())
+	h, err := a.hostOptions(&jobFlags{}).open(ctx, a.log())
 	if err != nil {
 		return interrupted(ctx, err)
 	}

@@ -34,12 +34,13 @@ type hostOptions struct {
 	Region     string         `json:"region,omitempty"`
 	Endpoint   string         `json:"endpointUrl,omitempty"`
 	Pull       container.Pull `json:"pull,omitempty"`
+	Spool      *int64         `json:"spool,omitempty"`
 }
 
-func (a *app) hostOptions(pull string) hostOptions {
+func (a *app) hostOptions(f *jobFlags) hostOptions {
 	return hostOptions{
 		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
-		Pull: container.Pull(pull),
+		Pull: container.Pull(f.pull), Spool: f.spool,
 	}
 }
 
@@ -77,7 +78,9 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	return &host{
 		Host: harness.Host{
 			Launcher: client, Images: images, Stores: stores, StoresOf: storesOf, Pull: o.Pull, Log: log, Fail: fail,
-			CPUs: runtime.NumCPU(), Memory: hostMemory(), MountDir: filepath.Join(o.RunDir, "mnt"),
+			CPUs: runtime.NumCPU(), Memory: hostMemory(), MountDir: filepath.Join(o.RunDir, "mnt"), Spool: o.Spool,
+			// For comparisons, and to show on a newer kernel what one before 6.9 does.
+			NoPassthrough: os.Getenv("OPTML_NO_PASSTHROUGH") == "1",
 		},
 		client: client,
 		pulls:  images,

@@ -33,6 +33,7 @@ type jobFlags struct {
 	modelWritable bool
 	network       string
 	pull          string
+	spool         *int64
 	gpus          *int
 
 	detach   bool
@@ -48,6 +49,7 @@ func (f *jobFlags) add(c *cobra.Command, logs bool) {
 	x.BoolVar(&f.replace, "replace", false, "take the place of a finished job with this name")
 	f.pull = string(container.PullMissing)
 	x.Var(choice{&f.pull, []string{string(container.PullMissing), string(container.PullAlways), string(container.PullNever)}}, "pull", "`when` to ask a registry for the image: missing, always or never")
+	x.Var(bound{&f.spool}, "spool", "most that FastFile channels keep on disk for later epochs, a `size` or 0 (default: half of what is free)")
 	x.BoolVarP(&f.detach, "detach", "d", false, "run in the background and print the job's name")
 	f.progress = progressAuto
 	x.Var(choice{&f.progress, progressModes}, "progress", "`how` to show progress on stderr: auto, bars, plain, json or none")

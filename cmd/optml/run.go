@@ -37,7 +37,7 @@ func (a *app) runAll(f *jobFlags, path string, docs []given, more func(*job.Opti
 		more(&o)
 	}
 	r := runOptions{
-		jobs: a.jobs(), documents: docs, kept: kept{Job: o, Host: a.hostOptions(f.pull)}, replace: f.replace, detach: f.detach,
+		jobs: a.jobs(), documents: docs, kept: kept{Job: o, Host: a.hostOptions(f)}, replace: f.replace, detach: f.detach,
 		progress: f.progressOptions(), output: a.output, app: a,
 	}
 	profiles := docs[0].Profiles()

@@ -103,6 +103,28 @@ func (c count) String() string {
 }
 func (c count) Type() string { return "number" }
 
+// bound is a flag for a number of bytes that may also be 0, and may be left out.
+type bound struct{ value **int64 }
+
+func (b bound) Set(s string) error {
+	var n int64
+	if s != "0" {
+		var err error
+		if n, err = parseSize(s); err != nil {
+			return err
+		}
+	}
+	*b.value = &n
+	return nil
+}
+func (b bound) String() string {
+	if b.value == nil || *b.value == nil {
+		return ""
+	}
+	return strconv.FormatInt(**b.value, 10)
+}
+func (b bound) Type() string { return "size" }
+
 // choice is a flag that takes one of a few words.
 type choice struct {
 	value *string

@@ -3,6 +3,7 @@ package channels
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -71,6 +72,55 @@ func (w *fifoWriter) Flush() error {
 }
 
 func (w *fifoWriter) put(p []byte) error {
+	return w.push(int64(len(p)), func(fd int) (int, error) {
+		n, err := unix.Write(fd, p)
+		p = p[max(n, 0):]
+		return n, err
+	})
+}
+
+// errShort says that a file has ended before it should have.
+var errShort = errors.New("the file ends early")
+
+// splice writes the next n bytes of f without copying them: the pipe holds the page cache's own pages.
+func (w *fifoWriter) splice(f *os.File, n int64) error {
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	src, left := int(f.Fd()), n
+	err := w.push(n, func(fd int) (int, error) {
+		m, err := unix.Splice(src, nil, fd, nil, int(min(left, 1<<30)), unix.SPLICE_F_NONBLOCK)
+		if err == nil && m == 0 {
+			err = errShort
+		}
+		left -= max(m, 0)
+		return int(max(m, 0)), err
+	})
+	if errors.Is(err, unix.EINVAL) && left == n { // a file system that cannot
+		return w.copy(f, n)
+	}
+	return err
+}
+
+func (w *fifoWriter) copy(f *os.File, n int64) error {
+	buf := make([]byte, gather)
+	for n > 0 {
+		m, err := f.Read(buf[:min(n, gather)])
+		if err == io.EOF {
+			return errShort
+		} else if err != nil {
+			return err
+		}
+		if err := w.put(buf[:m]); err != nil {
+			return err
+		}
+		n -= int64(m)
+	}
+	return nil
+}
+
+// push repeats step until left bytes are in the pipe, and waits for the reader in between.
+func (w *fifoWriter) push(left int64, step func(fd int) (int, error)) error {
 	var failed error
 	blocked := false
 	err := w.raw.Write(func(fd uintptr) bool {
@@ -78,14 +128,15 @@ func (w *fifoWriter) put(p []byte) error {
 			w.blocks.end(true)
 			blocked = false
 		}
-		for len(p) > 0 {
-			n, err := unix.Write(int(fd), p)
-			switch err {
-			case nil:
-				p = p[n:]
+		for left > 0 {
+			n, err := step(int(fd))
+			if n > 0 {
+				left -= int64(n)
 				w.n += int64(n)
 				w.total.Add(int64(n))
-			case unix.EINTR:
+			}
+			switch err {
+			case nil, unix.EINTR:
 			case unix.EAGAIN:
 				w.blocks.begin()
 				blocked = true

@@ -217,10 +217,10 @@ func (p *pipe) stream(ctx context.Context, epoch int, w *fifoWriter) error {
 	}
 	defer done()
 	s := dataset.NewStream(ctx, p.set.Epoch(ctx, epoch), dataset.StreamOptions{
-		Channel: p.ch.Name, Window: window, Chunk: int(min(max(window/8, 64<<10), 4<<20)), Workers: p.c.Workers, Gunzip: p.ch.Compression == "Gzip",
+		Channel: p.ch.Name, Window: window, Chunk: int(min(max(window/8, 64<<10), 4<<20)), Workers: p.c.Workers, Gunzip: p.ch.Compression == "Gzip", Files: true,
 	})
 	defer s.Close()
-	write := func(piece dataset.Piece) error { _, err := w.Write(piece.Data); return err }
+	write := func(piece dataset.Piece) error { return send(w, piece) }
 	if p.ch.RecordWrapper == "RecordIO" {
 		r := &records{w: w, tempDir: p.c.TempDir}
 		defer r.close()

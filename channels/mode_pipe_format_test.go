@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -264,7 +265,7 @@ func TestPipeTooLong(t *testing.T) {
 		t.Errorf("%d bytes", n)
 	}
 	var out bytes.Buffer
-	x := &records{w: &out, keeps: true, size: framing.MaxRecordIO}
+	x := &records{w: bufferSink{&out}, keeps: true, size: framing.MaxRecordIO}
 	if err := x.add(dataset.Piece{Data: []byte{1}, Size: -1, Last: true}); !errors.Is(err, framing.ErrTooLong) || out.Len() > 0 {
 		t.Errorf("%v, %d bytes", err, out.Len())
 	}
@@ -276,4 +277,47 @@ func TestPipeMagic(t *testing.T) {
 	op := opener(t, objstore.Options{S3Dir: tree(t, map[string]string{"b/in/1": string(data)})})
 	r := serve(t, with(pipeChannel("s3://b/in/"), "None", "RecordIO"), Config{Opener: op})
 	same(t, "record", r.readAll(0), wrapped(data, "RecordIO"))
+}
+
+// bufferSink is a sink of bytes alone.
+type bufferSink struct{ *bytes.Buffer }
+
+func (b bufferSink) splice(f *os.File, n int64) error {
+	_, err := io.CopyN(b, f, n)
+	return err
+}
+
+// TestPipeLocalFiles: PIPE-9, PIPE-11. Files of this machine go into the pipe without a copy: the bytes are the same for
+// every size around the bounds, wrapped or not, and one that has changed since the listing, or changes under way, is no
+// end of data (ruling 8).
+func TestPipeLocalFiles(t *testing.T) {
+	for _, wrapper := range []string{"None", "RecordIO"} {
+		files := map[string]string{}
+		var want []byte
+		for i, n := range []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 1<<20 + 3, 5<<20 + 1} {
+			data := storetest.Bytes(n)
+			files[fmt.Sprintf("b/in/%d", i)] = string(data)
+			want = append(want, wrapped(data, wrapper)...)
+		}
+		dir := tree(t, files)
+		r := serve(t, with(pipeChannel("s3://b/in/"), "None", wrapper), Config{Opener: opener(t, objstore.Options{S3Dir: dir})})
+		for epoch := range 2 {
+			same(t, wrapper, r.readAll(epoch), want)
+		}
+		if s := r.Stats(); s.Bytes != 2*int64(len(want)) || s.Objects != 14 {
+			t.Errorf("%+v", s)
+		}
+		f := r.open(2)
+		if _, err := io.ReadFull(f, make([]byte, 100_000)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(dir, "b/in/6"), 4<<20); err != nil {
+			t.Fatal(err)
+		}
+		noEndUntil(t, f, r.done)
+		e, ok := errors.AsType[*dataset.Error](r.ended())
+		if !ok || !errors.Is(e, objstore.ErrChanged) || e.Object != "s3://b/in/6" {
+			t.Errorf("%s: %v", wrapper, e)
+		}
+	}
 }

@@ -85,7 +85,7 @@ func (r *running) ended() error {
 	r.t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("Serve does not end")
 	}
 	return r.err

@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,10 +13,16 @@ import (
 // held is how much of an entry of unknown length is held in memory; more of it goes to a file.
 const held = 1 << 20
 
+// sink takes the bytes of an epoch.
+type sink interface {
+	io.Writer
+	splice(f *os.File, n int64) error
+}
+
 // records makes one RecordIO record of each entry (PIPE-11, AUG-4). The length stands before the bytes: where it is not
 // known beforehand (gzip, the objects of manifests), the bytes are kept until it is.
 type records struct {
-	w       io.Writer
+	w       sink
 	tempDir string
 
 	pad   int
@@ -42,10 +49,25 @@ func (r *records) add(p dataset.Piece) error {
 		}
 		return r.kept()
 	}
-	if _, err := r.w.Write(p.Data); err != nil || !p.Last {
+	if err := send(r.w, p); err != nil || !p.Last {
 		return err
 	}
 	return r.end()
+}
+
+// send writes a piece, which may be a whole file.
+func send(w sink, p dataset.Piece) error {
+	if p.File == nil {
+		_, err := w.Write(p.Data)
+		return err
+	}
+	err := w.splice(p.File, p.Size)
+	if err == nil || errors.Is(err, errShort) {
+		if changed := p.Entry.Unchanged(p.File); changed != nil {
+			return changed
+		}
+	}
+	return err
 }
 
 func (r *records) begin(size int64) error {

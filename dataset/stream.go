@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 )
 
 // StreamOptions bound what a Stream does at once. Zero values are the defaults.
@@ -19,6 +21,7 @@ type StreamOptions struct {
 	Window  int64  // bytes that are held or under way; 64 MiB
 	Chunk   int    // bytes of one request and of one piece at most; 4 MiB
 	Workers int    // requests at once; 32
+	Files   bool   // large files of this machine come as open files, which the kernel can deliver without a copy
 	Gunzip  bool   // entries are gzip files, of one member or several, and come uncompressed (PIPE-10). Values stay as they are
 }
 
@@ -42,6 +45,10 @@ type Piece struct {
 	First, Last bool   // of its entry; an empty entry is one piece that is both
 	Size        int64  // of the whole entry, where it is known on the first piece; else -1
 	Data        []byte // valid until the next call of Next
+
+	// File, if not nil, is the whole entry instead of Data, to be read from its beginning: Size bytes, as listed; who has
+	// read them asks Entry.Unchanged. Valid until the next call of Next.
+	File *os.File
 }
 
 // Stream gives the bytes of a sequence of entries in order, while the ones that come next are fetched in parallel, and
@@ -57,9 +64,9 @@ type Stream struct {
 	pool    Buffers
 
 	cur   *slot
-	ahead *slot  // the one after cur, if Ready has taken it already
-	ended bool   // cur has given its last piece
-	held  []byte // what Next gave, to be given back by the next
+	ahead *slot // the one after cur, if Ready has taken it already
+	ended bool  // cur has given its last piece
+	held  Piece // what Next gave, to be given back by the next
 	err   error
 }
 
@@ -70,6 +77,7 @@ type slot struct {
 	first, last bool  // whether it begins and ends its entry
 	chunk, bufs int   // it fills bufs buffers of chunk bytes in turn
 	cost        int64 // their room
+	file        bool  // it opens the entry's file instead
 	out         chan result
 	free        chan []byte
 }
@@ -126,6 +134,9 @@ func (s *Stream) plan(e Entry) bool {
 	if size < 0 {
 		return s.start(&slot{e: e, n: -1, first: true, last: true, chunk: s.fit(1 << 20), bufs: 2})
 	}
+	if s.o.Files && size >= fileMin && e.Local() {
+		return s.start(&slot{e: e, n: size, first: true, last: true, file: true, bufs: 1})
+	}
 	chunk := int64(s.o.Chunk)
 	for off := int64(0); off == 0 || off < size; off += chunk {
 		n := min(chunk, size-off)
@@ -146,7 +157,9 @@ func (s *Stream) fit(n int64) int {
 // start waits for room and a worker, in the order of the entries, and sets the worker to work.
 func (s *Stream) start(x *slot) bool {
 	x.out, x.free = make(chan result, x.bufs), make(chan []byte, x.bufs)
-	x.cost = min(int64(x.bufs)*int64(roundUp(x.chunk)), s.o.Window)
+	if !x.file {
+		x.cost = min(int64(x.bufs)*int64(roundUp(x.chunk)), s.o.Window)
+	}
 	if s.room.Acquire(s.ctx, x.cost) != nil {
 		return false
 	}
@@ -155,10 +168,15 @@ func (s *Stream) start(x *slot) bool {
 	}
 	s.running.Go(func() {
 		defer s.workers.Release(1)
-		for range x.bufs {
-			x.free <- s.pool.Get(x.chunk)
+		fetch := s.fetch
+		if x.file {
+			fetch = s.openFile
+		} else {
+			for range x.bufs {
+				x.free <- s.pool.Get(x.chunk)
+			}
 		}
-		if err := s.fetch(x); err != nil {
+		if err := fetch(x); err != nil {
 			x.send(s.ctx, result{err: &Error{Channel: s.o.Channel, Object: x.e.URI(), Err: err}})
 		}
 	})
@@ -172,6 +190,22 @@ func (x *slot) send(ctx context.Context, r result) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// fileMin is from where on a file is handed on as such: for less, a copy costs less than what it saves.
+const fileMin = 64 << 10
+
+// openFile gives the entry's file, and has the kernel read ahead of who takes it.
+func (s *Stream) openFile(x *slot) error {
+	f, err := x.e.LocalFile(s.ctx)
+	if err != nil {
+		return err
+	}
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // without it, only slower
+	if !x.send(s.ctx, result{p: Piece{Entry: x.e, First: true, Last: true, Size: x.n, File: f}}) {
+		f.Close()
+	}
+	return nil
 }
 
 func (s *Stream) fetch(x *slot) error {
@@ -307,7 +341,7 @@ func (s *Stream) next() (Piece, error) {
 		if r.err != nil {
 			return Piece{}, r.err
 		}
-		s.held, s.ended = r.p.Data, s.cur.bufs == 1 || r.p.Last
+		s.held, s.ended = r.p, s.cur.bufs == 1 || r.p.Last
 		return r.p, nil
 	case <-s.ctx.Done():
 		return Piece{}, context.Cause(s.ctx)
@@ -320,10 +354,15 @@ func (s *Stream) giveBack() {
 		return
 	}
 	if !s.ended {
-		s.cur.free <- s.held // its worker waits for it, or it was the first of two
+		s.cur.free <- s.held.Data // its worker waits for it, or it was the first of two
 		return
 	}
-	s.pool.Put(s.held)
+	if f := s.held.File; f != nil {
+		f.Close()
+	} else {
+		s.pool.Put(s.held.Data)
+	}
+	s.held = Piece{}
 	for len(s.cur.free) > 0 {
 		s.pool.Put(<-s.cur.free)
 	}
@@ -338,5 +377,32 @@ func (s *Stream) Close() error {
 		s.err = errors.New("stream is closed")
 	}
 	s.running.Wait()
+	if f := s.held.File; f != nil {
+		f.Close()
+		s.held = Piece{}
+	}
+	for _, x := range []*slot{s.cur, s.ahead} {
+		x.discard()
+	}
+	for x := range s.slots {
+		x.discard()
+	}
 	return nil
+}
+
+// discard closes what nobody will take.
+func (x *slot) discard() {
+	if x == nil {
+		return
+	}
+	for {
+		select {
+		case r := <-x.out:
+			if r.p.File != nil {
+				r.p.File.Close()
+			}
+		default:
+			return
+		}
+	}
 }

@@ -2,7 +2,9 @@ package job
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"strconv"
 	"time"
 )
 
@@ -89,14 +91,36 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 	for _, d := range metrics {
 		tr.Metrics = append(tr.Metrics, MetricDefinition(d))
 	}
-	for _, c := range t.channels {
-		tr.Channels = append(tr.Channels, m.channel(c, t.mode))
+	for i, c := range t.channels {
+		ch := m.channel(c, t.mode)
+		if s := c.DataSource.FileSystemDataSource; s != nil {
+			ch.Source = m.fileSystem(s, t.channelPath(i)+".DataSource.FileSystemDataSource")
+		}
+		tr.Channels = append(tr.Channels, ch)
 	}
+	hosts, rank := m.place(t)
+	host := hosts[rank]
+	tr.Hosts = hosts
 	tr.Instances = []Instance{{
-		Host: trainingInstance, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
-		Containers: []Container{{Name: trainingInstance, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, 0)}},
+		Host: host, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
+		Containers: []Container{{Name: host, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, rank)}},
 	}}
 	return tr
+}
+
+// place is what the container is told of the job's hosts (ruling 5), and the place of its own among them.
+func (m *maker) place(t trainingView) (hosts []string, rank int) {
+	hosts, rank = m.o.hosts()
+	path := t.at("ResourceConfig.InstanceCount")
+	if n := value(t.resource.InstanceCount, 1); n != int64(len(hosts)) { // more than one without --hosts is refused by the table
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: strconv.FormatInt(n, 10), Rule: "ruling 5",
+			Text: fmt.Sprintf("--hosts names %d: give as many as the job has instances", len(hosts))})
+	}
+	if len(hosts) > 1 {
+		m.warn("ruling 5", path, "%s of %d hosts runs alone: the hosts do not reach each other yet, and each uploads its own artifacts; "+
+			"give each its own --name, or they replace each other's", hosts[rank], len(hosts))
+	}
+	return hosts, rank
 }
 
 // trainingEnv is the environment of 1.3: the request's, then the service's own (ENV-4); no SM_* (ENV-1).
@@ -117,6 +141,16 @@ func (m *maker) channel(c channel, mode string) Channel {
 		out.ShuffleSeed = &c.ShuffleConfig.Seed
 	}
 	return out
+}
+
+// fileSystem is a channel's file system: the local directory that stands for it (FILE-13).
+func (m *maker) fileSystem(s *fileSystemDataSource, path string) Source {
+	dir, ok := m.o.FileSystems[s.FileSystemId]
+	if !ok {
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path + ".FileSystemId", Value: s.FileSystemId, Rule: "FILE-13",
+			Text: fmt.Sprintf("no directory of this machine stands for this file system: name one with --fs %s=DIR", s.FileSystemId)})
+	}
+	return Source{Type: "FileSystem", URI: dir, Directory: s.DirectoryPath, ReadOnly: s.FileSystemAccessMode == "ro", Distribution: defaultDataSharing}
 }
 
 // volume is what the job may write: an NVMe type's own disk whatever the request says, else VolumeSizeInGB

@@ -83,7 +83,8 @@ type Container struct {
 
 // Training is a training job.
 type Training struct {
-	Instances       []Instance         `json:"instances"`
+	Instances       []Instance         `json:"instances"`    // carried out here: one, whatever Hosts says (ruling 5)
+	Hosts           []string           `json:"hosts"`        // all of the job, sorted as text (RES-1); a host's rank is its place here (SHARD-2)
 	InstanceType    string             `json:"instanceType"` // verbatim, for resourceconfig.json (RES-6)
 	HyperParameters map[string]string  `json:"hyperParameters"`
 	Channels        []Channel          `json:"channels"`
@@ -116,9 +117,11 @@ type Channel struct {
 // Source is where objects come from.
 type Source struct {
 	Type           string   `json:"type"`                   // S3Prefix, ManifestFile, AugmentedManifestFile, FileSystem
-	URI            string   `json:"uri"`                    // s3://…, https://…, file://… or a plain path (D6)
+	URI            string   `json:"uri"`                    // s3://…, https://…, file://… or a plain path (D6); FileSystem: the directory that stands for it
 	Distribution   string   `json:"distribution,omitempty"` // FullyReplicated, ShardedByS3Key
 	AttributeNames []string `json:"attributeNames,omitempty"`
+	Directory      string   `json:"directory,omitempty"` // FileSystem: DirectoryPath, below the directory that URI names (FILE-13)
+	ReadOnly       bool     `json:"readOnly,omitempty"`  // FileSystem: FileSystemAccessMode is ro
 }
 
 // MetricDefinition is a name and the regular expression whose first group is the value (MET-1).

@@ -33,6 +33,9 @@ type hostOptions struct {
 	S3Dir      string         `json:"s3Dir,omitempty"`
 	Region     string         `json:"region,omitempty"`
 	Endpoint   string         `json:"endpointUrl,omitempty"`
+	AWSProfile string         `json:"awsProfile,omitempty"` // its name alone
+	Anonymous  bool           `json:"noSignRequest,omitempty"`
+	PathStyle  bool           `json:"pathStyle,omitempty"`
 	Pull       container.Pull `json:"pull,omitempty"`
 	Spool      *int64         `json:"spool,omitempty"`
 }
@@ -40,7 +43,7 @@ type hostOptions struct {
 func (a *app) hostOptions(f *jobFlags) hostOptions {
 	return hostOptions{
 		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
-		Pull: container.Pull(f.pull), Spool: f.spool,
+		AWSProfile: a.awsProfile, Anonymous: a.anonymous, PathStyle: a.pathStyle, Pull: container.Pull(f.pull), Spool: f.spool,
 	}
 }
 
@@ -89,7 +92,8 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 
 // stores are where these options say that objects are.
 func (o hostOptions) stores() (objstore.Opener, error) {
-	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint}})
+	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: objstore.S3Options{
+		Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}})
 }
 
 // storesOf are the stores that a job was started with: whoever recovers it may have been given others.

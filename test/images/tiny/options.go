@@ -23,6 +23,7 @@ var known = map[string]string{
 	"layout":           "dump: write model/layout.json; check: also verify it, exit 9 with the findings as failure text",
 	"channels":         "sha256: read every channel, write model/channels.json",
 	"epochs":           "Pipe epochs to read (1)",
+	"write_input":      "files below input/data to write, separated by blanks; model/written.json says how it went",
 	"pipe_limit":       "close a Pipe epoch after this many bytes (0: at its end)",
 	"metrics":          "number of metric lines",
 	"metrics_format":   "of a line; {step}, {loss} and {accuracy} are replaced",

@@ -15,7 +15,7 @@ const (
 	growth     = 4         // how many times what was read straight is fetched ahead
 	// firstWindow is what is fetched of a file that is read from its beginning: most likely it is read to its end.
 	firstWindow = 1 << 20
-	keepBehind  = 1 << 20 // the kernel's reads of one reader come in a slightly different order
+	keepBehind  = 4 << 20 // the kernel asks for several pieces at once, and they arrive in any order
 	skipAhead   = 1 << 20
 )
 

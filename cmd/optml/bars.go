@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type meter struct {
 	now, total int64
 	unit       string // "": bytes
 	extra      string // behind it; "": the rate
+	beside     string // behind that
 	keep       bool   // until it is no longer told of, even if it has reached its total
 }
 
@@ -46,7 +48,7 @@ type meter struct {
 func meters(s ledger.Snapshot) []meter {
 	var m []meter
 	for _, x := range s.Channels {
-		m = append(m, meter{key: "channel " + x.Host + x.Channel, name: x.Channel, now: x.Bytes, total: x.TotalBytes})
+		m = append(m, meter{key: "channel " + x.Host + x.Channel, name: x.Channel, now: x.Bytes, total: x.TotalBytes, beside: objectsText(x)})
 	}
 	for _, x := range s.Uploads {
 		m = append(m, meter{key: "upload " + x.Artifact, name: "upload " + x.Artifact, now: x.Bytes, total: x.TotalBytes})
@@ -58,6 +60,18 @@ func meters(s ledger.Snapshot) []meter {
 		})
 	}
 	return m
+}
+
+// objectsText is how far a channel is, in objects and epochs.
+func objectsText(x ledger.ChannelLive) string {
+	text := plural(x.Objects, "object")
+	if x.TotalObjects > 0 {
+		text = fmt.Sprintf("%d of %s", x.Objects, plural(x.TotalObjects, "object"))
+	}
+	if x.Mode == "Pipe" && x.Epochs > 0 {
+		text += ", " + plural(x.Epochs, "epoch")
+	}
+	return text
 }
 
 // poll draws a job's snapshots, and what extra tells beside them, until its end.
@@ -150,13 +164,19 @@ func (d *drawn) measure(m meter) {
 	if text == "" && d.speed >= 1 {
 		text = bytesText(int64(d.speed)) + "/s"
 	}
+	if m.beside != "" {
+		text = strings.TrimPrefix(text+"  "+m.beside, "  ")
+	}
 	d.extra.Store(&text)
 }
 
 func (b *bars) add(m meter, d *drawn) *mpb.Bar {
 	name := decor.Name(m.name, decor.WC{W: 20, C: decor.DindentRight})
 	count := decor.CountersKibiByte("% .1f / % .1f")
-	if m.unit != "" {
+	switch {
+	case m.unit == "" && m.total == 0:
+		count = decor.CurrentKibiByte("% .1f")
+	case m.unit != "":
 		count = decor.CountersNoUnit("%d / %d " + m.unit)
 	}
 	extra := decor.Any(func(decor.Statistics) string {

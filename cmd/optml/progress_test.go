@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,10 +117,12 @@ func TestJSONProgressIsTheEvents(t *testing.T) {
 // The bars of a terminal do not swallow lines, and nothing is left running.
 func TestBarsKeepTheLines(t *testing.T) {
 	o := makeJob(t, "a")
-	o.Live(ledger.Snapshot{Channels: []ledger.ChannelLive{{ChannelTotals: ledger.ChannelTotals{Channel: "train", Bytes: 5 << 20}, TotalBytes: 10 << 20}},
+	train := ledger.ChannelTotals{Channel: "train", Mode: "File", Bytes: 5 << 20, Objects: 3}
+	pipe := ledger.ChannelTotals{Channel: "side", Mode: "Pipe", Bytes: 7 << 20, Objects: 9, Epochs: 2}
+	o.Live(ledger.Snapshot{Channels: []ledger.ChannelLive{{ChannelTotals: train, TotalBytes: 10 << 20, TotalObjects: 6}, {ChannelTotals: pipe}},
 		Transform: &ledger.TransformLive{Objects: 1, TotalObjects: 4, Records: 10}})
 	appendAll(t, o, ledger.Transition{Status: "InProgress", Secondary: "Training", Message: "go"})
-	var b bytes.Buffer
+	var b lockedBuffer
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -127,14 +130,39 @@ func TestBarsKeepTheLines(t *testing.T) {
 		con.wide = 100
 		progressOptions{mode: progressBars}.watch(t.Context(), o.Job(), con)
 	}()
-	time.Sleep(700 * time.Millisecond) // two refreshes of the bars
+	missing := func(want ...string) string {
+		for _, w := range want {
+			if !strings.Contains(b.String(), w) {
+				return w
+			}
+		}
+		return ""
+	}
+	drawn := []string{"Training: go\n", "train ", "5.0 MiB / 10.0 MiB", "3 of 6 objects", "7.0 MiB  9 objects, 2 epochs", "1 / 4 objects", "10 records"}
+	for end := time.Now().Add(20 * time.Second); missing(drawn...) != "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
 	appendAll(t, o, ledger.Transition{Status: "Completed"})
 	<-done
-	for _, want := range []string{"Training: go\n", "Completed\n", "train ", "5.0 MiB / 10.0 MiB", "1 / 4 objects", "10 records"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("no %q in %q", want, b.String())
-		}
+	if want := missing(append(drawn, "Completed\n")...); want != "" {
+		t.Errorf("no %q in %q", want, b.String())
 	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // A reader that has left, or a terminal that is gone, is no error of the job (D11).

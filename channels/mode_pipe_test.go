@@ -100,7 +100,7 @@ func (r *running) open(epoch int) *os.File {
 	r.t.Helper()
 	var f *os.File
 	var err error
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) { // PIPE-3: clients retry
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) { // PIPE-3: clients retry
 		if f, err = os.Open(r.path(epoch)); !errors.Is(err, os.ErrNotExist) {
 			break
 		}
@@ -126,7 +126,7 @@ func (r *running) readAll(epoch int) []byte {
 // until waits for a condition.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !f(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never: " + what)
 		}
@@ -205,7 +205,7 @@ func TestPipeNonblockingReader(t *testing.T) {
 			}
 			var got []byte
 			buf := make([]byte, 100_000)
-			for deadline := time.Now().Add(10 * time.Second); ; {
+			for deadline := time.Now().Add(30 * time.Second); ; {
 				if selects {
 					n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
 					if err == unix.EINTR {

@@ -70,7 +70,7 @@ func (o *ranged) reader(t *testing.T, room int64, k *kept) reading {
 	t.Cleanup(func() {
 		r.close()
 		k.unuse()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 			st.mu.Lock()
 			used, open, busy := st.used, st.open, st.busy
 			st.mu.Unlock()

@@ -394,7 +394,7 @@ func TestStreamReady(t *testing.T) {
 	defer s.Close()
 	pieces := 0
 	for ; ; pieces++ {
-		for end := time.Now().Add(5 * time.Second); !s.Ready(); time.Sleep(50 * time.Microsecond) {
+		for end := time.Now().Add(30 * time.Second); !s.Ready(); time.Sleep(50 * time.Microsecond) {
 			if time.Now().After(end) {
 				t.Fatalf("never ready after %d pieces", pieces)
 			}

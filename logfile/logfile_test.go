@@ -372,7 +372,7 @@ func TestFollow(t *testing.T) {
 			if g != want {
 				t.Errorf("got %q, want %q", g, want)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Errorf("got nothing, want %q", want)
 		}
 	}

@@ -137,7 +137,7 @@ func TestContainerDiesWithItsOwner(t *testing.T) { // D11
 func nothingLeft(t *testing.T) {
 	t.Helper()
 	var l Leftovers
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var err error
 		if l, err = client_.Leftovers(t.Context()); err != nil {
 			t.Fatal(err)

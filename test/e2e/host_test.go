@@ -86,7 +86,7 @@ func count(lines []string) map[string]int {
 }
 
 // patience is how long the kernel may take to remove the network namespace of a dead process, with the links in it.
-const patience = 3 * time.Second
+const patience = 20 * time.Second
 
 // settle compares the host with before until nothing differs, and returns what still differs in the end.
 func settle(before host, take func() host) string {

@@ -93,7 +93,7 @@ func (p *proc) waitFor(t *testing.T, d time.Duration) result {
 		_ = p.Process.Signal(syscall.SIGQUIT) // a Go program tells where it hangs
 		select {
 		case <-p.done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			_ = p.Process.Kill()
 			<-p.done
 		}

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optml/optml/dataset"
-	"github.com/optml/optml/objstore"
 )
 
 const (
@@ -76,9 +75,9 @@ type object struct {
 	open sync.Once
 	out  *os.File
 	err  error
-	left atomic.Int64       // parts that are not written yet
-	sums *objstore.PartSums // of an object in several parts, if the store has its checksum
-	got  int64              // bytes, if the size was not known
+	left atomic.Int64      // parts that are not written yet
+	sums *dataset.PartSums // of an object in several parts, if the store has its checksum
+	got  int64             // bytes, if the size was not known
 }
 
 // run lists and transfers at once: the listing of many objects takes long where each page is a round trip.
@@ -197,9 +196,7 @@ func (d *download) transfer(ctx context.Context, set *dataset.Set, t task) error
 		if o.err = d.create(ctx, set, o); o.err != nil || t.n < 0 {
 			return // what is read whole has its checksum with it
 		}
-		if s, ok := o.Store.(objstore.Checksummed); ok {
-			o.sums, o.err = s.Checksum(ctx, o.Object)
-		}
+		o.sums, o.err = o.Checksum(ctx)
 	})
 	err := o.err
 	if err == nil {

@@ -45,7 +45,7 @@ func TestChecksumVectors(t *testing.T) {
 // TestChecksum: an object that is read whole is held against each checksum that the store has of it, also across broken
 // connections; a byte that changed on the way is an error at the end, which is not tried again.
 func TestChecksum(t *testing.T) {
-	data := storetest.Bytes(3<<20 + 7)
+	data := storetest.Bytes(300_007)
 	for name, sum := range checksums(data) {
 		for _, kind := range []string{"", "FULL_OBJECT"} {
 			for _, known := range []bool{true, false} { // the size
@@ -68,12 +68,12 @@ func TestChecksum(t *testing.T) {
 				if got, err := read(); err != nil || !bytes.Equal(got, data) {
 					t.Fatalf("%s: %d bytes, %v", name, len(got), err)
 				}
-				srv.Fault(s3test.Fault{Method: "GET", Cut: 1 << 20})
+				srv.Fault(s3test.Fault{Method: "GET", Cut: 100_000})
 				if got, err := read(); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%s, resumed: %d bytes, %v", name, len(got), err)
 				}
 				srv.ClearFaults()
-				for _, at := range []int64{1, 2 << 20, int64(len(data))} {
+				for _, at := range []int64{1, 200_000, int64(len(data))} {
 					srv.Fault(s3test.Fault{Method: "GET", Times: 1, Flip: at})
 					srv.Record()
 					before := len(srv.Requests())
@@ -87,7 +87,7 @@ func TestChecksum(t *testing.T) {
 					srv.ClearFaults()
 				}
 				// The flipped byte comes before the connection breaks: what came is part of the sum.
-				srv.Fault(s3test.Fault{Method: "GET", Times: 1, Flip: 1000, Cut: 1 << 20})
+				srv.Fault(s3test.Fault{Method: "GET", Times: 1, Flip: 1000, Cut: 100_000})
 				if _, err := read(); !errors.Is(err, objstore.ErrChecksum) {
 					t.Errorf("%s, flipped before the connection broke: %v", name, err)
 				}
@@ -139,7 +139,7 @@ func TestNoChecksum(t *testing.T) {
 // TestPartSums: what is read in parts, in any order, adds up to the checksum of the whole; a part that differs does not,
 // and a gap is no end.
 func TestPartSums(t *testing.T) {
-	data := storetest.Bytes(1<<20 + 13)
+	data := storetest.Bytes(100_013)
 	all := checksums(data)
 	type span struct{ off, n int64 }
 	for name, sum := range all {
@@ -172,9 +172,9 @@ func TestPartSums(t *testing.T) {
 		}{
 			{[]span{{0, last}}, -1, nil},
 			{[]span{{500, last - 500}, {0, 499}, {499, 1}}, -1, nil},
-			{[]span{{1 << 19, last - 1<<19}, {0, 1 << 19}}, -1, nil},
-			{[]span{{0, 1 << 19}, {1 << 19, last - 1<<19}}, 17, objstore.ErrChecksum},
-			{[]span{{0, 1 << 19}, {1 << 19, last - 1<<19}}, last - 1, objstore.ErrChecksum},
+			{[]span{{50_000, last - 50_000}, {0, 50_000}}, -1, nil},
+			{[]span{{0, 50_000}, {50_000, last - 50_000}}, 17, objstore.ErrChecksum},
+			{[]span{{0, 50_000}, {50_000, last - 50_000}}, last - 1, objstore.ErrChecksum},
 			{[]span{{0, 100}, {200, last - 200}}, -1, objstore.ErrTruncated},
 			{[]span{{0, last - 1}}, -1, objstore.ErrChecksum},
 		} {

@@ -1,0 +1,204 @@
+// benchchannels measures how fast a job's channels bring their data, and in how much memory: the built optml running a
+// real job whose container reads the data, against the tools that people use for it, in turn and to the same instants.
+//
+// The data comes from an S3 of its own on the loopback (server.go), or from a directory. Root is needed.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/optml/optml/test/images"
+)
+
+// bench is what all rows share.
+type bench struct {
+	n     int
+	scale float64
+	peers string
+
+	dir     string // in memory, where there is such a place: ours' root, and where the peers write
+	data    string // the objects, in memory too
+	disk    string
+	short   string // sockets live below
+	reader  string
+	archive string
+	optml   *optml
+	slow    *optml // with its root on a disk
+	bin     string
+	ctr     *ctr
+}
+
+func main() {
+	// The roles of processes that measure start.
+	if len(os.Args) == 3 && (os.Args[1] == "serve" || os.Args[1] == "memory") {
+		if err := role(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintf(os.Stderr, "benchchannels %s: %v\n", os.Args[1], err)
+			os.Exit(1)
+		}
+		return
+	}
+	b := &bench{}
+	bin := flag.String("optml", "build/optml", "the `binary` to measure")
+	flag.IntVar(&b.n, "n", 10, "runs of each side that count; one more before does not")
+	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes or counts by this, to try a row")
+	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` with s5cmd and rclone, before the PATH")
+	dir := flag.String("dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 12 GiB")
+	disk := flag.String("disk", os.TempDir(), "`directory` on a disk, for ours' root in the memory rows; 24 GiB")
+	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
+	out := flag.String("json", "", "write every sample to this `file`")
+	list := flag.Bool("list", false, "list the rows")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "benchchannels [-optml FILE] [-n RUNS] [-rows REGEXP]: channels of a real job against the tools for the same, in turn")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if *list {
+		for _, r := range rows {
+			fmt.Printf("%-24s %s\n", r.name, r.says)
+		}
+		return
+	}
+	if err := b.run(*bin, *dir, *disk, *only, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "benchchannels:", err)
+		os.Exit(1)
+	}
+}
+
+func role(name, arg string) error {
+	if name == "serve" {
+		return serve(arg)
+	}
+	n, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil {
+		return err
+	}
+	return writeMemory(n)
+}
+
+func (b *bench) run(bin, dir, disk, only, out string) (err error) {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	var chosen []row
+	for _, r := range rows {
+		if match.MatchString(r.name) {
+			chosen = append(chosen, r)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no row matches %q; -list lists them", only)
+	}
+	end, err := b.prepare(bin, dir, disk)
+	defer end()
+	if err != nil {
+		return err
+	}
+	b.versions()
+	var all []rowOutcome
+	var failed []error
+	for _, r := range chosen {
+		o, err := b.measure(r)
+		if err != nil { // the others are still worth their time
+			fmt.Printf("\n## %s\n%s\nFAILED: %v\n", r.name, r.says, err)
+			o.Error = err.Error()
+			failed = append(failed, fmt.Errorf("%s: %w", r.name, err))
+		}
+		all = append(all, o)
+	}
+	if out != "" {
+		text, err := json.MarshalIndent(all, "", " ")
+		if err == nil {
+			err = os.WriteFile(out, append(text, '\n'), 0o644)
+		}
+		failed = append(failed, err)
+	}
+	return errors.Join(failed...)
+}
+
+// prepare makes the directories, the reader's image and ours' root; end undoes it all.
+func (b *bench) prepare(bin, dir, disk string) (end func(), err error) {
+	var made []string
+	end = func() {
+		for _, o := range []*optml{b.optml, b.slow} {
+			if o != nil {
+				o.close()
+			}
+		}
+		if b.ctr != nil {
+			b.ctr.close()
+		}
+		for _, d := range made {
+			os.RemoveAll(d)
+		}
+	}
+	if b.bin, err = filepath.Abs(bin); err != nil {
+		return end, err
+	}
+	for _, d := range []struct {
+		in, name string
+		to       *string
+	}{{dir, "optml-bench-", &b.dir}, {disk, "optml-bench-", &b.disk}, {"/run", "ob", &b.short}} {
+		if *d.to, err = os.MkdirTemp(d.in, d.name); err != nil {
+			return end, err
+		}
+		made = append(made, *d.to)
+	}
+	b.data, b.reader, b.archive = filepath.Join(b.dir, "data"), filepath.Join(b.dir, "reader"), filepath.Join(b.dir, "reader.tar")
+	if err := os.MkdirAll(filepath.Join(b.data, bucket), 0o755); err != nil {
+		return end, err
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.reader, "github.com/optml/optml/hack/benchchannels/reader")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return end, fmt.Errorf("go build the reader: %w\n%s", err, text)
+	}
+	program, err := os.ReadFile(b.reader)
+	if err != nil {
+		return end, err
+	}
+	img, err := images.Build(images.Options{Without: []string{"train"}, Files: []images.File{{Name: "/usr/local/bin/train", Mode: 0o755, Data: program}}})
+	if err != nil {
+		return end, err
+	}
+	if err := images.WriteOCIArchive(b.archive, images.Named{Ref: "docker.io/library/reader:latest", Image: img}); err != nil {
+		return end, err
+	}
+	b.optml, err = newOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), b.archive)
+	return end, err
+}
+
+// onDisk is ours with its root on a disk.
+func (b *bench) onDisk() (_ *optml, err error) {
+	if b.slow == nil {
+		b.slow, err = newOptml(b.bin, filepath.Join(b.disk, "optml"), filepath.Join(b.short, "d"), b.archive)
+	}
+	return b.slow, err
+}
+
+// versions says which programs are measured.
+func (b *bench) versions() {
+	for _, p := range []struct{ name, flag string }{{"s5cmd", "version"}, {"rclone", "version"}, {"s3fs", "--version"}, {"aws", "--version"}, {"pigz", "--version"}, {"gzip", "--version"}} {
+		path, err := b.find(p.name)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		text, err := exec.Command(path, p.flag).CombinedOutput()
+		if err != nil {
+			fmt.Printf("%s: %v\n", p.name, err)
+			continue
+		}
+		first, _, _ := strings.Cut(string(text), "\n")
+		fmt.Printf("%-7s %s\n", p.name, first)
+	}
+}

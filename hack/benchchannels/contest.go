@@ -30,6 +30,7 @@ type side struct {
 	best    bool    // the target holds for the fastest of the sides with this and the same target
 	cpu     float64 // at most: ours' processor time as a part of this side's; 0: any
 	runs    int     // fewer runs of a slow side; 0: as many as the others
+	idle    bool    // ours with nothing to bring
 	order   bool    // the order of its bytes is its own, so the checksum of a stream cannot be held against it
 	missing error   // why it cannot be had
 	run     func(check bool) (sample, error)
@@ -84,6 +85,7 @@ func (b *bench) measure(r row) (out rowOutcome, err error) {
 	}
 	out.Sides = make([]outcome, len(c.sides))
 	var first sample
+	var failed []error
 	for round := range n + 1 {
 		if round == 0 && r.once {
 			continue
@@ -92,37 +94,51 @@ func (b *bench) measure(r row) (out rowOutcome, err error) {
 			o := &out.Sides[i]
 			o.Name = s.name
 			if s.missing != nil {
-				o.Missing = s.missing.Error()
+				o.Missing, _, _ = strings.Cut(s.missing.Error(), "\n")
 				continue
 			}
 			if s.runs > 0 && round > min(s.runs, n) {
 				continue
 			}
 			got, err := s.run(round == 0)
-			if err != nil {
+			if err == nil && round == 0 {
+				err = same(s, got, first)
+			}
+			if err != nil && i == 0 {
 				return out, fmt.Errorf("%s: %w", s.name, err)
+			} else if err != nil { // ours and the other peers are still worth their time
+				c.sides[i].missing = err
+				failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
+				o.Missing, _, _ = strings.Cut(err.Error(), "\n")
+				o.Samples = nil
+				continue
+			}
+			if round == 0 && i == 0 {
+				first = got
 			}
 			if round > 0 {
 				o.Samples = append(o.Samples, got)
-				continue
-			}
-			switch {
-			case i == 0:
-				first = got
-			case got.bytes > 0 && got.bytes != first.bytes:
-				return out, fmt.Errorf("%s read %d bytes, ours %d", s.name, got.bytes, first.bytes)
-			case got.hasSum && first.hasSum && !s.order && got.sum != first.sum:
-				return out, fmt.Errorf("%s read other bytes than ours", s.name)
 			}
 		}
 	}
 	b.print(os.Stdout, r, c.sides, out)
-	return out, nil
+	return out, errors.Join(failed...)
 }
 
-func median[T cmp.Ordered](v []T) T {
+// same is whether a side has read what ours has.
+func same(s side, got, first sample) error {
+	switch {
+	case got.bytes > 0 && first.bytes > 0 && got.bytes != first.bytes:
+		return fmt.Errorf("read %d bytes, ours %d", got.bytes, first.bytes)
+	case got.hasSum && first.hasSum && !s.order && got.sum != first.sum:
+		return errors.New("read other bytes than ours")
+	}
+	return nil
+}
+
+func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
-	return v[len(v)/2]
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
 func pick[T any](s []sample, of func(sample) T) (v []T) {
@@ -156,9 +172,13 @@ func (b *bench) print(w io.Writer, r row, sides []side, out rowOutcome) {
 			if r.unit != "" {
 				rate = fmt.Sprintf("%.0f", r.amount(b)/median(v))
 			}
+			peak := median(pick(o.Samples, func(x sample) float64 { return float64(x.Peak) })) / (1 << 20)
+			mib := fmt.Sprintf("%.0f", peak)
+			if peak == 0 { // in this very process, or nothing that holds data
+				mib = "-"
+			}
 			line := []string{instant, o.Name, seconds(median(v)), seconds(slices.Min(v)) + ".." + seconds(slices.Max(v)), rate,
-				seconds(median(pick(o.Samples, func(x sample) float64 { return x.CPU.Seconds() }))),
-				fmt.Sprintf("%.0f", float64(median(pick(o.Samples, func(x sample) int64 { return x.Peak })))/(1<<20))}
+				seconds(median(pick(o.Samples, cpuSeconds))), mib}
 			if i > 0 {
 				line = append(line, b.ratio(sides, out, i, at)...)
 			}
@@ -186,11 +206,20 @@ func (b *bench) print(w io.Writer, r row, sides []side, out rowOutcome) {
 		if s.cpu == 0 || len(out.Sides[i].Samples) == 0 {
 			continue
 		}
-		cpu := func(s sample) float64 { return s.CPU.Seconds() }
-		part := median(pick(ours, cpu)) / median(pick(out.Sides[i].Samples, cpu))
-		fmt.Fprintf(w, "processor time of ours, the whole job's owner: %.2f of %s, %s\n", part, s.name, verdict(part <= s.cpu, fmt.Sprintf("at most %.2f", s.cpu)))
+		theirs := median(pick(out.Sides[i].Samples, cpuSeconds))
+		part := median(pick(ours, cpuSeconds)) / theirs
+		fmt.Fprintf(w, "processor time of ours: %.2f of %s, %s", part, s.name, verdict(part <= s.cpu, fmt.Sprintf("at most %.2f", s.cpu)))
+		for k, other := range sides {
+			if other.idle && len(out.Sides[k].Samples) > 0 {
+				part -= median(pick(out.Sides[k].Samples, cpuSeconds)) / theirs
+				fmt.Fprintf(w, "; without what a job without data takes: %.2f, %s", part, verdict(part <= s.cpu, fmt.Sprintf("at most %.2f", s.cpu)))
+			}
+		}
+		fmt.Fprintln(w)
 	}
 }
+
+func cpuSeconds(s sample) float64 { return s.CPU.Seconds() }
 
 // ratio is how many times as long as ours a side takes, and whether that is enough.
 func (b *bench) ratio(sides []side, out rowOutcome, i, at int) []string {

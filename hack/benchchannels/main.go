@@ -6,7 +6,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -105,13 +104,16 @@ func (b *bench) run(bin, dir, disk, only, out string) (err error) {
 	}
 	b.versions()
 	var all []rowOutcome
-	var failed []error
+	var failed []string
 	for _, r := range chosen {
 		o, err := b.measure(r)
 		if err != nil { // the others are still worth their time
-			fmt.Printf("\n## %s\n%s\nFAILED: %v\n", r.name, r.says, err)
+			if len(o.Sides) == 0 || len(o.Sides[0].Samples) == 0 {
+				fmt.Printf("\n## %s\n%s; NOT MEASURED\n", r.name, r.says)
+			}
+			fmt.Printf("failed: %v\n", err)
 			o.Error = err.Error()
-			failed = append(failed, fmt.Errorf("%s: %w", r.name, err))
+			failed = append(failed, r.name)
 		}
 		all = append(all, o)
 	}
@@ -120,9 +122,14 @@ func (b *bench) run(bin, dir, disk, only, out string) (err error) {
 		if err == nil {
 			err = os.WriteFile(out, append(text, '\n'), 0o644)
 		}
-		failed = append(failed, err)
+		if err != nil {
+			return err
+		}
 	}
-	return errors.Join(failed...)
+	if len(failed) > 0 {
+		return fmt.Errorf("something of these rows could not be measured: %s", strings.Join(failed, ", "))
+	}
+	return nil
 }
 
 // prepare makes the directories, the reader's image and ours' root; end undoes it all.

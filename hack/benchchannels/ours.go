@@ -76,9 +76,9 @@ func (o *optml) command(from *source, args ...string) *exec.Cmd {
 		flags = append(flags, "--s3-dir", from.dir)
 	}
 	cmd := exec.Command(o.bin, append(flags, args...)...)
-	cmd.Env = os.Environ()
+	cmd.Env = plain()
 	if from != nil && from.server != nil {
-		cmd.Env = append(cmd.Env, from.server.environ()...)
+		cmd.Env = from.server.environ()
 		cmd.Args = append(cmd.Args, "--endpoint-url", from.server.url)
 	}
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,14 +18,21 @@ import (
 
 // environ is how every program reaches the server.
 func (s *server) environ() []string {
-	env := []string{"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=benchbench", "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
-		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PROFILE=", "OPTML_S3_DIR=",
-		"RCLONE_CONFIG=/dev/null", "RCLONE_CONFIG_S_TYPE=s3", "RCLONE_CONFIG_S_PROVIDER=Other", "RCLONE_CONFIG_S_ENDPOINT=" + s.url,
-		"RCLONE_CONFIG_S_ACCESS_KEY_ID=bench", "RCLONE_CONFIG_S_SECRET_ACCESS_KEY=benchbench", "RCLONE_CONFIG_S_REGION=us-east-1", "RCLONE_CONFIG_S_FORCE_PATH_STYLE=true"}
+	env := append(plain(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=benchbench", "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"RCLONE_CONFIG=/dev/null", "RCLONE_CONFIG_S_TYPE=s3", "RCLONE_CONFIG_S_PROVIDER=Other", "RCLONE_CONFIG_S_ENDPOINT="+s.url,
+		"RCLONE_CONFIG_S_ACCESS_KEY_ID=bench", "RCLONE_CONFIG_S_SECRET_ACCESS_KEY=benchbench", "RCLONE_CONFIG_S_REGION=us-east-1", "RCLONE_CONFIG_S_FORCE_PATH_STYLE=true")
 	if s.ca != "" {
 		env = append(env, "AWS_CA_BUNDLE="+s.ca)
 	}
 	return env
+}
+
+// plain is the environment without what would lead a program elsewhere.
+func plain() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "AWS_") || strings.HasPrefix(v, "RCLONE_") || strings.HasPrefix(v, "OPTML_") || strings.HasPrefix(v, "CONTAINERD_")
+	})
 }
 
 // find looks for a peer's program: below -peers, then where Debian has its own, then on the PATH.
@@ -51,7 +59,7 @@ func (b *bench) peer(s side, program string, run func(path string, check bool) (
 
 func with(s *server, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), s.environ()...)
+	cmd.Env = s.environ()
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -58,7 +59,11 @@ var rows = []row{
 	}},
 	{name: "file-big", says: "File, 2 x 1 GiB from S3", instants: fileInstants, unit: "MB/s", amount: megabytes((*bench).big), ready: func(b *bench) (*contest, error) {
 		return b.file(b.big(), 4, func(srv *server) []side {
-			return []side{b.s5cmd(srv, side{target: 1, best: true, cpu: 0.7}, b.big()), b.rcloneCopy(srv, side{target: 1, best: true}, b.big())}
+			return []side{
+				b.s5cmd(srv, side{target: 1, best: true, cpu: 0.7}, b.big()),
+				b.s5cmd(srv, side{target: 1, best: true, cpu: 0.7}, b.big(), "-c", "2", "-p", "64"), // larger parts, fewer at once: best here
+				b.rcloneCopy(srv, side{target: 1, best: true}, b.big()),
+			}
 		})
 	}},
 	{name: "pipe-one", says: "Pipe, 1 x 2 GiB from S3", instants: pipeInstants, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
@@ -71,7 +76,7 @@ var rows = []row{
 	{name: "pipe-local-many", says: "Pipe, 200 x 10 MiB from a directory", instants: pipeInstants, unit: "MB/s", amount: megabytes((*bench).many), ready: func(b *bench) (*contest, error) { return b.pipeLocal(b.many()) }},
 	{name: "pipe-gzip", says: "Pipe with Gzip, 16 objects of 64 MiB of text from S3; the peers read files", instants: pipeInstants, unit: "MB/s", amount: megabytes((*bench).texts), ready: (*bench).gzip},
 	{name: "fastfile-sequential", says: "FastFile, first epoch, 1 x 2 GiB from S3", instants: readInstants, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
-		return b.fastFile(b.one(), 4, reading{Block: fileBlock, Epochs: 1}, b.mounts(2, 3, "one"))
+		return b.fastFile(b.one(), 4, reading{Block: fileBlock, Epochs: 1}, b.mounts(2, 3, "one", asItComes, deep, streams, full))
 	}},
 	{name: "fastfile-again", says: "FastFile, later epochs of 1 x 2 GiB, nothing dropped from any cache", instants: []string{"second epoch", "third epoch"}, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
 		return b.again(reading{Block: fileBlock, Epochs: 3})
@@ -82,7 +87,7 @@ var rows = []row{
 	{name: "fastfile-random-1", says: "FastFile, reads of 128 KiB at random places of 2 GiB, 1 thread", instants: readInstants, unit: "reads/s", amount: func(b *bench) float64 { return float64(b.randomReads(1)) }, ready: func(b *bench) (*contest, error) { return b.random(1) }},
 	{name: "fastfile-random-8", says: "FastFile, reads of 128 KiB at random places of 2 GiB, 8 threads", instants: readInstants, unit: "reads/s", amount: func(b *bench) float64 { return float64(b.randomReads(8)) }, ready: func(b *bench) (*contest, error) { return b.random(8) }},
 	{name: "fastfile-small", says: "FastFile, 2,000 x 16 KiB, 8 readers", instants: readInstants, unit: "files/s", amount: objects((*bench).files), ready: func(b *bench) (*contest, error) {
-		return b.fastFile(b.files(), 16, reading{Block: 64 << 10, Epochs: 1, Readers: 8}, b.mounts(0, 1.5, "files"))
+		return b.fastFile(b.files(), 16, reading{Block: 64 << 10, Epochs: 1, Readers: 8}, b.mounts(0, 1.5, "files", asItComes, scattered))
 	}},
 	{name: "latency-pipe-one", says: "Pipe, 1 x 2 GiB with 20 ms of latency, against no latency", instants: pipeInstants, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
 		return b.latency("Pipe", b.one(), false)
@@ -145,7 +150,7 @@ func (b *bench) file(s set, conns int, peers func(*server) []side) (*contest, er
 		return r.sample(time.Unix(0, r.Started).Sub(r.began), r.filled), err
 	}}}
 	sides = append(sides, peers(srv)...)
-	sides = append(sides, b.ceiling(srv, s, conns, 2, 1), side{name: "optml train, no data", run: func(bool) (sample, error) {
+	sides = append(sides, b.ceiling(srv, s, conns, 2, 1), side{name: "optml train, no data", idle: true, run: func(bool) (sample, error) {
 		r, err := b.optml.train(&source{server: srv}, "File", "", "", reading{Path: "/opt/ml/input/config"})
 		r.Bytes = 0
 		return r.sample(time.Unix(0, r.Started).Sub(r.began), 0), err
@@ -153,10 +158,11 @@ func (b *bench) file(s set, conns int, peers func(*server) []side) (*contest, er
 	return &contest{sides, srv.close}, nil
 }
 
-func (b *bench) s5cmd(srv *server, s side, data set) side {
-	s.name = "s5cmd cp"
+func (b *bench) s5cmd(srv *server, s side, data set, flags ...string) side {
+	s.name = strings.Join(append([]string{"s5cmd cp"}, flags...), " ")
 	return b.download(s, srv, "s5cmd", func(dir string) []string {
-		return []string{"--endpoint-url", srv.url, "--log", "error", "cp", "s3://" + bucket + "/" + data.prefix + "*", dir + "/"}
+		args := append([]string{"--endpoint-url", srv.url, "--log", "error", "cp"}, flags...)
+		return append(args, "s3://"+bucket+"/"+data.prefix+"*", dir+"/")
 	})
 }
 
@@ -170,7 +176,7 @@ func (b *bench) aws(srv *server, s side, data set) side {
 func (b *bench) rcloneCopy(srv *server, s side, data set) side {
 	s.name = "rclone copy"
 	return b.download(s, srv, "rclone", func(dir string) []string {
-		return []string{"copy", "s:" + bucket + "/" + data.prefix, dir, "--transfers", "16", "--multi-thread-streams", "8", "--s3-no-check-bucket"}
+		return []string{"copy", "s:" + bucket + "/" + data.prefix, dir, "--transfers", "16", "--multi-thread-streams", "4", "--multi-thread-chunk-size", "256M"}
 	})
 }
 
@@ -193,7 +199,8 @@ func (b *bench) pipe(s set, glob string) (*contest, error) {
 	return &contest{[]side{
 		b.piping("optml train", &source{server: srv}, s, "None"),
 		b.cat(side{name: "rclone cat", target: 1.5, order: s.count > 1}, srv, []string{"rclone", "cat", "s:" + bucket + "/" + s.prefix, "--buffer-size", "64M"}),
-		b.cat(side{name: "s5cmd cat", target: 2}, srv, []string{"s5cmd", "--endpoint-url", srv.url, "cat", glob}),
+		b.cat(side{name: "s5cmd cat", target: 2, best: true}, srv, []string{"s5cmd", "--endpoint-url", srv.url, "cat", glob}),
+		b.cat(side{name: "s5cmd cat -c 1", target: 2, best: true}, srv, []string{"s5cmd", "--endpoint-url", srv.url, "cat", "-c", "1", glob}),
 		b.ceiling(srv, s, 4, 2, 0),
 	}, srv.close}, nil
 }
@@ -240,34 +247,46 @@ func (b *bench) reads(name string, from *source, s set, plan reading, took func(
 
 func openToEnd(a answer) []time.Duration { return []time.Duration{a.openToEnd()} }
 
-// mounted is what makes the peers of a FastFile row.
-type mounts func(srv *server, plan reading) []side
+// peersOf makes the peers of a FastFile row.
+type peersOf func(srv *server, plan reading) []side
+
+// variant is a way to run rclone mount. In each row those are tried that may be the best there.
+type variant struct {
+	name  string
+	flags []string
+}
+
+var (
+	asItComes = variant{"rclone mount", []string{"--vfs-cache-mode", "off"}}
+	deep      = variant{"rclone mount, deep", []string{"--vfs-cache-mode", "off", "--buffer-size", "64M"}}
+	streams   = variant{"rclone mount, streams", []string{"--vfs-cache-mode", "off", "--buffer-size", "64M", "--vfs-read-chunk-streams", "4", "--vfs-read-chunk-size", "8M"}}
+	full      = variant{"rclone mount, full", []string{"--vfs-cache-mode", "full", "--buffer-size", "64M", "--vfs-read-chunk-streams", "4", "--vfs-read-chunk-size", "8M"}}
+	scattered = variant{"rclone mount, scattered", []string{"--vfs-cache-mode", "off", "--buffer-size", "0", "--vfs-read-chunk-size", "128K", "--vfs-read-chunk-size-limit", "128K"}}
+)
 
 // mounts are s3fs and rclone mount with the targets given, reading below a directory of the bucket.
-func (b *bench) mounts(s3fs, rclone float64, below string) mounts {
+func (b *bench) mounts(s3fs, rclone float64, below string, variants ...variant) peersOf {
 	return func(srv *server, plan reading) []side {
 		secret := filepath.Join(b.dir, "s3fs")
 		made := os.WriteFile(secret, []byte("bench:benchbench\n"), 0o600)
 		fuse := b.mount(side{name: "s3fs", target: s3fs}, srv, "s3fs", func(dir string) []string {
-			return []string{bucket, dir, "-f", "-o", "ro,use_path_request_style,url=" + srv.url + ",passwd_file=" + secret + ",parallel_count=8,multipart_size=16,compat_dir"}
+			return []string{bucket, dir, "-f", "-o", "ro,use_path_request_style,url=" + srv.url + ",passwd_file=" + secret + ",parallel_count=8,multipart_size=16"}
 		}, below, plan, openToEnd)
 		if fuse.missing == nil {
 			fuse.missing = made
 		}
-		flags := []string{"--read-only", "--no-modtime", "--dir-cache-time", "1h", "--attr-timeout", "1h", "--max-read-ahead", "1M"}
-		mount := func(name string, more ...string) side {
-			return b.mount(side{name: name, target: rclone, best: true}, srv, "rclone", func(dir string) []string {
-				return append(append([]string{"mount", "s:" + bucket, dir, "--cache-dir", filepath.Join(b.dir, "cache")}, flags...), more...)
-			}, below, plan, openToEnd)
+		sides := []side{fuse}
+		for _, v := range variants {
+			sides = append(sides, b.mount(side{name: v.name, target: rclone, best: true}, srv, "rclone", func(dir string) []string {
+				return append([]string{"mount", "s:" + bucket, dir, "--cache-dir", filepath.Join(b.dir, "cache"),
+					"--read-only", "--no-modtime", "--dir-cache-time", "1h", "--attr-timeout", "1h", "--max-read-ahead", "1M"}, v.flags...)
+			}, below, plan, openToEnd))
 		}
-		return []side{fuse,
-			mount("rclone mount", "--vfs-cache-mode", "off", "--buffer-size", "64M"),
-			mount("rclone mount, streams", "--vfs-cache-mode", "off", "--buffer-size", "64M", "--vfs-read-chunk-streams", "4", "--vfs-read-chunk-size", "8M"),
-			mount("rclone mount, full", "--vfs-cache-mode", "full", "--buffer-size", "64M", "--vfs-read-chunk-streams", "4", "--vfs-read-chunk-size", "8M")}
+		return sides
 	}
 }
 
-func (b *bench) fastFile(s set, conns int, plan reading, peers mounts) (*contest, error) {
+func (b *bench) fastFile(s set, conns int, plan reading, peers peersOf) (*contest, error) {
 	srv, err := b.serve(s, s.make, serverOptions{})
 	if err != nil {
 		return nil, err
@@ -280,7 +299,7 @@ func (b *bench) fastFile(s set, conns int, plan reading, peers mounts) (*contest
 }
 
 func (b *bench) random(readers int) (*contest, error) {
-	return b.fastFile(b.one(), 4, reading{Block: 128 << 10, Epochs: 1, Readers: readers, Random: b.randomReads(readers)}, b.mounts(0, 6, "one"))
+	return b.fastFile(b.one(), 4, reading{Block: 128 << 10, Epochs: 1, Readers: readers, Random: b.randomReads(readers)}, b.mounts(0, 6, "one", asItComes, scattered))
 }
 
 // again is later epochs against a file on the file system where ours keeps what it keeps.

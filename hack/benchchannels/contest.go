@@ -265,6 +265,9 @@ func runs(out rowOutcome) string {
 			all = append(all, n)
 		}
 	}
+	if len(all) == 1 && all[0] == "1" {
+		return "1 run"
+	}
 	return strings.Join(all, " or ") + " runs in turn"
 }
 

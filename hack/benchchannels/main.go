@@ -5,6 +5,7 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -50,7 +51,7 @@ func main() {
 	flag.IntVar(&b.n, "n", 10, "runs of each side that count; one more before does not")
 	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes or counts by this, to try a row")
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` with s5cmd and rclone, before the PATH")
-	dir := flag.String("dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 12 GiB")
+	dir := flag.String("dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 13 GiB")
 	disk := flag.String("disk", os.TempDir(), "`directory` on a disk, for ours' root in the memory rows; 24 GiB")
 	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
 	out := flag.String("json", "", "write every sample to this `file`")
@@ -103,6 +104,9 @@ func (b *bench) run(bin, dir, disk, only, out string) (err error) {
 		return err
 	}
 	b.versions()
+	if b.scale != 1 {
+		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
+	}
 	var all []rowOutcome
 	var failed []string
 	for _, r := range chosen {
@@ -194,18 +198,35 @@ func (b *bench) onDisk() (_ *optml, err error) {
 
 // versions says which programs are measured.
 func (b *bench) versions() {
-	for _, p := range []struct{ name, flag string }{{"s5cmd", "version"}, {"rclone", "version"}, {"s3fs", "--version"}, {"aws", "--version"}, {"pigz", "--version"}, {"gzip", "--version"}} {
+	for _, p := range []struct{ name, flag string }{{"s5cmd", ""}, {"rclone", ""}, {"s3fs", "--version"}, {"aws", "--version"}, {"pigz", "--version"}, {"gzip", "--version"}} {
 		path, err := b.find(p.name)
-		if err != nil {
-			fmt.Println(err)
-			continue
+		text := ""
+		switch {
+		case err != nil:
+		case p.flag == "": // a Go program: what it says of itself depends on how it was built
+			text, err = module(path)
+		default:
+			var out []byte
+			out, err = exec.Command(path, p.flag).CombinedOutput()
+			text, _, _ = strings.Cut(string(out), "\n")
 		}
-		text, err := exec.Command(path, p.flag).CombinedOutput()
 		if err != nil {
-			fmt.Printf("%s: %v\n", p.name, err)
-			continue
+			text = err.Error()
 		}
-		first, _, _ := strings.Cut(string(text), "\n")
-		fmt.Printf("%-7s %s\n", p.name, first)
+		fmt.Printf("%-7s %s\n", p.name, text)
 	}
+}
+
+// module is the module of a Go program's main package, with its version.
+func module(path string) (string, error) {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == info.Path || strings.HasPrefix(info.Path, m.Path+"/") {
+			return m.Path + " " + m.Version, nil
+		}
+	}
+	return info.Path, nil
 }

@@ -31,6 +31,7 @@ type side struct {
 	cpu     float64 // at most: ours' processor time as a part of this side's; 0: any
 	runs    int     // fewer runs of a slow side; 0: as many as the others
 	idle    bool    // ours with nothing to bring
+	wide    bool    // its pipe is as large as ours, which neither a shell nor the program would ask for
 	order   bool    // the order of its bytes is its own, so the checksum of a stream cannot be held against it
 	missing error   // why it cannot be had
 	run     func(check bool) (sample, error)

@@ -87,12 +87,15 @@ func (o *optml) command(from *source, args ...string) *exec.Cmd {
 // close ends the containerd that the jobs have used; it would end by itself a minute later.
 func (o *optml) close() {
 	_ = o.command(nil, "prune").Run()
-	for _, pid := range processes("--run-dir " + o.runDir) {
-		_ = syscall.Kill(pid, syscall.SIGTERM)
-	}
 	for range 100 {
-		if len(processes("--run-dir "+o.runDir)) == 0 {
+		left := o.helpers()
+		if len(left) == 0 {
 			return
+		}
+		for pid, name := range left {
+			if name == "containerd" {
+				_ = syscall.Kill(pid, syscall.SIGTERM)
+			}
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -164,13 +167,14 @@ func (o *optml) train(from *source, mode, prefix, compression string, plan readi
 // helpers are the processes beside the owner.
 func (o *optml) helpers() map[int]string {
 	all := map[int]string{}
-	for name, text := range map[string]string{
-		"containerd": "optml-containerd --root " + o.root,
-		"shim":       "-address " + o.runDir,
-		"logger":     o.runDir + "/bin/optml-logger",
-	} {
-		for _, pid := range processes(text) {
-			all[pid] = name
+	for pid, command := range processes {
+		switch {
+		case strings.HasPrefix(command, "optml-containerd --root "+o.root):
+			all[pid] = "containerd"
+		case strings.Contains(command, "-address "+o.runDir):
+			all[pid] = "shim"
+		case strings.HasPrefix(command, o.runDir+"/bin/optml-logger"):
+			all[pid] = "logger"
 		}
 	}
 	return all

@@ -163,10 +163,10 @@ func (b *bench) read(plan reading) (answer, error) {
 	return readAnswer(out)
 }
 
-const pipeSize = 1 << 20 // what anyone may ask for
+const pipeSize = 1 << 20 // what anyone may ask for, and what ours does
 
-// piped has write fill a pipe that the reader reads. The pipe is as large as ours, which no peer asks for by itself.
-func (b *bench) piped(check bool, write func(fifo *os.File) (used time.Duration, peak int64, err error)) (sample, error) {
+// piped has write fill a pipe that the reader reads.
+func (b *bench) piped(check, wide bool, write func(fifo *os.File) (used time.Duration, peak int64, err error)) (sample, error) {
 	path := filepath.Join(b.dir, "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return sample{}, err
@@ -186,7 +186,9 @@ func (b *bench) piped(check bool, write func(fifo *os.File) (used time.Duration,
 	if err != nil {
 		return sample{}, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
-	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize)
+	if wide {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize)
+	}
 	fifo := os.NewFile(uintptr(fd), path)
 	var s sample
 	if err == nil {
@@ -211,7 +213,7 @@ func (b *bench) cat(s side, srv *server, pipeline ...[]string) side {
 		cmds = append(cmds, append([]string{path}, p[1:]...))
 	}
 	s.run = func(check bool) (sample, error) {
-		return b.piped(check, func(fifo *os.File) (time.Duration, int64, error) {
+		return b.piped(check, s.wide, func(fifo *os.File) (time.Duration, int64, error) {
 			var run []*exec.Cmd
 			for _, c := range cmds {
 				cmd := exec.Command(c[0], c[1:]...)
@@ -237,7 +239,7 @@ func (b *bench) memory(s side, amount int64) side {
 		if err != nil {
 			return sample{}, err
 		}
-		return b.piped(false, func(fifo *os.File) (time.Duration, int64, error) {
+		return b.piped(false, true, func(fifo *os.File) (time.Duration, int64, error) {
 			_, used, peak, err := runAll(fifo, exec.Command(exe, "memory", fmt.Sprint(amount)))
 			return used, peak, err
 		})

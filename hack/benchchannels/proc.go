@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -42,9 +41,11 @@ func watch(pid int, helper func() map[int]string) *watcher {
 		defer tick.Stop()
 		for i := 0; ; i++ {
 			w.peak = max(w.peak, highWater(pid))
-			if helper != nil && i%10 == 5 {
+			if helper != nil && i%25 == 10 { // a look at all processes is work
 				for p, name := range helper() {
-					w.beside[name] = max(w.beside[name], highWater(p))
+					if n := highWater(p); n > 0 {
+						w.beside[name] = max(w.beside[name], n)
+					}
 				}
 			}
 			select {
@@ -67,15 +68,14 @@ func command(pid int) string {
 	return string(bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte(" ")))
 }
 
-// processes are those whose command line contains text.
-func processes(text string) (pids []int) {
+// processes yields each process with its command line.
+func processes(yield func(pid int, command string) bool) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() && strings.Contains(command(pid), text) {
-			pids = append(pids, pid)
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() && !yield(pid, command(pid)) {
+			return
 		}
 	}
-	return pids
 }
 
 // cpu is the processor time of a process that was waited for, with that of the children that it waited for.

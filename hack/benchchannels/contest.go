@@ -102,6 +102,9 @@ func (b *bench) measure(r row) (out rowOutcome, err error) {
 				continue
 			}
 			got, err := s.run(round == 0)
+			if b.stopped.Load() {
+				return out, errors.New("interrupted")
+			}
 			if err == nil && round == 0 {
 				err = same(s, got, first)
 			}

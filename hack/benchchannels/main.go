@@ -11,10 +11,18 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/test/images"
 )
@@ -35,6 +43,7 @@ type bench struct {
 	slow    *optml // with its root on a disk
 	bin     string
 	ctr     *ctr
+	stopped atomic.Bool
 }
 
 func main() {
@@ -98,11 +107,12 @@ func (b *bench) run(bin, dir, disk, only, out string) (err error) {
 	if len(chosen) == 0 {
 		return fmt.Errorf("no row matches %q; -list lists them", only)
 	}
-	end, err := b.prepare(bin, dir, disk)
-	defer end()
+	err = b.prepare(bin, dir, disk)
+	defer b.end()
 	if err != nil {
 		return err
 	}
+	defer b.heed()()
 	b.versions()
 	if b.scale != 1 {
 		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
@@ -120,6 +130,9 @@ func (b *bench) run(bin, dir, disk, only, out string) (err error) {
 			failed = append(failed, r.name)
 		}
 		all = append(all, o)
+		if b.stopped.Load() {
+			break
+		}
 	}
 	if out != "" {
 		text, err := json.MarshalIndent(all, "", " ")
@@ -136,56 +149,104 @@ func (b *bench) run(bin, dir, disk, only, out string) (err error) {
 	return nil
 }
 
-// prepare makes the directories, the reader's image and ours' root; end undoes it all.
-func (b *bench) prepare(bin, dir, disk string) (end func(), err error) {
-	var made []string
-	end = func() {
-		for _, o := range []*optml{b.optml, b.slow} {
-			if o != nil {
-				o.close()
-			}
-		}
-		if b.ctr != nil {
-			b.ctr.close()
-		}
-		for _, d := range made {
-			os.RemoveAll(d)
+// end takes away what prepare and the rows have made.
+func (b *bench) end() {
+	for _, o := range []*optml{b.optml, b.slow} {
+		if o != nil {
+			o.close()
 		}
 	}
+	if b.ctr != nil {
+		b.ctr.close()
+	}
+	for _, d := range b.dirs() {
+		os.RemoveAll(d)
+	}
+}
+
+// dirs are the directories of this run, which have names that nothing else has.
+func (b *bench) dirs() []string {
+	return slices.DeleteFunc([]string{b.dir, b.disk, b.short}, func(d string) bool { return d == "" })
+}
+
+// heed stops the measuring at a signal: gigabytes of memory would stay taken if it ended this process. It returns what
+// ends the heeding.
+func (b *bench) heed() func() {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-done:
+			return
+		case s := <-signals:
+			fmt.Fprintln(os.Stderr, "benchchannels:", s)
+			b.stopped.Store(true)
+		}
+		for {
+			b.kill()
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// kill ends the processes that measure or are measured: all that name a directory of this run, but for containerd, which
+// is asked later.
+func (b *bench) kill() {
+	for pid, command := range processes {
+		for _, d := range b.dirs() {
+			if strings.Contains(command, d) && !strings.Contains(command, "containerd ") {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	}
+	_ = unix.Unmount(filepath.Join(b.dir, "mnt"), unix.MNT_DETACH)
+	// Whoever waits for a pipe's reader has one for a moment.
+	if fd, err := unix.Open(filepath.Join(b.dir, "fifo"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+		unix.Close(fd)
+	}
+}
+
+// prepare makes the directories, the reader's image and ours' root. Something may be there to take away if it fails.
+func (b *bench) prepare(bin, dir, disk string) (err error) {
 	if b.bin, err = filepath.Abs(bin); err != nil {
-		return end, err
+		return err
 	}
 	for _, d := range []struct {
 		in, name string
 		to       *string
 	}{{dir, "optml-bench-", &b.dir}, {disk, "optml-bench-", &b.disk}, {"/run", "ob", &b.short}} {
 		if *d.to, err = os.MkdirTemp(d.in, d.name); err != nil {
-			return end, err
+			return err
 		}
-		made = append(made, *d.to)
 	}
 	b.data, b.reader, b.archive = filepath.Join(b.dir, "data"), filepath.Join(b.dir, "reader"), filepath.Join(b.dir, "reader.tar")
 	if err := os.MkdirAll(filepath.Join(b.data, bucket), 0o755); err != nil {
-		return end, err
+		return err
 	}
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.reader, "github.com/optml/optml/hack/benchchannels/reader")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
-		return end, fmt.Errorf("go build the reader: %w\n%s", err, text)
+		return fmt.Errorf("go build the reader: %w\n%s", err, text)
 	}
 	program, err := os.ReadFile(b.reader)
 	if err != nil {
-		return end, err
+		return err
 	}
 	img, err := images.Build(images.Options{Without: []string{"train"}, Files: []images.File{{Name: "/usr/local/bin/train", Mode: 0o755, Data: program}}})
 	if err != nil {
-		return end, err
+		return err
 	}
 	if err := images.WriteOCIArchive(b.archive, images.Named{Ref: "docker.io/library/reader:latest", Image: img}); err != nil {
-		return end, err
+		return err
 	}
 	b.optml, err = newOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), b.archive)
-	return end, err
+	return err
 }
 
 // onDisk is ours with its root on a disk.

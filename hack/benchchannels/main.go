@@ -1,0 +1,293 @@
+// benchchannels measures how fast a job's channels bring their data, and in how much memory: the built optml running a
+// real job whose container reads the data, against the tools that people use for it, in turn and to the same instants.
+//
+// The data comes from an S3 of its own on the loopback (server.go), or from a directory. Root is needed.
+package main
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/test/images"
+)
+
+// bench is what all rows share.
+type bench struct {
+	n     int
+	scale float64
+	peers string
+
+	dir     string // in memory, where there is such a place: ours' root, and where the peers write
+	data    string // the objects, in memory too
+	disk    string
+	short   string // sockets live below
+	reader  string
+	archive string
+	optml   *optml
+	slow    *optml // with its root on a disk
+	bin     string
+	ctr     *ctr
+	stopped atomic.Bool
+}
+
+func main() {
+	// The roles of processes that measure start.
+	if len(os.Args) == 3 && (os.Args[1] == "serve" || os.Args[1] == "memory") {
+		if err := role(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintf(os.Stderr, "benchchannels %s: %v\n", os.Args[1], err)
+			os.Exit(1)
+		}
+		return
+	}
+	b := &bench{}
+	bin := flag.String("optml", "build/optml", "the `binary` to measure")
+	flag.IntVar(&b.n, "n", 10, "runs of each side that count; one more before does not")
+	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes or counts by this, to try a row")
+	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` with s5cmd and rclone, before the PATH")
+	dir := flag.String("dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 13 GiB")
+	disk := flag.String("disk", os.TempDir(), "`directory` on a disk, for ours' root in the memory rows; 24 GiB")
+	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
+	out := flag.String("json", "", "write every sample to this `file`")
+	list := flag.Bool("list", false, "list the rows")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "benchchannels [-optml FILE] [-n RUNS] [-rows REGEXP]: channels of a real job against the tools for the same, in turn")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if *list {
+		for _, r := range rows {
+			fmt.Printf("%-24s %s\n", r.name, r.says)
+		}
+		return
+	}
+	if err := b.run(*bin, *dir, *disk, *only, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "benchchannels:", err)
+		os.Exit(1)
+	}
+}
+
+func role(name, arg string) error {
+	if name == "serve" {
+		return serve(arg)
+	}
+	n, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil {
+		return err
+	}
+	return writeMemory(n)
+}
+
+func (b *bench) run(bin, dir, disk, only, out string) (err error) {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	var chosen []row
+	for _, r := range rows {
+		if match.MatchString(r.name) {
+			chosen = append(chosen, r)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no row matches %q; -list lists them", only)
+	}
+	err = b.prepare(bin, dir, disk)
+	defer b.end()
+	if err != nil {
+		return err
+	}
+	defer b.heed()()
+	b.versions()
+	if b.scale != 1 {
+		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
+	}
+	var all []rowOutcome
+	var failed []string
+	for _, r := range chosen {
+		o, err := b.measure(r)
+		if err != nil { // the others are still worth their time
+			if len(o.Sides) == 0 || len(o.Sides[0].Samples) == 0 {
+				fmt.Printf("\n## %s\n%s; NOT MEASURED\n", r.name, r.says)
+			}
+			fmt.Printf("failed: %v\n", err)
+			o.Error = err.Error()
+			failed = append(failed, r.name)
+		}
+		all = append(all, o)
+		if b.stopped.Load() {
+			break
+		}
+	}
+	if out != "" {
+		text, err := json.MarshalIndent(all, "", " ")
+		if err == nil {
+			err = os.WriteFile(out, append(text, '\n'), 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("something of these rows could not be measured: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// end takes away what prepare and the rows have made.
+func (b *bench) end() {
+	for _, o := range []*optml{b.optml, b.slow} {
+		if o != nil {
+			o.close()
+		}
+	}
+	if b.ctr != nil {
+		b.ctr.close()
+	}
+	for _, d := range b.dirs() {
+		os.RemoveAll(d)
+	}
+}
+
+// dirs are the directories of this run, which have names that nothing else has.
+func (b *bench) dirs() []string {
+	return slices.DeleteFunc([]string{b.dir, b.disk, b.short}, func(d string) bool { return d == "" })
+}
+
+// heed stops the measuring at a signal: gigabytes of memory would stay taken if it ended this process. It returns what
+// ends the heeding.
+func (b *bench) heed() func() {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-done:
+			return
+		case s := <-signals:
+			fmt.Fprintln(os.Stderr, "benchchannels:", s)
+			b.stopped.Store(true)
+		}
+		for {
+			b.kill()
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// kill ends the processes that measure or are measured: all that name a directory of this run, but for containerd, which
+// is asked later.
+func (b *bench) kill() {
+	for pid, command := range processes {
+		for _, d := range b.dirs() {
+			if strings.Contains(command, d) && !strings.Contains(command, "containerd ") {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	}
+	_ = unix.Unmount(filepath.Join(b.dir, "mnt"), unix.MNT_DETACH)
+	// Whoever waits for a pipe's reader has one for a moment.
+	if fd, err := unix.Open(filepath.Join(b.dir, "fifo"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+		unix.Close(fd)
+	}
+}
+
+// prepare makes the directories, the reader's image and ours' root. Something may be there to take away if it fails.
+func (b *bench) prepare(bin, dir, disk string) (err error) {
+	if b.bin, err = filepath.Abs(bin); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		in, name string
+		to       *string
+	}{{dir, "optml-bench-", &b.dir}, {disk, "optml-bench-", &b.disk}, {"/run", "ob", &b.short}} {
+		if *d.to, err = os.MkdirTemp(d.in, d.name); err != nil {
+			return err
+		}
+	}
+	b.data, b.reader, b.archive = filepath.Join(b.dir, "data"), filepath.Join(b.dir, "reader"), filepath.Join(b.dir, "reader.tar")
+	if err := os.MkdirAll(filepath.Join(b.data, bucket), 0o755); err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.reader, "github.com/optml/optml/hack/benchchannels/reader")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build the reader: %w\n%s", err, text)
+	}
+	program, err := os.ReadFile(b.reader)
+	if err != nil {
+		return err
+	}
+	img, err := images.Build(images.Options{Without: []string{"train"}, Files: []images.File{{Name: "/usr/local/bin/train", Mode: 0o755, Data: program}}})
+	if err != nil {
+		return err
+	}
+	if err := images.WriteOCIArchive(b.archive, images.Named{Ref: "docker.io/library/reader:latest", Image: img}); err != nil {
+		return err
+	}
+	b.optml, err = newOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), b.archive)
+	return err
+}
+
+// onDisk is ours with its root on a disk.
+func (b *bench) onDisk() (_ *optml, err error) {
+	if b.slow == nil {
+		b.slow, err = newOptml(b.bin, filepath.Join(b.disk, "optml"), filepath.Join(b.short, "d"), b.archive)
+	}
+	return b.slow, err
+}
+
+// versions says which programs are measured.
+func (b *bench) versions() {
+	for _, p := range []struct{ name, flag string }{{"s5cmd", ""}, {"rclone", ""}, {"s3fs", "--version"}, {"aws", "--version"}, {"pigz", "--version"}, {"gzip", "--version"}} {
+		path, err := b.find(p.name)
+		text := ""
+		switch {
+		case err != nil:
+		case p.flag == "": // a Go program: what it says of itself depends on how it was built
+			text, err = module(path)
+		default:
+			var out []byte
+			out, err = exec.Command(path, p.flag).CombinedOutput()
+			text, _, _ = strings.Cut(string(out), "\n")
+		}
+		if err != nil {
+			text = err.Error()
+		}
+		fmt.Printf("%-7s %s\n", p.name, text)
+	}
+}
+
+// module is the module of a Go program's main package, with its version.
+func module(path string) (string, error) {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == info.Path || strings.HasPrefix(info.Path, m.Path+"/") {
+			return m.Path + " " + m.Version, nil
+		}
+	}
+	return info.Path, nil
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// environ is how every program reaches the server.
+func (s *server) environ() []string {
+	env := append(plain(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=benchbench", "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"RCLONE_CONFIG=/dev/null", "RCLONE_CONFIG_S_TYPE=s3", "RCLONE_CONFIG_S_PROVIDER=Other", "RCLONE_CONFIG_S_ENDPOINT="+s.url,
+		"RCLONE_CONFIG_S_ACCESS_KEY_ID=bench", "RCLONE_CONFIG_S_SECRET_ACCESS_KEY=benchbench", "RCLONE_CONFIG_S_REGION=us-east-1", "RCLONE_CONFIG_S_FORCE_PATH_STYLE=true")
+	if s.ca != "" {
+		env = append(env, "AWS_CA_BUNDLE="+s.ca)
+	}
+	return env
+}
+
+// plain is the environment without what would lead a program elsewhere.
+func plain() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "AWS_") || strings.HasPrefix(v, "RCLONE_") || strings.HasPrefix(v, "OPTML_") || strings.HasPrefix(v, "CONTAINERD_")
+	})
+}
+
+// find looks for a peer's program: below -peers, then where Debian has its own, then on the PATH.
+func (b *bench) find(name string) (string, error) {
+	for _, dir := range []string{b.peers, "/usr/bin"} {
+		if path := filepath.Join(dir, name); dir != "" && unix.Access(path, unix.X_OK) == nil {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, errNotFound)
+	}
+	return path, nil
+}
+
+// peer is a side that is a program. Without the program it says so instead of running.
+func (b *bench) peer(s side, program string, run func(path string, check bool) (sample, error)) side {
+	path, err := b.find(program)
+	s.missing = err
+	s.run = func(check bool) (sample, error) { return run(path, check) }
+	return s
+}
+
+func with(s *server, path string, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
+	cmd.Env = s.environ()
+	return cmd
+}
+
+// download is a side that brings objects into a directory. It is measured to its own end, and to the first instruction
+// of a container that has the directory mounted, which `ctr run` starts as soon as the data is there.
+func (b *bench) download(s side, srv *server, program string, args func(dir string) []string) side {
+	return b.peer(s, program, func(path string, check bool) (sample, error) {
+		dir := filepath.Join(b.dir, "downloaded")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return sample{}, err
+		}
+		defer os.RemoveAll(dir)
+		plan := reading{Path: "/opt/ml/input/data/train", Block: 1 << 20}
+		if check {
+			plan.Epochs, plan.Sum = 1, true
+		}
+		t0 := time.Now()
+		took, used, peak, err := runAll(nil, with(srv, path, args(dir)...))
+		if err != nil {
+			return sample{}, err
+		}
+		out := sample{Took: []time.Duration{0, took}, CPU: used, Peak: peak}
+		if b.ctr == nil {
+			if b.ctr, err = newCtr(b.dir, filepath.Join(b.short, "c"), b.archive); err != nil {
+				return sample{}, err
+			}
+			t0 = time.Time{} // containerd must run before
+		}
+		a, err := b.ctr.run(dir, plan)
+		if err != nil {
+			return sample{}, err
+		}
+		if !t0.IsZero() {
+			out.Took[0] = time.Unix(0, a.Started).Sub(t0)
+		}
+		out.bytes, out.sum, out.hasSum = a.Bytes, a.Sum, check
+		return out, nil
+	})
+}
+
+// ctr is Debian's containerd with its own root and socket.
+type ctr struct {
+	daemon *exec.Cmd
+	socket string
+	count  int
+}
+
+func newCtr(dir, runDir, archive string) (*ctr, error) {
+	c := &ctr{socket: filepath.Join(runDir, "c.sock")}
+	conf := filepath.Join(dir, "containerd.toml")
+	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n", filepath.Join(dir, "croot"), runDir, c.socket)
+	if err := errors.Join(os.MkdirAll(runDir, 0o711), os.WriteFile(conf, []byte(text), 0o644)); err != nil {
+		return nil, err
+	}
+	c.daemon = exec.Command("containerd", "--config", conf)
+	if err := c.daemon.Start(); err != nil {
+		return nil, fmt.Errorf("containerd (apt-get install containerd): %w", err)
+	}
+	for range 200 {
+		if exec.Command("ctr", "-a", c.socket, "version").Run() == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if b, err := exec.Command("ctr", "-a", c.socket, "images", "import", archive).CombinedOutput(); err != nil {
+		c.close()
+		return nil, fmt.Errorf("ctr images import: %w\n%s", err, b)
+	}
+	return c, nil
+}
+
+func (c *ctr) run(dir string, plan reading) (answer, error) {
+	p, err := json.Marshal(plan)
+	if err != nil {
+		return answer{}, err
+	}
+	c.count++
+	out, err := exec.Command("ctr", "-a", c.socket, "run", "--rm", "--mount", "type=bind,src="+dir+",dst=/opt/ml/input/data/train,options=rbind:ro",
+		"docker.io/library/reader:latest", fmt.Sprintf("bench-%d", c.count), "train", string(p)).CombinedOutput()
+	if err != nil {
+		return answer{}, fmt.Errorf("ctr run: %w\n%s", err, out)
+	}
+	return readAnswer(out)
+}
+
+func (c *ctr) close() {
+	_ = c.daemon.Process.Signal(os.Interrupt)
+	_, _ = c.daemon.Process.Wait()
+}
+
+// read runs the reader on this machine.
+func (b *bench) read(plan reading) (answer, error) {
+	p, err := json.Marshal(plan)
+	if err != nil {
+		return answer{}, err
+	}
+	out, err := exec.Command(b.reader, string(p)).CombinedOutput()
+	if err != nil {
+		return answer{}, fmt.Errorf("reader: %w\n%s", err, out)
+	}
+	return readAnswer(out)
+}
+
+const pipeSize = 1 << 20 // what anyone may ask for, and what ours does
+
+// piped has write fill a pipe that the reader reads.
+func (b *bench) piped(check, wide bool, write func(fifo *os.File) (used time.Duration, peak int64, err error)) (sample, error) {
+	path := filepath.Join(b.dir, "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		return sample{}, err
+	}
+	defer os.Remove(path)
+	p, err := json.Marshal(reading{Path: path, Pipe: true, Block: pipeBlock, Epochs: 1, Sum: check})
+	if err != nil {
+		return sample{}, err
+	}
+	var out bytes.Buffer
+	cmd := exec.Command(b.reader, string(p))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return sample{}, err
+	}
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) // when the reader has opened it
+	if err != nil {
+		return sample{}, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+	}
+	if wide {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize)
+	}
+	fifo := os.NewFile(uintptr(fd), path)
+	var s sample
+	if err == nil {
+		s.CPU, s.Peak, err = write(fifo)
+	}
+	fifo.Close()
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		return sample{}, fmt.Errorf("%w\n%s", err, out.Bytes())
+	}
+	a, err := readAnswer(out.Bytes())
+	s.Took = []time.Duration{a.firstToEnd(), a.openToEnd()}
+	s.bytes, s.sum, s.hasSum = a.Bytes, a.Sum, check
+	return s, err
+}
+
+// cat is a side whose programs, as in a shell's pipeline, write into a pipe.
+func (b *bench) cat(s side, srv *server, pipeline ...[]string) side {
+	var cmds [][]string
+	for _, p := range pipeline {
+		path, err := b.find(p[0])
+		s.missing = errors.Join(s.missing, err)
+		cmds = append(cmds, append([]string{path}, p[1:]...))
+	}
+	s.run = func(check bool) (sample, error) {
+		return b.piped(check, s.wide, func(fifo *os.File) (time.Duration, int64, error) {
+			var run []*exec.Cmd
+			for _, c := range cmds {
+				cmd := exec.Command(c[0], c[1:]...)
+				if srv != nil {
+					cmd = with(srv, c[0], c[1:]...)
+				}
+				run = append(run, cmd)
+			}
+			_, used, peak, err := runAll(fifo, run...)
+			return used, peak, err
+		})
+	}
+	return s
+}
+
+// memory is the side that writes so many bytes of memory into a pipe, in a process of its own.
+func (b *bench) memory(s side, amount int64) side {
+	s.run = func(check bool) (sample, error) {
+		if check {
+			return sample{}, nil // its bytes are not those of the data
+		}
+		exe, err := os.Executable()
+		if err != nil {
+			return sample{}, err
+		}
+		return b.piped(false, true, func(fifo *os.File) (time.Duration, int64, error) {
+			_, used, peak, err := runAll(fifo, exec.Command(exe, "memory", fmt.Sprint(amount)))
+			return used, peak, err
+		})
+	}
+	return s
+}
+
+// writeMemory is that process: write(2)s of a MiB from one place, to stdout.
+func writeMemory(amount int64) error {
+	buf := make([]byte, 1<<20)
+	for amount > 0 {
+		n, err := syscall.Write(1, buf[:min(amount, int64(len(buf)))])
+		if err == syscall.EINTR {
+			continue
+		} else if err != nil {
+			return err
+		}
+		amount -= int64(n)
+	}
+	return nil
+}
+
+// mount is a side that is a file system: mounted anew for each run, so that nothing is in any cache, and read by the
+// reader on this machine.
+func (b *bench) mount(s side, srv *server, program string, args func(dir string) []string, below string, plan reading, took func(answer) []time.Duration) side {
+	return b.peer(s, program, func(path string, check bool) (sample, error) {
+		dir := filepath.Join(b.dir, "mnt")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return sample{}, err
+		}
+		defer os.RemoveAll(filepath.Join(b.dir, "cache"))
+		var said bytes.Buffer
+		cmd := with(srv, path, args(dir)...)
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Start(); err != nil {
+			return sample{}, err
+		}
+		w := watch(cmd.Process.Pid, nil)
+		end := func() {
+			_ = unix.Unmount(dir, unix.MNT_DETACH)
+			late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+			_ = cmd.Wait() // some end with an error when their mount is taken away
+			late.Stop()
+			w.end()
+		}
+		if err := mounted(dir, 10*time.Second); err != nil {
+			_ = cmd.Process.Kill()
+			end()
+			return sample{}, fmt.Errorf("%w\n%s", err, said.Bytes())
+		}
+		plan.Path, plan.Sum = filepath.Join(dir, below), check
+		a, err := b.read(plan)
+		end()
+		if err != nil {
+			return sample{}, fmt.Errorf("%w\n%s", err, said.Bytes())
+		}
+		return sample{Took: took(a), CPU: cpu(cmd), Peak: w.peak, bytes: a.Bytes, sum: a.Sum, hasSum: check}, nil
+	})
+}
+
+func mounted(dir string, wait time.Duration) error {
+	for until := time.Now().Add(wait); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile("/proc/self/mounts")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(b), " "+dir+" ") {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: not mounted after %v", dir, wait)
+}

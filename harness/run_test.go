@@ -95,6 +95,7 @@ func trainingPlan(name string) *job.Plan {
 	return &job.Plan{Format: 1, Kind: job.KindTraining, Operation: job.CreateTrainingJob, Name: name, ARN: "arn:aws:sagemaker:us-east-1:000000000000:training-job/" + name, Region: "us-east-1",
 		Training: &job.Training{
 			Instances:       []job.Instance{{Host: "algo-1", Containers: []job.Container{{Name: "algo-1", Image: job.Image{Ref: "algo"}, Args: []string{"train"}, Hostname: "algo-1"}}}},
+			Hosts:           []string{"algo-1"},
 			InstanceType:    "ml.m5.large",
 			HyperParameters: map[string]string{"k": "v"},
 			Channels:        []job.Channel{{Name: "train", Mode: "File", Source: job.Source{Type: "S3Prefix", URI: "s3://in/train"}}},

@@ -19,7 +19,7 @@ import (
 func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending {
 	t := r.plan.Training
 	if len(t.Instances) != 1 {
-		return Ending{Err: fmt.Errorf("ResourceConfig.InstanceCount: %d training hosts are not carried out yet (ruling 5)", len(t.Instances))}
+		return Ending{Err: fmt.Errorf("ResourceConfig.InstanceCount: %d training hosts are not carried out together yet (ruling 5)", len(t.Instances))}
 	}
 	in := &instance{run: r, training: t, host: t.Instances[0].Host, spec: t.Instances[0].Containers[0]}
 	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
@@ -104,14 +104,6 @@ func (in *instance) prepare(ctx context.Context) error {
 
 func (in *instance) layout(context.Context) error { return in.tree.Make(in.training.UserWritable) }
 
-func hosts(instances []job.Instance) []string {
-	var names []string
-	for _, i := range instances {
-		names = append(names, i.Host)
-	}
-	return names
-}
-
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
 func (in *instance) channels(ctx context.Context) error {
 	r := in.run
@@ -125,8 +117,8 @@ func (in *instance) channels(ctx context.Context) error {
 		d, err := channels.New(c, channels.Config{
 			Dir:    in.tree.Data(),
 			Opener: r.host.Stores,
-			Rank:   slices.Index(hosts(in.training.Instances), in.host),
-			Hosts:  len(in.training.Instances),
+			Rank:   slices.Index(in.training.Hosts, in.host), // SHARD-2
+			Hosts:  len(in.training.Hosts),
 			Region: r.plan.Region,
 			// What Pipe channels hold in memory is one budget for all of them (ruling 23).
 			Window:   channels.DefaultWindow / max(pipes, 1),
@@ -190,7 +182,7 @@ func (in *instance) create(ctx context.Context) error {
 	r, t := in.run, in.training
 	task, err := r.launch(ctx, in.host, in.spec, container.Spec{
 		Mounts:   append(in.tree.Mounts(), in.channelMounts()...),
-		Network:  container.Network{Isolated: t.Isolated, Hosts: hosts(t.Instances)},
+		Network:  container.Network{Isolated: t.Isolated, Hosts: t.Hosts},
 		ShmBytes: t.ShmBytes,
 		Init:     t.Init,
 	})
@@ -199,7 +191,7 @@ func (in *instance) create(ctx context.Context) error {
 		return err
 	}
 	// Only now the name of the network interface is known (RES-5).
-	return in.tree.WriteConfig(t, container.Hosts{Current: in.host, All: hosts(t.Instances), InstanceType: t.InstanceType, Interface: task.Interface()})
+	return in.tree.WriteConfig(t, container.Hosts{Current: in.host, All: t.Hosts, InstanceType: t.InstanceType, Interface: task.Interface()})
 }
 
 // start runs the image's process. Then the log has lines, so the metrics follow it.

@@ -147,7 +147,14 @@ func fidelityPage() string {
 				r, next, at := rowIndex()[name+"."+m], s.Members[m], join(path, m)
 				p("| `%s` | %s | %s | %s |", at, r.treatment, cell(r.note), r.rules)
 				for _, c := range r.cases {
-					p("| `%s` = %s | %s | %s | %s |", at, caseText(c.is), c.treatment, cell(c.note), cmp.Or(c.rules, r.rules))
+					text := caseText(c.is)
+					if c.hosts {
+						text += " with `--hosts`"
+					}
+					p("| `%s` = %s | %s | %s | %s |", at, text, c.treatment, cell(c.note), cmp.Or(c.rules, r.rules))
+					if c.strict != "" {
+						p("| `%s` = %s and `--strict` | %s | %s | %s |", at, text, Refused, cell(c.strict), cmp.Or(c.rules, r.rules))
+					}
 				}
 				if r.strict != "" {
 					p("| `%s` with `--strict` | %s | %s | %s |", at, Refused, cell(r.strict), r.rules)

@@ -388,7 +388,7 @@ func onlyRules(err error) bool {
 // Each case of a row is met: a value that is refused is named with its value and place.
 func TestRefusedValues(t *testing.T) {
 	for _, tc := range []struct{ file, path, value, want string }{
-		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out yet: say 1"},
+		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
 		{"transform.json", "TransformResources.InstanceCount", `2`, "2 is refused: several instances are not carried out yet"},

@@ -60,9 +60,9 @@ var trainingRows = []row{
 		{is: "Converse", treatment: Refused, rules: "FILE-14, ruling 10", note: "what it gives to a container is not published"}}},
 	{shape: "S3DataSource", member: "S3Uri", treatment: Honoured, rules: "FILE-2, FILE-3, FILE-4"},
 	{shape: "S3DataSource", member: "S3DataDistributionType", treatment: Honoured, rules: "IDC-2, SHARD-1", cases: []when{
-		{is: "ShardedByS3Key", treatment: Honoured, note: "a job has one instance here, which gets every object"}}},
+		{is: "ShardedByS3Key", treatment: Honoured, rules: "SHARD-1, SHARD-2", note: "a host gets its share by its place among --hosts; without them the one instance gets every object"}}},
 	{shape: "S3DataSource", member: "AttributeNames", treatment: Honoured, rules: "AUG-1, AUG-2"},
-	{shape: "S3DataSource", member: "InstanceGroupNames", treatment: Refused, rules: "ruling 5, SHARD-4", note: "a training has one instance here, without groups: leave the member out"},
+	{shape: "S3DataSource", member: "InstanceGroupNames", treatment: Refused, rules: "ruling 5, SHARD-4", note: "a training has no instance groups here: leave the member out"},
 	{shape: "S3DataSource", member: "ModelAccessConfig", treatment: Inert, rules: "ruling 3", note: noAWS + ", so no licence is accepted here"},
 	{shape: "S3DataSource", member: "HubAccessConfig", treatment: Refused, rules: "ruling 10", note: "content of a hub cannot be had outside AWS"},
 	{shape: "FileSystemDataSource", member: "*", treatment: Refused, rules: "FILE-13", note: "see DataSource.FileSystemDataSource"},
@@ -77,7 +77,9 @@ var trainingRows = []row{
 
 	{shape: "ResourceConfig", member: "InstanceType", treatment: Emulated, rules: "RES-6, ruling 14", note: "named to the container; the job has this machine's processors and memory, and as many GPUs as the type has"},
 	{shape: "ResourceConfig", member: "InstanceCount", treatment: Honoured, rules: "ruling 5", cases: []when{
-		{is: ">1", treatment: Refused, rules: "ruling 5", note: "several hosts are not carried out yet: say 1"}}},
+		{is: ">1", hosts: true, treatment: Emulated, rules: "ruling 5, RES-1, SHARD-2", note: "one of the hosts runs here, the one that --current-host names, with its place among them and its share of the data; they do not reach each other, and each uploads its own artifacts",
+			strict: "the hosts do not reach each other, and each uploads its own artifacts"},
+		{is: ">1", treatment: Refused, rules: "ruling 5", note: "several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"}}},
 	{shape: "ResourceConfig", member: "VolumeSizeInGB", treatment: Emulated, rules: "ruling 13", note: "the job is stopped as if the disk were full when it has written so much; a type with NVMe has its own size"},
 	{shape: "ResourceConfig", member: "VolumeKmsKeyId", treatment: Inert, rules: "ruling 3", note: "how the disk is encrypted cannot be seen from inside"},
 	{shape: "ResourceConfig", member: "KeepAlivePeriodInSeconds", treatment: Inert, rules: "ruling 17", note: "there is no instance to keep: the image and its snapshot stay here in any case"},

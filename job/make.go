@@ -19,6 +19,9 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.place(set.main.Operation); err != nil {
+		return nil, err
+	}
 	m := &maker{set: set, o: o, h: h}
 	m.warnings, err = set.check(o, &m.out)
 	refused := &Unsupported{Operation: set.main.Operation}
@@ -122,7 +125,7 @@ type maker struct {
 	out      problems
 	members  []MemberUse
 	warnings []Warning
-	cannot   []RefusedMember // what this host cannot stand in for, under --strict
+	cannot   []RefusedMember // refused for what this host is or the user said, not by the table
 }
 
 func (m *maker) warn(rule, path, format string, a ...any) {

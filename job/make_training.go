@@ -2,7 +2,9 @@ package job
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"strconv"
 	"time"
 )
 
@@ -92,11 +94,29 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 	for _, c := range t.channels {
 		tr.Channels = append(tr.Channels, m.channel(c, t.mode))
 	}
+	hosts, rank := m.place(t)
+	host := hosts[rank]
+	tr.Hosts = hosts
 	tr.Instances = []Instance{{
-		Host: trainingInstance, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
-		Containers: []Container{{Name: trainingInstance, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, 0)}},
+		Host: host, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
+		Containers: []Container{{Name: host, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, rank)}},
 	}}
 	return tr
+}
+
+// place is what the container is told of the job's hosts (ruling 5), and the place of its own among them.
+func (m *maker) place(t trainingView) (hosts []string, rank int) {
+	hosts, rank = m.o.hosts()
+	path := t.at("ResourceConfig.InstanceCount")
+	if n := value(t.resource.InstanceCount, 1); n != int64(len(hosts)) { // more than one without --hosts is refused by the table
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: strconv.FormatInt(n, 10), Rule: "ruling 5",
+			Text: fmt.Sprintf("--hosts names %d: give as many as the job has instances", len(hosts))})
+	}
+	if len(hosts) > 1 {
+		m.warn("ruling 5", path, "%s of %d hosts runs alone: the hosts do not reach each other yet, and each uploads its own artifacts; "+
+			"give each its own --name, or they replace each other's", hosts[rank], len(hosts))
+	}
+	return hosts, rank
 }
 
 // trainingEnv is the environment of 1.3: the request's, then the service's own (ENV-4); no SM_* (ENV-1).

@@ -25,6 +25,10 @@ type Options struct {
 	UserWritable  bool          // /opt/ml writable for an image's non-root user (ruling 15)
 	ModelWritable bool          // /opt/ml/model writable in inference (INF-22)
 	Network       string        // "": as the document says; "isolated" or "open" overrides
+
+	// Training: the host names of a job with several hosts, and which of them runs here (ruling 5). Nil: one host, algo-1.
+	Hosts       []string
+	CurrentHost string
 }
 
 // HostFacts are what the Plan needs to know of this machine.

@@ -83,7 +83,8 @@ type Container struct {
 
 // Training is a training job.
 type Training struct {
-	Instances       []Instance         `json:"instances"`
+	Instances       []Instance         `json:"instances"`    // carried out here: one, whatever Hosts says (ruling 5)
+	Hosts           []string           `json:"hosts"`        // all of the job, sorted as text (RES-1); a host's rank is its place here (SHARD-2)
 	InstanceType    string             `json:"instanceType"` // verbatim, for resourceconfig.json (RES-6)
 	HyperParameters map[string]string  `json:"hyperParameters"`
 	Channels        []Channel          `json:"channels"`

@@ -21,12 +21,17 @@ type row struct {
 // when is a treatment for certain values: the value itself, or ">n" for numbers above n and lists longer than n.
 type when struct {
 	is        string
+	hosts     bool // only if --hosts names as many as the value says
 	treatment Treatment
 	rules     string
 	note      string
+	strict    string // in place of the row's
 }
 
-func (w when) fits(n *Node) bool {
+func (w when) fits(n *Node, o Options) bool {
+	if w.hosts && !o.counted(n) {
+		return false
+	}
 	bound, more := strings.CutPrefix(w.is, ">")
 	if !more {
 		return (n.Kind == String || n.Kind == Number || n.Kind == Bool) && n.Text == w.is
@@ -69,15 +74,15 @@ func treat(d *Document, o Options) (uses []MemberUse, refused []RefusedMember) {
 	var walk func(n *Node, shapeName, path string)
 	member := func(s *shape, m Member, path string) {
 		r := rowIndex()[s.Name+"."+m.Name]
-		t, rules, note := r.treatment, r.rules, r.note
+		t, rules, note, strict := r.treatment, r.rules, r.note, r.strict
 		for _, c := range r.cases {
-			if c.fits(m.Value) {
-				t, rules, note = c.treatment, cmp.Or(c.rules, rules), c.note
+			if c.fits(m.Value, o) {
+				t, rules, note, strict = c.treatment, cmp.Or(c.rules, rules), c.note, cmp.Or(c.strict, strict)
 				break
 			}
 		}
-		if o.Strict && r.strict != "" && t != Refused {
-			t, note = Refused, r.strict
+		if o.Strict && strict != "" && t != Refused {
+			t, note = Refused, strict
 		}
 		if t == Refused {
 			no := RefusedMember{File: d.Name, Path: path, Text: note, Rule: rules}

@@ -53,6 +53,7 @@ func members(t *testing.T, doc string) request {
 func TestDescribeTraining(t *testing.T) {
 	p := trainingPlan("a")
 	p.Training.Instances = []job.Instance{{Host: "algo-1", Containers: []job.Container{{Name: "algo-1", Image: job.Image{Ref: "repo/i:1"}}}}}
+	p.Training.Hosts = []string{"algo-1"}
 	p.Training.Channels = []job.Channel{
 		{Name: "train", Mode: "File", Source: job.Source{Type: "S3Prefix", URI: "s3://b/t/", Distribution: "FullyReplicated"}, ContentType: "text/csv"},
 		{Name: "local", Mode: "File", Source: job.Source{Type: "FileSystem", URI: "/fsx/x"}},

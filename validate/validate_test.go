@@ -21,6 +21,7 @@ import (
 func algorithm() *job.Plan {
 	training := job.Plan{Format: 1, Kind: job.KindTraining, Name: "alg-p-training-1", Region: "us-east-1", Training: &job.Training{
 		Instances: []job.Instance{{Host: "algo-1", Containers: []job.Container{{Name: "algo-1", Image: job.Image{Ref: "algo"}, Args: []string{"train"}}}}},
+		Hosts:     []string{"algo-1"},
 		Channels:  []job.Channel{{Name: "train", Mode: "File", Source: job.Source{Type: "S3Prefix", URI: "s3://in/"}}},
 		Metrics:   []job.MetricDefinition{{Name: "validation:accuracy", Regex: "accuracy=([0-9.]+)"}},
 		ModelURI:  "s3://out/alg/output/model.tar.gz", OutputURI: "s3://out/alg/output/output.tar.gz",

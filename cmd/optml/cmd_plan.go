@@ -48,6 +48,7 @@ the CreateAlgorithm request of a training job. Needs neither root nor images.`,
 		},
 	}
 	f.plan(c)
+	f.place(c)
 	c.Flags().StringVar(&f.profile, "profile", "", "the validation profile with this `name`")
 	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz of a transform job, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image` of a transform job without a CreateModel request")
@@ -114,6 +115,9 @@ func planText(t io.Writer, p *job.Plan) {
 
 func trainingText(t io.Writer, x *job.Training) {
 	instancesText(t, x.Instances)
+	if len(x.Hosts) > 1 {
+		row(t, "Hosts", "%s", strings.Join(x.Hosts, ", "))
+	}
 	row(t, "Network", "%s", network(x.Isolated))
 	for _, k := range slices.Sorted(maps.Keys(x.HyperParameters)) {
 		row(t, "Hyperparameter", "%s = %q", k, x.HyperParameters[k])

@@ -34,6 +34,8 @@ type jobFlags struct {
 	network       string
 	pull          string
 	gpus          *int
+	hosts         []string
+	currentHost   string
 
 	detach   bool
 	progress string
@@ -74,12 +76,20 @@ func (f *jobFlags) plan(c *cobra.Command) {
 	x.Var(count{&f.gpus}, "gpus", "`number` of the host's GPUs (default: as the instance type says)")
 }
 
+// place declares the flags that say which of a training job's hosts this is (ruling 5).
+func (f *jobFlags) place(c *cobra.Command) {
+	x := c.Flags()
+	x.StringSliceVar(&f.hosts, "hosts", nil, "`names` of all hosts of a training job, comma between: algo-1,algo-2")
+	x.StringVar(&f.currentHost, "current-host", "", "`name` of the one of --hosts that runs here, alone")
+}
+
 // options are job.Options of a document at path, relative paths in it being relative to its directory (D6).
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
 		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
+		Hosts: f.hosts, CurrentHost: f.currentHost,
 	}
 	if f.strict && f.lenient {
 		return o, usage("--strict and --lenient exclude each other")

@@ -7,12 +7,16 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/objstore/s3test"
 	"github.com/optml/optml/objstore/storetest"
 )
 
@@ -136,4 +140,154 @@ func TestPipeBroken(t *testing.T) {
 			t.Errorf("the script saw the end of a broken stream: %s", unpack(t, files)["channels.json"])
 		}
 	}
+}
+
+// TestFilePrefixes: FILE-2, FILE-3, FILE-4. The prefix is a string, and what lies where follows from it.
+func TestFilePrefixes(t *testing.T) {
+	sameHost(t)
+	put(t, "prefixes", "data/train/a/b.csv", "1", "data/train-01/b.csv", "2", "data/train.csv", "3", "other", "4")
+	cells := map[string]struct {
+		uri  string
+		want []string
+	}{
+		"name":   {"s3://prefixes/data/train", []string{"a/b.csv 1", "train-01/b.csv 2", "train.csv 3"}},
+		"folder": {"s3://prefixes/data/train/", []string{"a/b.csv 1"}},
+		"object": {"s3://prefixes/data/train.csv", []string{"train.csv 3"}},
+		"above":  {"s3://prefixes/data", []string{"train-01/b.csv 2", "train.csv 3", "train/a/b.csv 1"}},
+		"bucket": {"s3://prefixes", []string{"data/train-01/b.csv 2", "data/train.csv 3", "data/train/a/b.csv 1", "other 4"}},
+	}
+	name := jobName("prefixes")
+	d := training(name, "channels", "sha256")
+	var list []doc
+	for n, c := range cells {
+		list = append(list, channel(n, c.uri))
+	}
+	d["InputDataConfig"] = list
+	ok(t, "train", "--quiet", d.file(t))
+	got := decode[map[string]readChannel](t, modelOf(t, name)["channels.json"])
+	for n, c := range cells {
+		var have, want []string
+		for _, f := range got[n].Files {
+			have = append(have, strings.TrimPrefix(f.Path, n+"/")+" "+f.SHA256)
+		}
+		for _, x := range c.want {
+			path, text, _ := strings.Cut(x, " ")
+			want = append(want, path+" "+sum([]byte(text)))
+		}
+		slices.Sort(have)
+		if slices.Sort(want); !slices.Equal(have, want) {
+			t.Errorf("%s: %q\nwant %q", c.uri, have, want)
+		}
+	}
+}
+
+// TestPipeReaders: PIPE-3, PIPE-7, SHARD-3. A reader that blocks, one that opens with O_NONBLOCK and reads when select
+// says so, and one that opens each epoch while it still reads the one before; the store is slow to answer, so that whoever
+// takes "nothing yet" for the end reads nothing. A host without data reads an end, each epoch.
+func TestPipeReaders(t *testing.T) {
+	sameHost(t)
+	srv, env := store(t)
+	srv.MakeBucket("out")
+	data := storetest.Bytes(3 << 20)
+	for i := range 3 {
+		srv.Put("readers", "in/"+string(rune('a'+i)), data[i<<20:(i+1)<<20])
+	}
+	srv.Put("readers", "one/a", []byte("a"))
+	srv.Fault(s3test.Fault{Method: "GET", Key: "in/", Latency: 200 * time.Millisecond})
+	for _, reader := range []string{"blocking", "select", "overlapping"} {
+		name := jobName("readers")
+		d := training(name, "channels", "sha256", "epochs", "3", "pipe_reader", reader)
+		d["ResourceConfig"].(doc)["InstanceCount"] = 3
+		share := pipeChannel("share", "S3Prefix", "s3://readers/one/", "None", "None")
+		share["DataSource"].(doc)["S3DataSource"].(doc)["S3DataDistributionType"] = "ShardedByS3Key"
+		d["InputDataConfig"] = []doc{pipeChannel("train", "S3Prefix", "s3://readers/in/", "None", "None"), share}
+		if r := begin(t, env, "train", "--quiet", "--hosts", "algo-1,algo-2,algo-3", "--current-host", "algo-3", d.file(t)).wait(t); r.code != 0 {
+			t.Errorf("%s: %s", reader, r)
+			continue
+		}
+		b, _, _ := srv.Get("out", "training/"+name+"/output/model.tar.gz")
+		got := decode[map[string]readChannel](t, unpack(t, b)["channels.json"])
+		for channel, want := range map[string]string{"train": sum(data), "share": sum(nil)} {
+			if n := len(got[channel].Epochs); n != 3 {
+				t.Errorf("%s, %s: %d epochs", reader, channel, n)
+			}
+			for e, in := range got[channel].Epochs {
+				if in.SHA256 != want {
+					t.Errorf("%s, %s, epoch %d: %+v, want %s", reader, channel, e, in, want)
+				}
+			}
+		}
+	}
+}
+
+// TestFileReadersAndWriters: TREE-1, FF-1, FF-6. Files are read plainly, as mappings and at random, whether they lie there
+// or come when they are read. A File channel is the container's own, to be changed without touching the source; a
+// FastFile channel refuses every change.
+func TestFileReadersAndWriters(t *testing.T) {
+	sameHost(t)
+	source := t.TempDir()
+	want := map[string]string{}
+	for i, n := range []int{0, 1, 100_000, 5<<20 + 1} {
+		path := string(rune('a' + i))
+		put(t, "changes", "in/"+path, string(storetest.Bytes(n)))
+		if err := os.WriteFile(filepath.Join(source, path), storetest.Bytes(n), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want[path] = sum(storetest.Bytes(n))
+	}
+	before := contents(t, source)
+	for _, reader := range []string{"plain", "mmap", "random"} {
+		name := jobName("changes")
+		d := training(name, "channels", "sha256", "file_reader", reader, "writes", "1", "layout", "dump")
+		var list []doc
+		for n, uri := range map[string]string{"file": "s3://changes/in/", "file-dir": source, "fast": "s3://changes/in/", "fast-dir": source} {
+			c := channel(n, uri)
+			if strings.HasPrefix(n, "fast") {
+				c["InputMode"] = "FastFile"
+			}
+			list = append(list, c)
+		}
+		d["InputDataConfig"] = list
+		ok(t, "train", "--quiet", d.file(t))
+		files := modelOf(t, name)
+		for n, c := range decode[map[string]readChannel](t, files["channels.json"]) {
+			have := map[string]string{}
+			for _, f := range c.Files {
+				have[strings.TrimPrefix(f.Path, n+"/")] = f.SHA256
+			}
+			if !maps.Equal(have, want) {
+				t.Errorf("%s, %s: %v, want %v", reader, n, have, want)
+			}
+			if len(c.Writes) != 7 {
+				t.Errorf("%s: attempts %v", n, c.Writes)
+			}
+			for what, err := range c.Writes {
+				if fast := c.Mode == "FastFile"; fast && err != "read-only file system" || !fast && err != "" {
+					t.Errorf("%s: %s: %q", n, what, err)
+				}
+			}
+		}
+		seen := decode[layout](t, files["layout.json"])
+		l := seen.mounted()
+		if !l["/opt/ml/input/data/fast"] || !l["/opt/ml/input/data/fast-dir"] {
+			t.Errorf("the FastFile channels are not mounted read-only: %v", l)
+		}
+	}
+	if now := contents(t, source); !maps.Equal(now, before) {
+		t.Errorf("the source was %v, is %v", before, now)
+	}
+}
+
+// contents are the files of a directory with their modes and hashes.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, p := range tree(dir, nil) {
+		fi, err := os.Lstat(filepath.Join(dir, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[p] = fi.Mode().String() + " " + sum(read(filepath.Join(dir, p)))
+	}
+	return out
 }

@@ -1,3 +1,5 @@
+// The S3 server of the full end-to-end tests, which build it from here: a module of its own, so that optml depends on
+// none of it.
 module github.com/optml/optml/hack/versitygw
 
 go 1.26

@@ -165,10 +165,8 @@ type site struct {
 	env  []string
 	put  func(t *testing.T, bucket, key string, data []byte)
 	get  func(t *testing.T, bucket, key string) []byte
-	skip func(key string) bool // keys that it cannot hold; nil: none
 
-	dir  string // the directories, which have nothing to do with the store
-	keys []string
+	dir string // the directories, which have nothing to do with the store
 }
 
 func s3testSite(t *testing.T) *site {
@@ -191,20 +189,9 @@ func dirSite(*testing.T) *site {
 func (s *site) fill(t *testing.T) {
 	t.Helper()
 	s.dir = t.TempDir()
-	for k := range matrixData() {
-		if s.skip == nil || !s.skip(k) {
-			s.keys = append(s.keys, k)
-		}
-	}
-	slices.Sort(s.keys)
-	if len(s.keys) < 40 {
-		t.Fatalf("%d keys are too few", len(s.keys))
-	}
 	for name, data := range map[string]map[string][]byte{"plain": matrixData(), "gzip": zippedData()} {
-		for _, k := range s.keys {
-			s.put(t, "matrix", name+"/"+k, data[k])
-		}
-		for k, b := range data { // a directory holds each of them
+		for k, b := range data {
+			s.put(t, "matrix", name+"/"+k, b)
 			path := filepath.Join(s.dir, name, filepath.FromSlash(k))
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
@@ -215,7 +202,7 @@ func (s *site) fill(t *testing.T) {
 		}
 		prefix := "s3://matrix/" + name + "/"
 		elements := []any{map[string]string{"prefix": prefix}}
-		for _, k := range s.manifest() {
+		for _, k := range manifest() {
 			elements = append(elements, k)
 		}
 		text, err := json.Marshal(elements)
@@ -224,7 +211,7 @@ func (s *site) fill(t *testing.T) {
 		}
 		s.put(t, "matrix", "manifests/"+name, text)
 		var lines bytes.Buffer
-		for i, k := range s.manifest() { // the attributes stand in another order than AttributeNames has them (AUG-2)
+		for i, k := range manifest() { // the attributes stand in another order than AttributeNames has them (AUG-2)
 			line, err := json.Marshal(map[string]any{"image-ref": prefix + k})
 			if err != nil {
 				t.Fatal(err)
@@ -241,12 +228,12 @@ func (s *site) fill(t *testing.T) {
 }
 
 // manifest is the keys in no order at all, some of them twice (FILE-9).
-func (s *site) manifest() []string {
+func manifest() []string {
+	keys := slices.Sorted(maps.Keys(matrixData()))
 	var list []string
-	for i := range s.keys {
-		list = append(list, s.keys[(i*29+5)%len(s.keys)])
+	for i := range keys { // 29 has no factor in common with the number of keys in either tier, so this is each of them
+		list = append(list, keys[(i*29+5)%len(keys)])
 	}
-	list = slices.Compact(list)
 	return append(list, list[3], list[0], list[3])
 }
 
@@ -301,16 +288,15 @@ type unit struct {
 }
 
 // units are the cell's, in the order of its source.
-func (c cell) units(s *site) []unit {
-	data, names := matrixData(), s.keys
-	switch c.source {
-	case "Directory":
-		names = slices.Sorted(maps.Keys(data))
-	case "Paged":
+func (c cell) units() []unit {
+	data := matrixData()
+	if c.source == "Paged" {
 		data = pagedData()
-		names = slices.Sorted(maps.Keys(data))
+	}
+	names := slices.Sorted(maps.Keys(data))
+	switch c.source {
 	case "ManifestFile", "AugmentedManifestFile":
-		names = s.manifest()
+		names = manifest()
 		if c.mode == "File" { // FILE-9: once
 			seen := map[string]bool{}
 			names = slices.DeleteFunc(names, func(k string) bool { twice := seen[k]; seen[k] = true; return twice })
@@ -329,8 +315,8 @@ func (c cell) units(s *site) []unit {
 
 // share is what one host gets in an epoch: of the shuffled order, or of that of the sorted keys (SHARD-2) or lines
 // (AUG-7), each third; in the order of its source.
-func (c cell) share(s *site, rank, epoch int) []unit {
-	all := c.units(s)
+func (c cell) share(rank, epoch int) []unit {
+	all := c.units()
 	place := make([]int, len(all)) // of each unit among all
 	for i := range place {
 		place[i] = i
@@ -384,7 +370,7 @@ func runCells(t *testing.T, s *site, what string, list []cell, rank int) map[str
 }
 
 // check compares what the hosts read with what is computed here.
-func (c cell) check(t *testing.T, s *site, got []map[string]readChannel) {
+func (c cell) check(t *testing.T, got []map[string]readChannel) {
 	for rank := range c.hosts() {
 		ch, ok := got[rank][c.String()]
 		if !ok || ch.Mode != c.mode {
@@ -392,7 +378,7 @@ func (c cell) check(t *testing.T, s *site, got []map[string]readChannel) {
 		}
 		if c.mode != "Pipe" {
 			want, have := map[string]string{}, map[string]string{}
-			for _, u := range c.share(s, rank, 0) {
+			for _, u := range c.share(rank, 0) {
 				want[u.path] = sum(u.items[0])
 			}
 			for _, f := range ch.Files {
@@ -412,7 +398,7 @@ func (c cell) check(t *testing.T, s *site, got []map[string]readChannel) {
 		for e, in := range ch.Epochs {
 			h := sha256.New()
 			records := []string{}
-			for _, u := range c.share(s, rank, e) {
+			for _, u := range c.share(rank, e) {
 				for _, item := range u.items {
 					h.Write(wrapped(item, c.recordIO()))
 					records = append(records, sum(item)[:16])
@@ -427,15 +413,15 @@ func (c cell) check(t *testing.T, s *site, got []map[string]readChannel) {
 		}
 	}
 	if c.mode == "Pipe" && c.recordIO() {
-		c.checkRecords(t, s, got)
+		c.checkRecords(t, got)
 	}
 }
 
 // checkRecords holds what must be so whatever the order is drawn from: the hosts' shares are all of the records, each
 // once; a shuffled epoch is not in the source's order, nor in that of another epoch.
-func (c cell) checkRecords(t *testing.T, s *site, got []map[string]readChannel) {
+func (c cell) checkRecords(t *testing.T, got []map[string]readChannel) {
 	var all []string
-	for _, u := range c.units(s) {
+	for _, u := range c.units() {
 		for _, item := range u.items {
 			all = append(all, sum(item)[:16])
 		}
@@ -499,18 +485,19 @@ func TestMatrix(t *testing.T) {
 
 func matrix(t *testing.T, s *site) {
 	type group struct{ pipe, sharded, shuffled bool } // FF-4: Pipe and FastFile exclude each other
-	groups := map[group][]cell{}
+	var groups []group
+	members := map[group][]cell{}
 	for _, c := range cells() {
 		if c.illegal() == nil && (full || c.quick()) {
 			g := group{c.mode == "Pipe", c.sharded, c.shuffled}
-			groups[g] = append(groups[g], c)
+			if members[g] == nil {
+				groups = append(groups, g)
+			}
+			members[g] = append(members[g], c)
 		}
 	}
-	for g, list := range groups {
-		for len(list) > 0 {
-			n := min(len(list), 20) // channels of a job
-			these := list[:n]
-			list = list[n:]
+	for _, g := range groups {
+		for these := range slices.Chunk(members[g], 20) { // channels of a job
 			var got []map[string]readChannel
 			for rank := range these[0].hosts() {
 				got = append(got, runCells(t, s, "matrix", these, rank))
@@ -521,7 +508,7 @@ func matrix(t *testing.T, s *site) {
 			}
 			for _, c := range these {
 				t.Run(c.String(), func(t *testing.T) {
-					c.check(t, s, got)
+					c.check(t, got)
 					for e, in := range again[c.String()].Epochs { // one seed, one order
 						if in.SHA256 != got[0][c.String()].Epochs[e].SHA256 {
 							t.Errorf("epoch %d differs in a second run", e)

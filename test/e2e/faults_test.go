@@ -32,6 +32,7 @@ type fault struct {
 	name  string
 	modes []string // those that it can hit
 	make  func(srv *s3test.Server, o hurt)
+	like  s3test.Options
 	env   []string
 	kind  string // S3DataType; "": S3Prefix
 	uri   string // "": the prefix
@@ -41,7 +42,7 @@ type fault struct {
 	text  string // that the failure says
 
 	requests int // at the most
-	quick    bool
+	quick    string // the mode in which it belongs to the tier that every change must pass; "": none
 }
 
 // hurt is how the objects of one job are kept.
@@ -71,18 +72,14 @@ const (
 
 // on hurts the victim's reads alone.
 func on(f s3test.Fault) func(*s3test.Server, hurt) {
-	return func(srv *s3test.Server, _ hurt) {
-		f.Method, f.Key = http.MethodGet, victim
-		srv.Fault(f)
-	}
+	f.Method, f.Key = http.MethodGet, victim
+	return func(srv *s3test.Server, _ hurt) { srv.Fault(f) }
 }
 
-// all hurts each n-th of all requests but the artifacts'.
+// all hurts reads and listings alike.
 func all(f s3test.Fault) func(*s3test.Server, hurt) {
-	return func(srv *s3test.Server, _ hurt) {
-		f.Method = http.MethodGet
-		srv.Fault(f)
-	}
+	f.Method = http.MethodGet
+	return func(srv *s3test.Server, _ hurt) { srv.Fault(f) }
 }
 
 // replaced is a store with another object, e.g. a manifest.
@@ -93,13 +90,13 @@ func replaced(key, text string) func(*s3test.Server, hurt) {
 // faults are ruling 27's.
 var faults = []fault{
 	// What is mended.
-	{name: "503 for a third of the requests", modes: everyMode, make: all(s3test.Fault{Every: 3, Status: 503, Code: "ServiceUnavailable"}), requests: 2 * usual, quick: true},
+	{name: "503 for a third of the requests", modes: everyMode, make: all(s3test.Fault{Every: 3, Status: 503, Code: "ServiceUnavailable"}), requests: 2 * usual, quick: "File"},
 	{name: "SlowDown for a third", modes: everyMode, make: all(s3test.Fault{Every: 3, Status: 503, Code: "SlowDown"}), requests: 2 * usual},
 	{name: "500 twice", modes: everyMode, make: on(s3test.Fault{Times: 2, Status: 500, Code: "InternalError"}), requests: usual},
 	{name: "bodies cut now and then", modes: everyMode, make: all(s3test.Fault{Every: 3, Cut: 50_000}), requests: 2 * usual},
 	// It comes 600,000 bytes at a time, and is resumed at the byte.
-	{name: "body cut again and again", modes: everyMode, make: on(s3test.Fault{Cut: 600_000}), requests: usual + 32, quick: true},
-	{name: "connections reset now and then", modes: everyMode, make: all(s3test.Fault{Every: 3, Reset: true}), requests: 2 * usual},
+	{name: "body cut again and again", modes: everyMode, make: on(s3test.Fault{Cut: 600_000}), requests: usual + 32, quick: "FastFile"},
+	{name: "connections reset now and then", modes: everyMode, make: all(s3test.Fault{Every: 3, Reset: true}), requests: 2 * usual, quick: "Pipe-RecordIO"},
 	{name: "server hangs now and then", modes: everyMode, make: on(s3test.Fault{Times: 2, Hang: true}), env: []string{"OPTML_S3_STALL=300ms"}, requests: usual},
 	{name: "body hangs now and then", modes: everyMode, make: on(s3test.Fault{Times: 2, HangAt: 20_000}), env: []string{"OPTML_S3_STALL=300ms"}, requests: usual},
 	{name: "slow body", modes: everyMode, make: on(s3test.Fault{Rate: 4 << 20}), env: []string{"OPTML_S3_STALL=1s"}, requests: usual},
@@ -110,21 +107,22 @@ var faults = []fault{
 	{name: "connection reset always", modes: everyMode, make: on(s3test.Fault{Reset: true}), names: victim, text: "after 16 attempts"},
 	{name: "server hangs", modes: everyMode, make: on(s3test.Fault{Hang: true}), env: []string{"OPTML_S3_STALL=200ms"}, names: victim, text: "stalled"},
 	{name: "body hangs", modes: everyMode, make: on(s3test.Fault{HangAt: -1}), env: []string{"OPTML_S3_STALL=200ms"}, names: victim, text: "stalled"},
-	{name: "forbidden", modes: everyMode, make: on(s3test.Fault{Status: 403, Code: "AccessDenied"}), names: victim, text: "Unable to download object s3://f/in/3 (AccessDenied: injected 403)", quick: true},
+	{name: "forbidden", modes: everyMode, make: on(s3test.Fault{Status: 403, Code: "AccessDenied"}), names: victim, text: "Unable to download object s3://f/in/3 (AccessDenied: injected 403)", quick: "Pipe-Gzip"},
 	{name: "object vanishes after the listing", modes: everyMode, names: victim, text: "NoSuchKey", make: func(srv *s3test.Server, _ hurt) {
 		srv.Fault(s3test.Fault{Method: http.MethodGet, Key: victim, Times: 1, Before: func() { srv.Remove("f", victim) }})
 	}},
-	{name: "object changes after the listing", modes: everyMode, names: victim, text: "PreconditionFailed", quick: true, make: func(srv *s3test.Server, o hurt) {
+	{name: "object changes after the listing", modes: everyMode, names: victim, text: "PreconditionFailed", quick: "FastFile", make: func(srv *s3test.Server, o hurt) {
 		srv.Fault(s3test.Fault{Method: http.MethodGet, Key: victim, Times: 1, Before: func() { srv.Put("f", victim, o.of(storetest.Bytes(3<<20 + 1)[1:])) }})
 	}},
 	{name: "object changes in the middle of a read", modes: everyMode, names: victim, text: "PreconditionFailed", make: func(srv *s3test.Server, o hurt) {
 		srv.Fault(s3test.Fault{Method: http.MethodGet, Key: victim, Times: 1, Cut: 90_000})
 		srv.Fault(s3test.Fault{Method: http.MethodGet, Key: victim, Times: 1, Before: func() { srv.Put("f", victim, o.of(storetest.Bytes(3<<20 + 1)[1:])) }})
 	}},
-	{name: "wrong ETag from a server without If-Match", modes: everyMode, names: victim, text: "ETag",
-		make: on(s3test.Fault{Header: http.Header{"Etag": {`"another"`}}})},
+	{name: "object changes, and the server does not know If-Match", modes: everyMode, like: s3test.Options{NoIfMatch: true}, names: victim, text: "had ETag", make: func(srv *s3test.Server, o hurt) {
+		srv.Fault(s3test.Fault{Method: http.MethodGet, Key: victim, Times: 1, Before: func() { srv.Put("f", victim, o.of(storetest.Bytes(3<<20 + 1)[1:])) }})
+	}},
 
-	{name: "gzip cut", modes: unzipped, names: victim, text: "ends early", quick: true, make: func(srv *s3test.Server, o hurt) {
+	{name: "gzip cut", modes: unzipped, names: victim, text: "ends early", quick: "Pipe-Both", make: func(srv *s3test.Server, o hurt) {
 		whole := o.of(faultData[victim])
 		srv.Put("f", victim, whole[:len(whole)-1000])
 	}},
@@ -135,7 +133,7 @@ var faults = []fault{
 	}},
 	{name: "not gzip", modes: unzipped, names: victim, text: "gzip", make: replaced(victim, "label,x\n1,2\n")},
 
-	{name: "manifest is not JSON", modes: notFast, kind: "ManifestFile", uri: "s3://f/m", make: replaced("m", "in/1\nin/2\n"), names: "m", text: "not a JSON array", quick: true},
+	{name: "manifest is not JSON", modes: notFast, kind: "ManifestFile", uri: "s3://f/m", make: replaced("m", "in/1\nin/2\n"), names: "m", text: "not a JSON array", quick: "File"},
 	{name: "manifest ends early", modes: notFast, kind: "ManifestFile", uri: "s3://f/m", make: replaced("m", `[{"prefix": "s3://f/in/"}, "1", "2"`), names: "m", text: "does not end"},
 	{name: "manifest without a prefix", modes: notFast, kind: "ManifestFile", uri: "s3://f/m", make: replaced("m", `["in/1", "in/2"]`), names: "m", text: `must be {"prefix": "s3://…"}`},
 	{name: "manifest names a missing object", modes: notFast, kind: "ManifestFile", uri: "s3://f/m", make: replaced("m", `[{"prefix": "s3://f/in/"}, "1", "missing", "4"]`), names: "in/missing", text: "NoSuchKey"},
@@ -149,7 +147,7 @@ var faults = []fault{
 
 	// The reader's, which are no faults of the data.
 	{name: "reader closes early", modes: piped, hp: []string{"pipe_limit", "100000"}, make: func(*s3test.Server, hurt) {}, requests: usual},
-	{name: "reader exits while the pipe is full", modes: piped, hp: []string{"pipe_limit", "1", "pipe_exit", "1"}, make: func(*s3test.Server, hurt) {}, requests: usual, quick: true},
+	{name: "reader exits while the pipe is full", modes: piped, hp: []string{"pipe_limit", "1", "pipe_exit", "1"}, make: func(*s3test.Server, hurt) {}, requests: usual, quick: "Pipe-None"},
 }
 
 // ruined is one job with a fault.
@@ -163,7 +161,7 @@ type ruined struct {
 }
 
 func (f fault) begin(t *testing.T, mode string) *ruined {
-	srv, env := store(t)
+	srv, env := storeLike(t, f.like)
 	srv.MakeBucket("out")
 	mode, wrapper, _ := strings.Cut(mode, "-")
 	o := hurt{gzip: wrapper == "Gzip" || wrapper == "Both"}
@@ -308,33 +306,20 @@ func (r *ruined) noEnd(t *testing.T) {
 	}
 }
 
-// atOnce is how many of these jobs run beside each other: most of their time they wait.
-const atOnce = 6
-
 // TestFaults is ruling 27: each fault in each mode that it can hit, what is mended with the right bytes, what is not with
 // a sentence, and without a false end, a hang, an endless retry, or anything left behind.
 func TestFaults(t *testing.T) {
 	sameHost(t)
-	type row struct {
-		fault
-		mode string
-	}
-	var rows []row
-	for i, f := range faults {
-		for j, mode := range f.modes {
-			// In the short tier each of its faults in one mode, and all modes among them.
-			if full || f.quick && j == i%len(f.modes) {
-				rows = append(rows, row{f, mode})
+	for _, f := range faults {
+		for _, mode := range f.modes {
+			if !full && mode != f.quick {
+				continue
 			}
-		}
-	}
-	for these := range slices.Chunk(rows, atOnce) {
-		var running []*ruined
-		for _, r := range these {
-			running = append(running, r.begin(t, r.mode))
-		}
-		for i, r := range running {
-			t.Run(these[i].name+"/"+these[i].mode, func(t *testing.T) { r.check(t, r.proc.waitFor(t, 3*commandTime)) })
+			t.Run(f.name+"/"+mode, func(t *testing.T) {
+				t.Parallel() // most of their time they wait
+				r := f.begin(t, mode)
+				r.check(t, r.proc.waitFor(t, 3*commandTime))
+			})
 		}
 	}
 }

@@ -41,7 +41,7 @@ type fault struct {
 	names string // what the failure names; "": the fault is mended, and the container reads what is right
 	text  string // that the failure says
 
-	requests int // at the most
+	requests int    // at the most
 	quick    string // the mode in which it belongs to the tier that every change must pass; "": none
 }
 

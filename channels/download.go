@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -74,8 +75,9 @@ type object struct {
 	open sync.Once
 	out  *os.File
 	err  error
-	left atomic.Int64 // parts that are not written yet
-	got  int64        // bytes, if the size was not known
+	left atomic.Int64      // parts that are not written yet
+	sums *dataset.PartSums // of an object in several parts, if the store has its checksum
+	got  int64             // bytes, if the size was not known
 }
 
 // run lists and transfers at once: the listing of many objects takes long where each page is a round trip.
@@ -190,7 +192,12 @@ func (d *download) fail(f dataset.File, err error) error {
 // transfer writes one part; the last of an object's parts closes its file, the first that fails removes it.
 func (d *download) transfer(ctx context.Context, set *dataset.Set, t task) error {
 	o := t.o
-	o.open.Do(func() { o.err = d.create(ctx, set, o) })
+	o.open.Do(func() {
+		if o.err = d.create(ctx, set, o); o.err != nil || t.n < 0 {
+			return // what is read whole has its checksum with it
+		}
+		o.sums, o.err = o.Checksum(ctx)
+	})
 	err := o.err
 	if err == nil {
 		err = d.write(ctx, t)
@@ -202,7 +209,11 @@ func (d *download) transfer(ctx context.Context, set *dataset.Set, t task) error
 	if o.left.Add(-1) > 0 {
 		return nil
 	}
-	if err := o.out.Close(); err != nil {
+	err = o.out.Close()
+	if err == nil && o.sums != nil {
+		err = o.sums.Verify()
+	}
+	if err != nil {
 		o.abandon(d.root)
 		return d.fail(o.File, err)
 	}
@@ -248,6 +259,9 @@ func (d *download) write(ctx context.Context, t task) error {
 	}
 	defer body.Close()
 	w := &partWriter{out: o.out, off: t.off, count: &d.f.bytes}
+	if o.sums != nil {
+		w.sum = o.sums.Hash()
+	}
 	if from, ok := body.(io.WriterTo); ok && t.n < 0 {
 		_, err = from.WriteTo(w)
 	} else {
@@ -269,6 +283,9 @@ func (d *download) write(ctx context.Context, t task) error {
 	if want < 0 {
 		o.got = got
 	}
+	if o.sums != nil {
+		o.sums.Add(t.off, got, w.sum)
+	}
 	return nil
 }
 
@@ -277,10 +294,14 @@ type partWriter struct {
 	out   *os.File
 	off   int64
 	count *atomic.Int64
+	sum   hash.Hash // nil: none is wanted
 }
 
 func (w *partWriter) Write(p []byte) (int, error) {
 	n, err := w.out.WriteAt(p, w.off)
+	if w.sum != nil {
+		w.sum.Write(p[:n])
+	}
 	w.off += int64(n)
 	w.count.Add(int64(n))
 	return n, err

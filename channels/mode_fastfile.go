@@ -22,9 +22,13 @@ type Mount struct {
 	Source   string // on this machine
 	Target   string // below /opt/ml/input/data
 	ReadOnly bool
+	// Made says that Prepare mounts something at Source and Close takes it away; so does whoever finds a dead owner's.
+	// Otherwise Source is the user's directory, which exists in the container's mounts alone and is never touched (D12).
+	Made bool
 }
 
-// Mounter is a Delivery whose data reaches the container through mounts. They exist after Prepare.
+// Mounter is a Delivery whose data reaches the container through mounts. They exist after Prepare; those that it makes
+// are known before, so that they can be recorded first.
 type Mounter interface {
 	Mounts() []Mount
 }
@@ -143,7 +147,7 @@ func (f *fastFile) Serve(ctx context.Context) error {
 }
 
 func (f *fastFile) Mounts() []Mount {
-	return []Mount{{Source: f.mnt, Target: f.ch.Name, ReadOnly: true}}
+	return []Mount{{Source: f.mnt, Target: f.ch.Name, ReadOnly: true, Made: true}}
 }
 
 // Close takes the mount away, also from under whoever still uses it.

@@ -32,6 +32,9 @@ func newFile(ch job.Channel, c Config) (Delivery, error) {
 	if ch.Source.Type == "AugmentedManifestFile" {
 		return nil, &dataset.Error{Channel: ch.Name, Object: ch.Source.URI, Err: errors.New("AugmentedManifestFile is for Pipe mode only")}
 	}
+	if ch.Source.Type == "FileSystem" { // FILE-13: nothing is copied
+		return newFileSystem(ch, c), nil
+	}
 	if c.Workers <= 0 {
 		c.Workers = DefaultWorkers
 	}
@@ -47,18 +50,26 @@ func (f *file) Prepare(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return f.fail(err)
 	}
-	err := os.Mkdir(f.dir, 0o755)
+	if err := makeEmpty(f.dir); err != nil {
+		return f.fail(err)
+	}
+	return nil
+}
+
+// makeEmpty makes a channel's directory.
+func makeEmpty(dir string) error {
+	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, os.ErrExist) {
 		var left []os.DirEntry
-		if left, err = os.ReadDir(f.dir); err == nil && len(left) > 0 {
-			err = fmt.Errorf("directory %s is not empty", f.dir)
+		if left, err = os.ReadDir(dir); err == nil && len(left) > 0 {
+			err = fmt.Errorf("directory %s is not empty", dir)
 		}
 	}
 	if err == nil {
-		err = os.Chmod(f.dir, 0o755) // whatever the umask is
+		err = os.Chmod(dir, 0o755) // whatever the umask is
 	}
 	if err != nil {
-		return f.fail(fmt.Errorf("make channel directory: %w", err))
+		return fmt.Errorf("make channel directory: %w", err)
 	}
 	return nil
 }

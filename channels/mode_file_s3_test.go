@@ -3,8 +3,11 @@ package channels
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -43,6 +46,12 @@ func s3(t testing.TB, srv *s3test.Server) objstore.Opener {
 
 // partSize is that of the tests: large objects are to have parts, not to be large.
 const partSize = 256 << 10
+
+// crc32c is what S3 says of an object's bytes.
+func crc32c(data []byte) http.Header {
+	sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	return http.Header{"X-Amz-Checksum-Crc32c": {base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))}, "X-Amz-Checksum-Type": {"FULL_OBJECT"}}
+}
 
 // matrix is data of ruling 26: 0 B, 1 B, 64 KiB and a part give or take one, odd and unicode keys.
 func matrix(srv *s3test.Server) map[string]string {
@@ -162,6 +171,10 @@ func TestFileFailures(t *testing.T) {
 			"s3://bucket/in/b", nil, "Unable to download object s3://bucket/in/b (SlowDown: injected 503)"},
 		{"always cut", func(s *s3test.Server) { s.Fault(s3test.Fault{Method: "GET", Key: "in/b", Cut: 1000}) },
 			"s3://bucket/in/b", objstore.ErrTruncated, "Failed to download data. channel \"train\": read s3://bucket/in/b: body ended early"},
+		{"a byte changes on the way", func(s *s3test.Server) {
+			s.SetHeader("bucket", "in/b", crc32c(storetest.Bytes(80_000)))
+			s.Fault(s3test.Fault{Method: "GET", Key: "in/b", Flip: 70_000})
+		}, "s3://bucket/in/b", objstore.ErrChecksum, "read s3://bucket/in/b: checksum does not match: the store has CRC32C "},
 		{"changes after it was listed", func(s *s3test.Server) {
 			s.Fault(s3test.Fault{Method: "GET", Key: "in/b", Times: 1, Before: func() { s.Put("bucket", "in/b", []byte("other")) }})
 		}, "s3://bucket/in/b", objstore.ErrChanged, "(PreconditionFailed: "},
@@ -203,9 +216,54 @@ func TestFileFailures(t *testing.T) {
 				t.Errorf("error %v\ndetail %q", err, e.Detail())
 			}
 			for k, v := range read(t, filepath.Join(cfg.Dir, "train")) {
-				if w := whole[k]; v != w {
+				if w := whole[k]; v != w || "s3://bucket/in/"+k == c.object && errors.Is(c.is, objstore.ErrChecksum) {
 					t.Errorf("%s has %d bytes of %d", k, len(v), len(w))
 				}
+			}
+		})
+	}
+}
+
+// TestFilePartsAddUp: an object that is fetched in parts is held against its checksum too, at the price of one request. A
+// byte that changed leaves no file.
+func TestFilePartsAddUp(t *testing.T) {
+	data := storetest.Bytes(5*partSize + 3)
+	for _, c := range []struct {
+		name   string
+		header http.Header
+		flip   bool
+		is     error
+	}{
+		{"right", crc32c(data), false, nil},
+		{"a byte changes on the way", crc32c(data), true, objstore.ErrChecksum},
+		{"the store has other bytes than it says", crc32c(data[1:]), false, objstore.ErrChecksum},
+		{"no checksum", http.Header{}, false, nil},
+		{"composite", http.Header{"X-Amz-Checksum-Crc32c": crc32c(data[1:])["X-Amz-Checksum-Crc32c"], "X-Amz-Checksum-Type": {"COMPOSITE"}}, false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := s3test.New(s3test.Options{})
+			srv.Put("bucket", "in/big", data)
+			srv.SetHeader("bucket", "in/big", c.header)
+			if c.flip {
+				srv.Fault(s3test.Fault{Method: "GET", Key: "in/big", Flip: 5, Match: func(r *http.Request) bool {
+					return strings.HasPrefix(r.Header.Get("Range"), fmt.Sprintf("bytes=%d-", 3*partSize))
+				}})
+			}
+			srv.Record()
+			dir, d, err := fill(t, prefixChannel("s3://bucket/in/"), Config{Opener: s3(t, srv), PartSize: partSize, Workers: 4})
+			if !errors.Is(err, c.is) || c.is == nil && err != nil {
+				t.Fatalf("%v", err)
+			}
+			got := read(t, dir)
+			if c.is == nil {
+				differ(t, got, map[string]string{"big": string(data)})
+				if n := len(srv.Requests()); n != 1+1+6 {
+					t.Errorf("%d requests: a listing, a checksum and six parts are 8", n)
+				}
+				return
+			}
+			if len(got) != 0 || d.Stats().Objects != 0 || !strings.Contains(err.Error(), "s3://bucket/in/big") {
+				t.Errorf("%d files are left after %v", len(got), err)
 			}
 		})
 	}

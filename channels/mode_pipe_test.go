@@ -432,6 +432,7 @@ func TestPipeFaults(t *testing.T) {
 		{name: "truncated for good", fault: s3test.Fault{Method: "GET", Key: "in/2", Cut: 1000}, text: "in/2"},
 		{name: "503 for good", fault: s3test.Fault{Method: "GET", Key: "in/2", Status: 503, Code: "SlowDown"}, text: "in/2"},
 		{name: "forbidden", fault: s3test.Fault{Method: "GET", Key: "in/2", Status: 403, Code: "AccessDenied"}, text: "in/2"},
+		{name: "a byte changes on the way", fault: s3test.Fault{Method: "GET", Key: "in/2", Flip: size}, text: "in/2"},
 		{name: "changed", change: true, text: "in/2"},
 		{name: "gone", remove: true, text: "in/2"},
 	} {
@@ -442,11 +443,12 @@ func TestPipeFaults(t *testing.T) {
 				for i := range 5 {
 					data := append([]byte{byte(i)}, storetest.Bytes(size)...)
 					srv.Put("bucket", fmt.Sprintf("in/%d", i), data)
+					srv.SetHeader("bucket", fmt.Sprintf("in/%d", i), crc32c(data))
 					want = append(want, wrapped(data, wrapper)...)
 				}
 				op := s3(t, srv)
-				// The listing is not what is tested here.
-				r := serve(t, with(pipeChannel("s3://bucket/in/"), "None", wrapper), Config{Opener: op, Window: 2 << 20})
+				// The listing is not what is tested here. Each object is one request, so that it has a checksum.
+				r := serve(t, with(pipeChannel("s3://bucket/in/"), "None", wrapper), Config{Opener: op, Window: 4 << 20})
 				srv.Fault(c.fault)
 				if c.change || c.remove {
 					srv.ClearFaults()

@@ -118,6 +118,17 @@ func (e Entry) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, erro
 	return e.Store.OpenVersion(ctx, e.Object, off, n)
 }
 
+// PartSums holds an entry that is read in parts against its checksum.
+type PartSums = objstore.PartSums
+
+// Checksum asks for what the entry's bytes must add up to when they are read in parts; nil where nobody knows.
+func (e Entry) Checksum(ctx context.Context) (*PartSums, error) {
+	if s, ok := e.Store.(objstore.Checksummed); ok {
+		return s.Checksum(ctx, e.Object)
+	}
+	return nil, nil
+}
+
 // New finds the source's store. It reads a manifest and checks it, but lists nothing yet.
 func New(ctx context.Context, c Config) (*Set, error) {
 	if c.Hosts == 0 {

@@ -29,6 +29,9 @@ func (in *instance) mountDir() string {
 // has them released at the end.
 func (r *run) willMount(host string, mounts []channels.Mount) error {
 	for _, m := range mounts {
+		if !m.Made { // the user's directory: nobody may unmount or remove it (D12)
+			continue
+		}
 		if err := r.appendAt(host, "channels", ledger.Intent{Kind: mountKind, ID: m.Source}); err != nil {
 			return err
 		}
@@ -44,6 +47,9 @@ func (r *run) unmounted(host string, d channels.Delivery) error {
 	}
 	var errs []error
 	for _, x := range m.Mounts() {
+		if !x.Made {
+			continue
+		}
 		errs = append(errs, r.appendAt(host, "channels", ledger.Released{Kind: mountKind, ID: x.Source}), removeEmpty(filepath.Dir(x.Source)))
 	}
 	_ = os.Remove(r.host.MountDir) // the last job's takes it along

@@ -3,9 +3,12 @@ package harness
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/runtime/containertest"
 )
 
 // TestDropMounts: D12. What a dead owner mounted is taken away below the directory of mounts, and nowhere else; a
@@ -49,5 +52,58 @@ func TestDropMounts(t *testing.T) {
 	}
 	if _, err := os.Stat(outside); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFileSystemIsNotOurs: FILE-13, D12. A user's directory reaches the container as a mount, and no record says that it
+// is ours: neither the end of the job nor a sweep may take it away.
+func TestFileSystemIsNotOurs(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "data", "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, algo(func(p *containertest.Process) int {
+		write(p, "/opt/ml/input/data/rw/made", "x")
+		for _, m := range p.Spec.Mounts {
+			if strings.HasSuffix(m.Target, "/ro") != m.ReadOnly {
+				t.Errorf("%+v", m)
+			}
+		}
+		return 0
+	}))
+	p := trainingPlan("fs")
+	p.Training.Channels = nil
+	for _, name := range []string{"ro", "rw"} {
+		p.Training.Channels = append(p.Training.Channels, job.Channel{Name: name, Mode: "File", Source: job.Source{Type: "FileSystem", URI: root, Directory: "/data/empty", ReadOnly: name == "ro"}})
+	}
+	o := b.create(p)
+	defer o.Close()
+	final, err := Run(t.Context(), o, p, b.host)
+	if err != nil || final.Status != "Completed" {
+		t.Fatalf("%+v %v", final, err)
+	}
+	b.clean(o)
+	if got, err := os.ReadFile(filepath.Join(root, "data", "empty", "made")); err != nil || string(got) != "x" {
+		t.Errorf("written through: %q, %v", got, err)
+	}
+	events, err := os.ReadFile(filepath.Join(o.Dir(), "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(events)) {
+		if strings.Contains(line, "Intent") && strings.Contains(line, `"mount"`) {
+			t.Errorf("recorded as ours: %s", line)
+		}
+	}
+	if !strings.Contains(string(events), "Intent") {
+		t.Errorf("no intent at all in %s", events)
+	}
+
+	p = trainingPlan("fs-none")
+	p.Training.Channels = []job.Channel{{Name: "train", Mode: "File", Source: job.Source{Type: "FileSystem", URI: root, Directory: "/none"}}}
+	final, _ = b.run(p)
+	if want := filepath.Join(root, "none"); !strings.HasPrefix(final.FailureReason, "ClientError: Data download failed:") || !strings.Contains(final.FailureReason+final.Detail, want) ||
+		!strings.Contains(final.FailureReason+final.Detail, "train") || *final.ExitCode != ExitClient {
+		t.Errorf("%+v", final)
 	}
 }

@@ -165,7 +165,7 @@ var samples = map[string][]string{
 	"ImageDigest": {"sha256:" + strings.Repeat("a", 64), "sha256:" + strings.Repeat("b", 64)}, "S3Uri": {"s3://b/one", "s3://b/two"}, "Url": {"s3://b/one.tar.gz", "s3://b/two.tar.gz"}, "S3ModelUri": {"s3://b/one.tar.gz", "s3://b/two.tar.gz"},
 	"ContentType": {"text/csv", "image/png"}, "Accept": {"text/csv", "image/png"}, "ResponseMIMEType": {"text/csv", "image/png"}, "ParameterName": {"n_estimators", "x"}, "ParameterValue": {"1", "30", "gini"},
 	"HyperParameterValue": {"0.5", "40", "gini"}, "MetricName": {"validation:accuracy", "m"}, "MetricRegex": {"a=(.*)", "b=(.*)"}, "TrainingInstanceType": {"ml.m5.large", "ml.g4dn.xlarge"}, "TransformInstanceType": {"ml.m5.large", "ml.g4dn.xlarge"},
-	"FileSystemId": {"fs-0123456789"}, "SecurityGroupId": {"sg-1"}, "SubnetId": {"subnet-1"}, "TrainingPlanArn": {"arn:aws:sagemaker:us-east-1:123456789012:training-plan/p"},
+	"FileSystemId": {"fs-0123456789", "fs-9876543210"}, "SecurityGroupId": {"sg-1"}, "SubnetId": {"subnet-1"}, "TrainingPlanArn": {"arn:aws:sagemaker:us-east-1:123456789012:training-plan/p"},
 	"HubDataSetArn":                            {"arn:aws:sagemaker:us-east-1:123456789012:hub-content/h/DataSet/d"},
 	"ServerlessJobBaseModelArn":                {"arn:aws:sagemaker:us-east-1:123456789012:hub-content/h/Model/d"},
 	"MlFlowResourceArn":                        {"arn:aws:sagemaker:us-east-1:123456789012:mlflow-app/a"},
@@ -246,10 +246,20 @@ func spots(op string) []spot {
 	return out
 }
 
+// The training fixture's source, and a file system in its place.
+const (
+	fixtureS3Source   = `"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data/train", "S3DataDistributionType": "ShardedByS3Key"}`
+	fixtureFileSystem = `"FileSystemDataSource": {"FileSystemId": "fs-0123456789", "FileSystemAccessMode": "ro", "FileSystemType": "EFS", "DirectoryPath": "/d"}`
+)
+
+// fileSystems are directories for the samples of FileSystemId.
+var fileSystems = map[string]string{"fs-0123456789": "/fs/one", "fs-9876543210": "/fs/two"}
+
 // mutationBases change the fixture so that a member has an effect that can be seen, by the beginning of its path.
 var mutationBases = map[string][][2]string{
 	"CreateTrainingJob AlgorithmSpecification.AlgorithmName":                          {{"-", "AlgorithmSpecification.TrainingImage"}, {"-", "HyperParameters"}},
 	"CreateTrainingJob InputDataConfig[0].ShuffleConfig":                              {{`"InputMode": "File"`, `"InputMode": "Pipe"`}},
+	"CreateTrainingJob InputDataConfig[0].DataSource.FileSystemDataSource":            {{fixtureS3Source, fixtureFileSystem}},
 	"CreateModel Containers":                                                          {{`"PrimaryContainer": {`, `"Containers": [{`}, {"\"LOG\": \"model\"}\n  }", "\"LOG\": \"model\"}\n  }]"}},
 	"CreateModel PrimaryContainer.ModelDataSource":                                    {{"-", "PrimaryContainer.ModelDataUrl"}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
@@ -293,7 +303,7 @@ func result(t testing.TB, op, text string, companions []*Document) (plan, said s
 	}
 	host := machine
 	host.GPUs, host.MemoryBytes, host.CPUs = 4, 1<<40, 256
-	p, err := Make(append([]*Document{d}, companions...), Options{}, host)
+	p, err := Make(append([]*Document{d}, companions...), Options{FileSystems: fileSystems}, host)
 	if err != nil {
 		return "", err.Error(), err
 	}

@@ -51,7 +51,7 @@ var trainingRows = []row{
 	{shape: "Channel", member: "ShuffleConfig", treatment: Honoured, rules: "FILE-11, PIPE-9", note: "in File mode the order of objects cannot be seen"},
 
 	{shape: "DataSource", member: "S3DataSource", treatment: Honoured, rules: "FILE-2"},
-	{shape: "DataSource", member: "FileSystemDataSource", treatment: Refused, rules: "FILE-13", note: "file systems are not mapped to directories yet: give S3DataSource with S3Uri file:///the/directory"},
+	{shape: "DataSource", member: "FileSystemDataSource", treatment: Emulated, rules: "FILE-13, IDC-2", note: "a directory of this machine stands for the file system; it is mounted, in File mode only"},
 	{shape: "DataSource", member: "DatasetSource", treatment: Refused, rules: "FILE-14, ruling 10", note: "what it gives to a container is not published"},
 
 	{shape: "S3DataSource", member: "S3DataType", treatment: Honoured, rules: "FILE-2, FILE-3", cases: []when{
@@ -65,7 +65,10 @@ var trainingRows = []row{
 	{shape: "S3DataSource", member: "InstanceGroupNames", treatment: Refused, rules: "ruling 5, SHARD-4", note: "a training has no instance groups here: leave the member out"},
 	{shape: "S3DataSource", member: "ModelAccessConfig", treatment: Inert, rules: "ruling 3", note: noAWS + ", so no licence is accepted here"},
 	{shape: "S3DataSource", member: "HubAccessConfig", treatment: Refused, rules: "ruling 10", note: "content of a hub cannot be had outside AWS"},
-	{shape: "FileSystemDataSource", member: "*", treatment: Refused, rules: "FILE-13", note: "see DataSource.FileSystemDataSource"},
+	{shape: "FileSystemDataSource", member: "FileSystemId", treatment: Emulated, rules: "FILE-13", note: "the directory that --fs ID=DIR names stands for it; refused without one"},
+	{shape: "FileSystemDataSource", member: "FileSystemAccessMode", treatment: Honoured, rules: "FILE-13"},
+	{shape: "FileSystemDataSource", member: "FileSystemType", treatment: Emulated, rules: "FILE-13", note: "the mount is of the directory's own type, not nfs4 or lustre"},
+	{shape: "FileSystemDataSource", member: "DirectoryPath", treatment: Honoured, rules: "FILE-13"},
 	{shape: "DatasetSource", member: "*", treatment: Refused, rules: "ruling 10", note: "see DataSource.DatasetSource"},
 	{shape: "HubAccessConfig", member: "*", treatment: Refused, rules: "ruling 10", note: "see S3DataSource.HubAccessConfig"},
 	{shape: "ShuffleConfig", member: "Seed", treatment: Honoured, rules: "FILE-11, PIPE-9", note: "a Pipe channel's order in each epoch is drawn from it; in File mode the order cannot be seen"},

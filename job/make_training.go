@@ -91,8 +91,12 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 	for _, d := range metrics {
 		tr.Metrics = append(tr.Metrics, MetricDefinition(d))
 	}
-	for _, c := range t.channels {
-		tr.Channels = append(tr.Channels, m.channel(c, t.mode))
+	for i, c := range t.channels {
+		ch := m.channel(c, t.mode)
+		if s := c.DataSource.FileSystemDataSource; s != nil {
+			ch.Source = m.fileSystem(s, t.channelPath(i)+".DataSource.FileSystemDataSource")
+		}
+		tr.Channels = append(tr.Channels, ch)
 	}
 	hosts, rank := m.place(t)
 	host := hosts[rank]
@@ -137,6 +141,16 @@ func (m *maker) channel(c channel, mode string) Channel {
 		out.ShuffleSeed = &c.ShuffleConfig.Seed
 	}
 	return out
+}
+
+// fileSystem is a channel's file system: the local directory that stands for it (FILE-13).
+func (m *maker) fileSystem(s *fileSystemDataSource, path string) Source {
+	dir, ok := m.o.FileSystems[s.FileSystemId]
+	if !ok {
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path + ".FileSystemId", Value: s.FileSystemId, Rule: "FILE-13",
+			Text: fmt.Sprintf("no directory of this machine stands for this file system: name one with --fs %s=DIR", s.FileSystemId)})
+	}
+	return Source{Type: "FileSystem", URI: dir, Directory: s.DirectoryPath, ReadOnly: s.FileSystemAccessMode == "ro", Distribution: defaultDataSharing}
 }
 
 // volume is what the job may write: an NVMe type's own disk whatever the request says, else VolumeSizeInGB

@@ -29,6 +29,7 @@ type Options struct {
 	// Training: the host names of a job with several hosts, and which of them runs here (ruling 5). Nil: one host, algo-1.
 	Hosts       []string
 	CurrentHost string
+	FileSystems map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
 }
 
 // HostFacts are what the Plan needs to know of this machine.

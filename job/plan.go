@@ -117,9 +117,11 @@ type Channel struct {
 // Source is where objects come from.
 type Source struct {
 	Type           string   `json:"type"`                   // S3Prefix, ManifestFile, AugmentedManifestFile, FileSystem
-	URI            string   `json:"uri"`                    // s3://…, https://…, file://… or a plain path (D6)
+	URI            string   `json:"uri"`                    // s3://…, https://…, file://… or a plain path (D6); FileSystem: the directory that stands for it
 	Distribution   string   `json:"distribution,omitempty"` // FullyReplicated, ShardedByS3Key
 	AttributeNames []string `json:"attributeNames,omitempty"`
+	Directory      string   `json:"directory,omitempty"` // FileSystem: DirectoryPath, below the directory that URI names (FILE-13)
+	ReadOnly       bool     `json:"readOnly,omitempty"`  // FileSystem: FileSystemAccessMode is ro
 }
 
 // MetricDefinition is a name and the regular expression whose first group is the value (MET-1).

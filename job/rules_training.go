@@ -151,7 +151,7 @@ var trainingRules = []rule{
 				}
 			}
 			if n != 1 {
-				c.broken(t.channelPath(i)+".DataSource", "", fmt.Sprintf("a channel has one data source, this has %d", n), "give S3DataSource")
+				c.broken(t.channelPath(i)+".DataSource", "", fmt.Sprintf("a channel has one data source, this has %d", n), "give S3DataSource or FileSystemDataSource")
 			}
 		}
 	})},
@@ -186,7 +186,7 @@ var trainingRules = []rule{
 	{"FILE-13", onTraining(func(c *ruling, t trainingView) {
 		for i, ch := range t.channels {
 			if ch.DataSource.FileSystemDataSource != nil && t.channelMode(i) != "File" {
-				c.broken(t.channelPath(i)+".DataSource.FileSystemDataSource", "", "a file system is mounted in File mode only", "set InputMode to File")
+				c.broken(t.channelPath(i)+".DataSource.FileSystemDataSource", "", fmt.Sprintf("a file system is mounted in File mode only; channel %q is %s", ch.ChannelName, t.channelMode(i)), "set InputMode to File")
 			}
 		}
 	})},

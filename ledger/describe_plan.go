@@ -29,7 +29,11 @@ func planChannels(channels []job.Channel) []Document {
 		var d, source Document
 		if c.Source.Type == "FileSystem" {
 			d.set("ChannelName", c.Name)
-			d.set("DataSource", Document{{"FileSystemDataSource", Document{{"DirectoryPath", c.Source.URI}}}})
+			access := "rw"
+			if c.Source.ReadOnly {
+				access = "ro"
+			}
+			d.set("DataSource", Document{{"FileSystemDataSource", Document{{"FileSystemAccessMode", access}, {"DirectoryPath", c.Source.Directory}}}})
 			d.set("InputMode", c.Mode)
 			out = append(out, d)
 			continue

@@ -56,7 +56,7 @@ func TestDescribeTraining(t *testing.T) {
 	p.Training.Hosts = []string{"algo-1"}
 	p.Training.Channels = []job.Channel{
 		{Name: "train", Mode: "File", Source: job.Source{Type: "S3Prefix", URI: "s3://b/t/", Distribution: "FullyReplicated"}, ContentType: "text/csv"},
-		{Name: "local", Mode: "File", Source: job.Source{Type: "FileSystem", URI: "/fsx/x"}},
+		{Name: "local", Mode: "File", Source: job.Source{Type: "FileSystem", URI: "/fsx", Directory: "/x", ReadOnly: true}},
 	}
 	p.Training.Metrics = []job.MetricDefinition{{Name: "acc", Regex: "acc=(.*)"}}
 	s := foldAll(p, completed()...)

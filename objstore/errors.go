@@ -24,7 +24,7 @@ func classed(op, uri string, class, err error) error {
 	return &Error{Op: op, URI: uri, Class: class, Err: err}
 }
 
-var classes = []error{ErrNotFound, ErrNoBucket, ErrAccessDenied, ErrChanged, ErrTruncated, ErrNoSpace, ErrBadKey, ErrEscapes}
+var classes = []error{ErrNotFound, ErrNoBucket, ErrAccessDenied, ErrChanged, ErrTruncated, ErrChecksum, ErrNoSpace, ErrBadKey, ErrEscapes}
 
 // classify finds the class of an operating system's error, or of one that carries a class somewhere in its chain.
 func classify(err error) error {

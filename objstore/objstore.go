@@ -24,7 +24,8 @@ type Object struct {
 type Store interface {
 	Stat(ctx context.Context, key string) (Object, error)
 	// Open reads n bytes from off; n < 0 reads to the end. The reader resumes a broken body at the byte by itself, and
-	// a body that ends early is an error, never an EOF.
+	// a body that ends early is an error, never an EOF. Where a store keeps a checksum of the object, one that is read
+	// whole is held against it: the end is ErrChecksum then, once all bytes have been handed out, and nothing is tried again.
 	Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
 	// OpenVersion is Open of the very object that Stat or List described. If the store has another one by now, this or
 	// a later Read fails with ErrChanged. A Size below zero and an empty ETag are not compared.
@@ -65,6 +66,7 @@ var (
 	ErrAccessDenied = errors.New("access denied")
 	ErrChanged      = errors.New("object changed while it was read")
 	ErrTruncated    = errors.New("body ended early")
+	ErrChecksum     = errors.New("checksum does not match")
 	ErrNoSpace      = errors.New("no space left")
 	ErrBadKey       = errors.New("key cannot be stored")
 	ErrEscapes      = errors.New("symbolic link leaves the directory")

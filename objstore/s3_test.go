@@ -570,3 +570,29 @@ func TestSlowCompletion(t *testing.T) {
 		t.Errorf("%d POST requests, want one to begin and one to complete", posts)
 	}
 }
+
+// TestPathStyle: where the bucket stands in the URL, for Amazon's own endpoint.
+func TestPathStyle(t *testing.T) {
+	noAWS(t)
+	for path, want := range map[bool]string{false: "https://bucket.s3.eu-west-3.amazonaws.com/a/k", true: "https://s3.eu-west-3.amazonaws.com/bucket/a/k"} {
+		var asked []string
+		answer := func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.String())
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, ContentLength: 1, Body: http.NoBody, Request: r}, nil
+		}
+		op, err := objstore.NewOpener(objstore.Options{S3: objstore.S3Options{Region: "eu-west-3", PathStyle: path, Transport: roundTrip(answer), Retry: fast}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := open(t, op, "s3://bucket").Stat(t.Context(), "a/k"); err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(asked, []string{want}) {
+			t.Errorf("path style %v: %v, want %s", path, asked, want)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -80,6 +80,7 @@ type s3Reader struct {
 	end   int64  // -1: not known, the body's own end counts
 	short bool   // the object may end before end, which the first answer tells
 	body  *reply
+	sum   *checksum // of the bytes from 0 to off; nil: the store says none, or not all bytes are read
 	retry retrier
 	err   error
 }
@@ -95,7 +96,10 @@ func (r *s3Reader) fail(op string, err error) error {
 func (r *s3Reader) connect() error {
 	c := call{method: http.MethodGet, key: r.key, header: http.Header{}}
 	// The whole of an object of known size needs no range.
-	if whole := r.off == 0 && (r.end < 0 || r.end == r.size); !whole {
+	whole := r.off == 0 && (r.end < 0 || r.end == r.size)
+	if whole {
+		c.header.Set(checksumMode, "ENABLED")
+	} else {
 		spec := "bytes=" + strconv.FormatInt(r.off, 10) + "-"
 		if r.end >= 0 {
 			spec += strconv.FormatInt(r.end-1, 10)
@@ -114,6 +118,9 @@ func (r *s3Reader) connect() error {
 	if err := r.check(body); err != nil {
 		body.Close()
 		return err
+	}
+	if whole && body.StatusCode == http.StatusOK {
+		r.sum = checksumOf(body.Header)
 	}
 	r.body = body
 	return nil
@@ -184,13 +191,16 @@ func contentRange(h string) (from, end, size int64, err error) {
 func (r *s3Reader) Read(p []byte) (int, error) {
 	for r.err == nil {
 		if r.end >= 0 && r.off >= r.end {
-			r.err = io.EOF
+			r.err = r.last()
 			break
 		}
 		if len(p) == 0 {
 			return 0, nil
 		}
 		n, err := r.read(p)
+		if r.sum != nil {
+			r.sum.Write(p[:n])
+		}
 		r.off += int64(n)
 		r.retry.progress(n)
 		if err == io.EOF && r.end < 0 {
@@ -212,6 +222,16 @@ func (r *s3Reader) Read(p []byte) (int, error) {
 	}
 	r.disconnect()
 	return 0, r.err
+}
+
+// last is the error at the end.
+func (r *s3Reader) last() error {
+	if r.sum != nil {
+		if err := r.sum.verify(); err != nil {
+			return r.fail("read", err)
+		}
+	}
+	return io.EOF
 }
 
 func (r *s3Reader) read(p []byte) (int, error) {

@@ -27,6 +27,9 @@ type app struct {
 	s3Dir      string
 	region     string
 	endpoint   string
+	awsProfile string
+	anonymous  bool
+	pathStyle  bool
 	output     format
 	verbose    bool
 }
@@ -97,6 +100,9 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.s3Dir, "s3-dir", os.Getenv("OPTML_S3_DIR"), "`directory` that stands for S3: s3://bucket/key is DIR/bucket/key [OPTML_S3_DIR]")
 	f.StringVar(&a.region, "region", "", "AWS `region` of jobs and stores (default: AWS_REGION, the image's registry, us-east-1)")
 	f.StringVar(&a.endpoint, "endpoint-url", "", "`URL` of another S3 than Amazon's (default: AWS_ENDPOINT_URL_S3)")
+	f.StringVar(&a.awsProfile, "aws-profile", "", "`name` of the profile in the AWS configuration, whose credentials come before the environment's (default: AWS_PROFILE)")
+	f.BoolVar(&a.anonymous, "no-sign-request", false, "ask S3 without credentials, as for public buckets")
+	f.BoolVar(&a.pathStyle, "path-style", false, "name buckets in the path of S3's URLs; always so with another S3 than Amazon's")
 	f.Var(&a.output, "output", "`format` of the result on stdout: text or json")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell on stderr what is done")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.settle() }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,6 +50,7 @@ the CreateAlgorithm request of a training job. Needs neither root nor images.`,
 	}
 	f.plan(c)
 	f.place(c)
+	f.data(c)
 	c.Flags().StringVar(&f.profile, "profile", "", "the validation profile with this `name`")
 	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz of a transform job, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image` of a transform job without a CreateModel request")
@@ -129,7 +131,14 @@ func trainingText(t io.Writer, x *job.Training) {
 				how = append(how, s)
 			}
 		}
-		row(t, "Channel", "%s from %s (%s)", c.Name, c.Source.URI, strings.Join(how, ", "))
+		from := c.Source.URI
+		if c.Source.Type == "FileSystem" {
+			from = filepath.Join(from, c.Source.Directory)
+			if c.Source.ReadOnly {
+				how = append(how, "read-only")
+			}
+		}
+		row(t, "Channel", "%s from %s (%s)", c.Name, from, strings.Join(how, ", "))
 	}
 	for _, m := range x.Metrics {
 		row(t, "Metric", "%s: %s", m.Name, m.Regex)

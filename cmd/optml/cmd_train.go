@@ -31,6 +31,7 @@ a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 	}
 	f.add(c, true)
 	f.place(c)
+	f.data(c)
 	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names")
 	return c
 }

@@ -34,13 +34,16 @@ type hostOptions struct {
 	S3Dir      string         `json:"s3Dir,omitempty"`
 	Region     string         `json:"region,omitempty"`
 	Endpoint   string         `json:"endpointUrl,omitempty"`
+	AWSProfile string         `json:"awsProfile,omitempty"` // its name alone
+	Anonymous  bool           `json:"noSignRequest,omitempty"`
+	PathStyle  bool           `json:"pathStyle,omitempty"`
 	Pull       container.Pull `json:"pull,omitempty"`
 }
 
 func (a *app) hostOptions(pull string) hostOptions {
 	return hostOptions{
 		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
-		Pull: container.Pull(pull),
+		AWSProfile: a.awsProfile, Anonymous: a.anonymous, PathStyle: a.pathStyle, Pull: container.Pull(pull),
 	}
 }
 
@@ -87,7 +90,7 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 
 // stores are where these options say that objects are.
 func (o hostOptions) stores() (objstore.Opener, error) {
-	s3 := objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint}
+	s3 := objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}
 	// For tests: after what time without a byte a connection counts as broken. What is no duration is the default.
 	s3.Retry.Stall, _ = time.ParseDuration(os.Getenv("OPTML_S3_STALL"))
 	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: s3})

@@ -36,6 +36,7 @@ type jobFlags struct {
 	gpus          *int
 	hosts         []string
 	currentHost   string
+	fileSystems   fileSystems
 
 	detach   bool
 	progress string
@@ -83,13 +84,18 @@ func (f *jobFlags) place(c *cobra.Command) {
 	x.StringVar(&f.currentHost, "current-host", "", "`name` of the one of --hosts that runs here, alone")
 }
 
+// data declares the flags that say where a training job's data is.
+func (f *jobFlags) data(c *cobra.Command) {
+	c.Flags().Var(&f.fileSystems, "fs", "`ID=DIR`: the directory that stands for a file system, such as fs-0123abcd=/data; repeatable")
+}
+
 // options are job.Options of a document at path, relative paths in it being relative to its directory (D6).
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
 		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
-		Hosts: f.hosts, CurrentHost: f.currentHost,
+		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems,
 	}
 	if f.strict && f.lenient {
 		return o, usage("--strict and --lenient exclude each other")

@@ -182,7 +182,7 @@ func TestOptionsAreKept(t *testing.T) {
 	want := kept{
 		Job: job.Options{Name: "n", Strict: true, Grace: time.Minute, GPUs: new(2), Network: "open", Dir: "/d"},
 		Host: hostOptions{Root: "/r", RunDir: "/u", Containerd: "/c.sock", S3Dir: "/s3", Region: "eu-west-1",
-			Endpoint: "http://x", Pull: container.PullNever},
+			Endpoint: "http://x", AWSProfile: "p", Anonymous: true, PathStyle: true, Pull: container.PullNever},
 	}
 	o, err := ledger.Create(t.TempDir(), ledger.Request{Options: want, Plan: &job.Plan{Format: 1, Kind: job.KindTraining, Name: "a", Training: &job.Training{}}})
 	if err != nil {

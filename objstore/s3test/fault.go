@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -28,6 +29,7 @@ type Fault struct {
 	Cut     int64       // breaks the connection after so many bytes of the body; -1: after its header
 	HangAt  int64       // stops sending after so many bytes of the body, until the client goes away; -1: at once
 	Rate    int64       // bytes a second
+	Flip    int64       // changes the byte with this number, from 1, of the body: the length stays right
 	Before  func()      // runs first
 	Lose    bool        // carries the request out, but breaks the connection instead of answering
 
@@ -112,7 +114,7 @@ func (f *Fault) spoil(s *Server, w http.ResponseWriter, r *http.Request) http.Re
 	if f.Lose {
 		return lost{w}
 	}
-	if f.Cut != 0 || f.HangAt != 0 || f.Rate != 0 {
+	if f.Cut != 0 || f.HangAt != 0 || f.Rate != 0 || f.Flip != 0 {
 		return &spoiled{ResponseWriter: w, s: s, r: r, f: f}
 	}
 	return w
@@ -159,7 +161,12 @@ func (w *spoiled) Write(p []byte) (int, error) {
 			}
 			panic(http.ErrAbortHandler)
 		}
-		m, err := w.ResponseWriter.Write(p[:n])
+		piece := p[:n]
+		if at := w.f.Flip - 1 - w.sent; w.f.Flip > 0 && at >= 0 && at < n {
+			piece = bytes.Clone(piece)
+			piece[at] ^= 1
+		}
+		m, err := w.ResponseWriter.Write(piece)
 		total += m
 		w.sent += int64(m)
 		if err != nil {

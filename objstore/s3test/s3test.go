@@ -131,6 +131,20 @@ func (s *Server) store(bucket, key string, o *object) {
 	b.objects[key] = o
 }
 
+// SetHeader adds to what every answer with the object says of it, such as X-Amz-Checksum-Crc32c. Checksums are left out
+// of answers to requests that do not ask for them, and of those with a part of the object, as Amazon's does.
+func (s *Server) SetHeader(bucket, key string, h http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := *s.buckets[bucket].objects[key] // one that is being served keeps its own
+	o.header = o.header.Clone()
+	if o.header == nil {
+		o.header = http.Header{}
+	}
+	maps.Copy(o.header, h)
+	s.buckets[bucket].objects[key] = &o
+}
+
 // Remove deletes an object.
 func (s *Server) Remove(bucket, key string) {
 	s.mu.Lock()
@@ -286,8 +300,11 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name, key string) {
 		return
 	}
 	h := w.Header()
+	plain := r.Header.Get("X-Amz-Checksum-Mode") == "" || r.Header.Get("Range") != ""
 	for k, v := range o.header {
-		h[k] = v
+		if !plain || !strings.HasPrefix(k, "X-Amz-Checksum-") {
+			h[k] = v
+		}
 	}
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "binary/octet-stream")

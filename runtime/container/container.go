@@ -33,7 +33,7 @@ type Spec struct {
 // Mount is a bind mount into the container.
 type Mount struct {
 	Source, Target string
-	ReadOnly       bool
+	ReadOnly       bool // with all that is mounted below
 }
 
 // Network is how the container is connected. Containers of one job with the same Bridge reach each other by host

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
@@ -90,9 +91,19 @@ func bind(source, target string, ro bool) specs.Mount {
 	m := specs.Mount{Type: "bind", Source: source, Destination: target, Options: []string{"rbind", "rslave"}}
 	if ro {
 		m.Options = append(m.Options, "ro")
+		if hasMountSetattr() {
+			m.Options = append(m.Options, "rro")
+		} else {
+			m.Options[0] = "bind" // ro alone would leave what is mounted below writable
+		}
 	}
 	return m
 }
+
+// hasMountSetattr says whether the kernel can make a whole tree of mounts read-only (Linux 5.12).
+var hasMountSetattr = sync.OnceValue(func() bool {
+	return unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) != unix.ENOSYS
+})
 
 // withoutNoise removes the tmpfs on /run, which would hide what the image has there, and sets the OOM score.
 func withoutNoise(ctx context.Context, cl oci.Client, c *containers.Container, s *oci.Spec) error {

@@ -7,13 +7,17 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/objstore/s3test"
@@ -41,6 +45,125 @@ func TestFastFileOwnerDies(t *testing.T) {
 	ok(t, "prune")
 	if left := mountsBelow(filepath.Join(w.run, "mnt")); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
+	}
+}
+
+// fsChannel is a File channel over a directory of a file system.
+func fsChannel(name, id, access, dir string) doc {
+	return doc{"ChannelName": name, "DataSource": doc{"FileSystemDataSource": doc{
+		"FileSystemId": id, "FileSystemAccessMode": access, "FileSystemType": "EFS", "DirectoryPath": dir}}}
+}
+
+// TestFileSystemChannels: FILE-13, IDC-2. Directories stand for file systems: one cannot be written, nor what is mounted
+// below it; what is written to the other is in the user's directory. Its owner and modes stay.
+func TestFileSystemChannels(t *testing.T) {
+	sameHost(t)
+	root, below := t.TempDir(), ""
+	for _, d := range []string{"sets/a", "sets/a/below", "work"} {
+		below = filepath.Join(root, "sets/a/below")
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount("tmpfs", below, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(below, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, text := range map[string]string{"sets/a/x": "x", "sets/a/below/y": "y", "work/z": "z"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink("sets/a", filepath.Join(root, "latest")), os.Chown(filepath.Join(root, "work"), 1234, 1234), os.Chmod(filepath.Join(root, "work"), 0o750),
+		os.Chown(filepath.Join(root, "work/z"), 1234, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	name := jobName("fs")
+	d := training(name, "channels", "sha256", "layout", "dump", "write_input", "ro/new ro/below/new rw/new rw/z")
+	d["InputDataConfig"] = []doc{fsChannel("ro", "fs-0123456789abcdef0", "ro", "/latest"), fsChannel("rw", "fs-00000001", "rw", "/")}
+	ok(t, "train", "--quiet", "--user-writable", "--fs", "fs-0123456789abcdef0="+root, "--fs", "fs-00000001="+filepath.Join(root, "work"), d.file(t))
+	files := modelOf(t, name)
+	var read []string
+	got := decode[map[string]readChannel](t, files["channels.json"])
+	for _, c := range []string{"ro", "rw"} {
+		for _, f := range got[c].Files {
+			read = append(read, f.Path)
+		}
+	}
+	if want := []string{"ro/below/y", "ro/x", "rw/z"}; !slices.Equal(slices.Sorted(slices.Values(read)), want) {
+		t.Errorf("read %v, want %v", read, want)
+	}
+	written := decode[map[string]string](t, files["written.json"])
+	for file, refused := range map[string]bool{"ro/new": true, "ro/below/new": true, "rw/new": false, "rw/z": false} {
+		if e, tried := written[file]; !tried || refused != strings.Contains(e, "read-only file system") || !refused && e != "" {
+			t.Errorf("write to %s: %q", file, e)
+		}
+	}
+	for file, want := range map[string]string{"work/new": "tiny\n", "work/z": "tiny\n", "sets/a/x": "x"} {
+		if b, err := os.ReadFile(filepath.Join(root, file)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", file, b, err)
+		}
+	}
+	for file, mode := range map[string]os.FileMode{"work": 0o750, "work/z": 0o640} {
+		fi, err := os.Stat(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := fi.Sys().(*syscall.Stat_t); s.Uid != 1234 || s.Gid != 1234 || fi.Mode().Perm() != mode {
+			t.Errorf("%s belongs to %d:%d, mode %s", file, s.Uid, s.Gid, fi.Mode())
+		}
+	}
+	l := decode[layout](t, files["layout.json"])
+	if m := l.mounted(); !m["/opt/ml/input/data/ro"] || m["/opt/ml/input/data/rw"] {
+		t.Errorf("mounts: %v", m)
+	}
+	if got, want := l.Config["inputdataconfig.json"].Text, `"ro":{"TrainingInputMode":"File","S3DistributionType":"FullyReplicated","RecordWrapperType":"None"}`; !strings.Contains(got, want) {
+		t.Errorf("inputdataconfig.json: %s", got)
+	}
+	if s := record(t, name); !slices.ContainsFunc(s.Channels, func(x ledger.ChannelOfHost) bool {
+		return x.Channel == "ro" && x.Mode == "File" && strings.Contains(x.Note, "mounted ro")
+	}) {
+		t.Errorf("the record says nothing of the mount: %+v", s.Channels)
+	}
+
+	// What is not there ends the job before the image runs.
+	name = jobName("fs-none")
+	d = training(name)
+	d["InputDataConfig"] = []doc{fsChannel("train", "fs-00000001", "ro", "/none")}
+	r := optml(t, "train", "--quiet", "--fs", "fs-00000001="+root, d.file(t))
+	if r.code != 4 || !strings.Contains(r.stderr, "ClientError: Data download failed:") || !strings.Contains(r.stderr, filepath.Join(root, "none")) {
+		t.Errorf("%s", r)
+	}
+}
+
+// TestFileSystemOwnerDies: D11, D12. The owner is killed while a user's directory is mounted; whoever clears up leaves it
+// as it is.
+func TestFileSystemOwnerDies(t *testing.T) {
+	sameHost(t)
+	root := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(root, "empty"), 0o755), os.WriteFile(filepath.Join(root, "x"), []byte("x"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	name := jobName("fs-dies")
+	d := training(name, "sleep", "1h")
+	d["InputDataConfig"] = []doc{fsChannel("train", "fs-00000001", "rw", "/"), fsChannel("empty", "fs-00000001", "rw", "/empty")}
+	p := begin(t, nil, "train", "--quiet", "--fs", "fs-00000001="+root, d.file(t))
+	spoke(t, name)
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	ok(t, "prune")
+	ok(t, "rm", name)
+	if fi, err := os.Stat(filepath.Join(root, "empty")); err != nil || !fi.IsDir() {
+		t.Errorf("an empty directory of the user's: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(root, "x")); err != nil || string(b) != "x" {
+		t.Errorf("a file of the user's: %q, %v", b, err)
 	}
 }
 

@@ -23,6 +23,7 @@ var known = map[string]string{
 	"layout":           "dump: write model/layout.json; check: also verify it, exit 9 with the findings as failure text",
 	"channels":         "sha256: read every channel, write model/channels.json",
 	"epochs":           "Pipe epochs to read (1)",
+	"write_input":      "files below input/data to write, separated by blanks; model/written.json says how it went",
 	"pipe_limit":       "close a Pipe epoch after this many bytes (0: at its end)",
 	"pipe_reader":      "blocking (default), select (O_NONBLOCK, reads when select says so), overlapping (opens each epoch while the one before is read)",
 	"pipe_exit":        "1: read pipe_limit bytes of the first Pipe channel, wait until the pipe is full, and exit with it open",

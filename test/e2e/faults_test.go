@@ -326,15 +326,17 @@ func TestFaults(t *testing.T) {
 
 // TestDiskFull fills the file system that a job lies in, for real: in File mode with a file whose size the listing tells,
 // and with one of a manifest, whose size nobody knows before; in Pipe mode with a record that must be kept until its
-// length is known.
+// length is known, and with an augmented manifest, which is kept for the epochs to come.
 func TestDiskFull(t *testing.T) {
 	for _, c := range []struct {
-		name, mode, kind string
-		gzip             bool
+		name, mode, kind, uri string
+		gzip                  bool
+		names                 string
 	}{
-		{"File", "File", "S3Prefix", false},
-		{"File of a manifest", "File", "ManifestFile", false},
-		{"Pipe with Gzip and RecordIO", "Pipe", "S3Prefix", true},
+		{"File", "File", "S3Prefix", "s3://f/in/", false, "s3://f/in/1"},
+		{"File of a manifest", "File", "ManifestFile", "s3://f/m", false, "s3://f/in/1"},
+		{"Pipe with Gzip and RecordIO", "Pipe", "S3Prefix", "s3://f/in/", true, "s3://f/in/1"},
+		{"Pipe of an augmented manifest", "Pipe", "AugmentedManifestFile", "s3://f/a", false, "s3://f/a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			sameHost(t)
@@ -356,10 +358,11 @@ func TestDiskFull(t *testing.T) {
 			}
 			srv.Put("f", "in/1", kept)
 			srv.Put("f", "m", []byte(`[{"prefix": "s3://f/"}, "in/1"]`))
-			ch := channel("train", "s3://f/in/")
+			srv.Put("f", "a", bytes.Repeat([]byte(`{"image-ref": "s3://f/in/1", "label": "`+strings.Repeat("x", 1<<20)+"\"}\n"), 20))
+			ch := channel("train", c.uri)
 			source := ch["DataSource"].(doc)["S3DataSource"].(doc)
-			if source["S3DataType"] = c.kind; c.kind == "ManifestFile" {
-				source["S3Uri"] = "s3://f/m"
+			if source["S3DataType"] = c.kind; c.kind == "AugmentedManifestFile" {
+				source["AttributeNames"] = []string{"image-ref", "label"}
 			}
 			ch["InputMode"] = c.mode
 			if c.gzip {
@@ -374,7 +377,7 @@ func TestDiskFull(t *testing.T) {
 			if r.code != 4 || s.Status != "Failed" || s.FailureReason != "ClientError: Data download failed:Insufficient disk space" {
 				t.Errorf("%s, %s\n%s", s.Status, s.FailureReason, r)
 			}
-			if !strings.Contains(r.stderr, `channel "train"`) || !strings.Contains(r.stderr, "s3://f/in/1") {
+			if !strings.Contains(r.stderr, `channel "train"`) || !strings.Contains(r.stderr, c.names) {
 				t.Errorf("%s", r)
 			}
 			if strings.Contains(log(t, name), `"channels"`) {

@@ -56,8 +56,8 @@ e2e: build ## real containers, the tier that every change must pass (root)
 test: setup unit e2e ## all that every change must pass, under 15 minutes on 2 cores
 
 .PHONY: e2e-full
-e2e-full: setup build image ## everything: crash tests at every step, a given containerd, big logs
-	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 80m -p 1 -v ./runtime/ctrd/... ./test/e2e/... ./test/script/...
+e2e-full: setup build image ## everything: crashes at every step, all of the channels, a given containerd, big logs
+	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 120m -p 1 -v ./runtime/ctrd/... ./test/e2e/... ./test/script/...
 
 .PHONY: bench
 bench: setup build ## ours and its peer in turn, with the ratio (docs/performance.md)

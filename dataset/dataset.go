@@ -50,8 +50,9 @@ type source interface {
 	entries(ctx context.Context) iter.Seq2[Entry, error]
 	// index makes units reachable by number, in the order of entries.
 	index(ctx context.Context) (indexed, error)
-	// places, if not nil, is where each unit stands when hosts share the source, if not where it stands in entries.
-	places() []int
+	// places, if not nil, is where each unit stands when hosts share the source, if not where it stands in entries. With
+	// once, what the source names twice stands in one place.
+	places(once bool) []int
 	// rival names another object that needs the path of f, or one above or below it.
 	rival(ctx context.Context, f File) (uri string, ok bool)
 	close() error
@@ -165,11 +166,13 @@ func (s *Set) Close() error { return s.source.close() }
 // Entries yields this host's share in the source's own order, folder markers included: every host gets those, and they
 // are not counted for sharding. An error ends the sequence and is an *Error; a source without any object yields one
 // with *EmptyError, a share without any is merely empty (SHARD-3).
-func (s *Set) Entries(ctx context.Context) iter.Seq2[Entry, error] {
+func (s *Set) Entries(ctx context.Context) iter.Seq2[Entry, error] { return s.share(ctx, false) }
+
+func (s *Set) share(ctx context.Context, once bool) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		var places []int
 		if s.sharded() {
-			places = s.source.places()
+			places = s.source.places(once)
 		}
 		i, found, mine := 0, false, true
 		for e, err := range s.source.entries(ctx) {
@@ -216,7 +219,7 @@ func (s *Set) Epoch(ctx context.Context, n int) iter.Seq2[Entry, error] {
 		if s.c.Seed != nil {
 			order = Permutation(all.len(), *s.c.Seed, n)
 		} else if s.sharded() {
-			places = s.source.places()
+			places = s.source.places(false)
 		}
 		for place := range all.len() {
 			i := place

@@ -224,6 +224,14 @@ func TestManifest(t *testing.T) {
 		equal(t, "share", got, err, want)
 		got, err = show(t.Context(), t, s.Epoch(t.Context(), 0))
 		equal(t, "share of an epoch", got, err, want)
+		var files []string // FILE-9: once, so a is one host's file and not both's
+		for f, err := range s.Files(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f.Path)
+		}
+		equal(t, "files of a share", files, nil, []string{"a d/x", "c"}[rank])
 	}
 }
 

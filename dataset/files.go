@@ -21,8 +21,8 @@ type File struct {
 func (s *Set) Files(ctx context.Context) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		var taken clashes
-		again := map[string]bool{} // FILE-9: what a manifest names twice is one file
-		for e, err := range s.Entries(ctx) {
+		again := map[string]bool{} // FILE-9: what a manifest names twice is one file, of one host
+		for e, err := range s.share(ctx, true) {
 			if err != nil {
 				yield(File{}, err)
 				return

@@ -219,7 +219,7 @@ func (a *augmented) entries(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
-func (a *augmented) places() []int { return nil } // AUG-7: by line
+func (a *augmented) places(bool) []int { return nil } // AUG-7: by line
 
 func (a *augmented) rival(context.Context, File) (string, bool) { return "", false }
 

@@ -211,15 +211,18 @@ func (m *manifest) entries(ctx context.Context) iter.Seq2[Entry, error] {
 }
 
 // places: objects are shared by their sorted keys (SHARD-2), whatever their order in the manifest.
-func (m *manifest) places() []int {
+func (m *manifest) places(once bool) []int {
 	sorted := make([]int, m.len())
 	for i := range sorted {
 		sorted[i] = i
 	}
 	slices.SortStableFunc(sorted, func(a, b int) int { return bytes.Compare(m.raw(a), m.raw(b)) })
 	places := make([]int, len(sorted))
-	for place, i := range sorted {
-		places[i] = place
+	for place, n := 0, 0; n < len(sorted); n++ {
+		if n > 0 && !(once && bytes.Equal(m.raw(sorted[n]), m.raw(sorted[n-1]))) {
+			place++
+		}
+		places[sorted[n]] = place
 	}
 	return places
 }

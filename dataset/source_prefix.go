@@ -47,7 +47,7 @@ func (p prefix) entries(ctx context.Context) iter.Seq2[Entry, error] {
 // FILE-5: no file can hold these bytes, and leaving them out would lose data.
 var errMarkerBytes = errors.New("key ends in a slash but the object is not empty")
 
-func (p prefix) places() []int { return nil }
+func (p prefix) places(bool) []int { return nil }
 
 func (p prefix) close() error { return nil }
 

@@ -33,7 +33,7 @@ var host = job.HostFacts{CPUs: 2, MemoryBytes: 8 << 30, Arch: runtime.GOARCH, No
 
 // Each document is accepted, also under --strict: an example must be what the service takes (ruling 3).
 func TestIrisDocumentsArePlanned(t *testing.T) {
-	for _, names := range [][]string{{"iris/algorithm.json"}, {"iris/training-job.json"}, {"iris/transform-job.json", "iris/model.json"}} {
+	for _, names := range [][]string{{"iris/algorithm.json"}, {"iris/training-job.json"}, {"iris/train-pipe.json"}, {"iris/train-fastfile.json"}, {"iris/transform-job.json", "iris/model.json"}} {
 		for _, strict := range []bool{false, true} {
 			var docs []*job.Document
 			for _, name := range names {

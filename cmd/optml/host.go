@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/optml/optml/harness"
 	"github.com/optml/optml/job"
@@ -92,8 +93,10 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 
 // stores are where these options say that objects are.
 func (o hostOptions) stores() (objstore.Opener, error) {
-	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: objstore.S3Options{
-		Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}})
+	s3 := objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}
+	// For tests: after what time without a byte a connection counts as broken. What is no duration is the default.
+	s3.Retry.Stall, _ = time.ParseDuration(os.Getenv("OPTML_S3_STALL"))
+	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: s3})
 }
 
 // storesOf are the stores that a job was started with: whoever recovers it may have been given others.

@@ -6,11 +6,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,49 +15,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/objstore/s3test"
 	"github.com/optml/optml/objstore/storetest"
 )
-
-// TestFastFileChannels: FF-1, ruling 26. What a container reads through the view is what File mode gives.
-func TestFastFileChannels(t *testing.T) {
-	sameHost(t)
-	want := map[string]string{}
-	add := func(k string, data []byte) {
-		put(t, "fast", "in/"+k, string(data))
-		sum := sha256.Sum256(data)
-		want[k] = hex.EncodeToString(sum[:])
-	}
-	for i, n := range []int{0, 1, 65535, 65536, 65537, 4<<20 - 1, 4 << 20, 4<<20 + 1} {
-		add(fmt.Sprintf("size/%d", i), storetest.Bytes(n))
-	}
-	for i, k := range storetest.OddKeys {
-		add(k, storetest.Bytes(100+i))
-	}
-	for i := range 40 {
-		add(fmt.Sprintf("many/%02d", i), storetest.Bytes(i))
-	}
-	name := jobName("fast")
-	d := training(name, "channels", "sha256", "layout", "dump")
-	c := channel("train", "s3://fast/in")
-	c["InputMode"] = "FastFile"
-	d["InputDataConfig"] = []doc{c, channel("side", "s3://fast/in/many/")}
-	ok(t, "train", "--quiet", d.file(t))
-	files := modelOf(t, name)
-	got := map[string]string{}
-	for _, f := range decode[map[string]readChannel](t, files["channels.json"])["train"].Files {
-		got[strings.TrimPrefix(f.Path, "train/")] = f.SHA256
-	}
-	if !maps.Equal(got, want) {
-		t.Errorf("read %d files: %v\nwant %v", len(got), got, want)
-	}
-	if l := decode[layout](t, files["layout.json"]); !l.mounted()["/opt/ml/input/data/train"] {
-		t.Errorf("the channel is not mounted read-only: %v", l.mounted())
-	}
-}
 
 // TestFastFileOwnerDies: D11, D12. The owner is killed while the container reads; the next command takes the mount away.
 func TestFastFileOwnerDies(t *testing.T) {
@@ -207,17 +169,19 @@ func TestFileSystemOwnerDies(t *testing.T) {
 
 // readChannel is what the tiny image says that it read of a channel.
 type readChannel struct {
-	Mode  string `json:"mode"`
-	Files []struct {
-		Path   string `json:"path"`
-		SHA256 string `json:"sha256"`
-	} `json:"files"`
-	Epochs []struct {
-		Path   string `json:"path"`
-		Size   int64  `json:"size"`
-		SHA256 string `json:"sha256"`
-		Perm   string `json:"perm"`
-	} `json:"epochs"`
+	Mode   string            `json:"mode"`
+	Files  []readInput       `json:"files"`
+	Epochs []readInput       `json:"epochs"`
+	Writes map[string]string `json:"writes"`
+}
+
+type readInput struct {
+	Path    string   `json:"path"`
+	Size    int64    `json:"size"`
+	SHA256  string   `json:"sha256"`
+	Perm    string   `json:"perm"`
+	Records []string `json:"records"`
+	Error   string   `json:"error"`
 }
 
 // pipeChannel is a Pipe channel over one source.
@@ -230,15 +194,6 @@ func pipeChannel(name, kind, uri, compression, wrapper string) doc {
 		source["AttributeNames"] = []string{"image-ref", "label"}
 	}
 	return c
-}
-
-// wrapped is one object as a reader must get it, made by hand from the contract's table.
-func wrapped(data []byte, wrapper string) []byte {
-	if wrapper != "RecordIO" {
-		return data
-	}
-	out := binary.LittleEndian.AppendUint32([]byte{0x0a, 0x23, 0xd7, 0xce}, uint32(len(data)))
-	return append(append(out, data...), make([]byte, (4-len(data)%4)%4)...)
 }
 
 // members is a gzip file of two members.
@@ -255,81 +210,6 @@ func members(t *testing.T, data []byte) string {
 		}
 	}
 	return b.String()
-}
-
-// TestPipeChannels is every legal cell of Pipe mode in one job of twelve channels, over two epochs, on the data of
-// ruling 26: what the container read has the hash of what is computed here from the objects.
-func TestPipeChannels(t *testing.T) {
-	sameHost(t)
-	plain := map[string][]byte{}
-	for i, n := range []int{0, 1, 65535, 65536, 65537, 4<<20 - 1, 4 << 20, 4<<20 + 1} {
-		plain[fmt.Sprintf("size/%d", i)] = storetest.Bytes(n)
-	}
-	for i, k := range storetest.OddKeys {
-		plain[k] = storetest.Bytes(100 + i)
-	}
-	for i := range 40 {
-		plain[fmt.Sprintf("many/%02d", i)] = storetest.Bytes(i)
-	}
-	keys := slices.Sorted(maps.Keys(plain))
-	for k, data := range plain {
-		put(t, "pipe", "None/"+k, string(data), "Gzip/"+k, members(t, data))
-	}
-	var channels []doc
-	want := map[string]string{}
-	for _, compression := range []string{"None", "Gzip"} {
-		prefix := "s3://pipe/" + compression + "/"
-		names, _ := json.Marshal([]any{map[string]string{"prefix": prefix + "size/"}, "7", "0", "5", "7"})
-		var lines strings.Builder
-		for i, k := range []string{"size/3", "size/0", "size/6"} {
-			fmt.Fprintf(&lines, `{"label": %d, "other": "x", "image-ref": "%s%s"}`+"\n", i, prefix, k)
-		}
-		put(t, "pipe-manifests", compression+".manifest", string(names), compression+".jsonl", lines.String())
-		for _, wrapper := range []string{"None", "RecordIO"} {
-			for _, kind := range []string{"S3Prefix", "ManifestFile", "AugmentedManifestFile"} {
-				h := sha256.New()
-				uri := prefix
-				switch kind {
-				case "S3Prefix":
-					for _, k := range keys {
-						h.Write(wrapped(plain[k], wrapper))
-					}
-				case "ManifestFile":
-					uri = "s3://pipe-manifests/" + compression + ".manifest"
-					for _, k := range []string{"7", "0", "5", "7"} {
-						h.Write(wrapped(plain["size/"+k], wrapper))
-					}
-				case "AugmentedManifestFile":
-					uri = "s3://pipe-manifests/" + compression + ".jsonl"
-					for i, k := range []string{"size/3", "size/0", "size/6"} {
-						h.Write(wrapped(plain[k], wrapper))
-						h.Write(wrapped(fmt.Append(nil, i), wrapper))
-					}
-				}
-				name := fmt.Sprintf("%s-%s-%s", kind, compression, wrapper)
-				want[name] = hex.EncodeToString(h.Sum(nil))
-				channels = append(channels, pipeChannel(name, kind, uri, compression, wrapper))
-			}
-		}
-	}
-	name := jobName("pipe")
-	d := training(name, "channels", "sha256", "epochs", "2")
-	d["InputDataConfig"] = channels
-	ok(t, "train", "--quiet", d.file(t))
-	got := decode[map[string]readChannel](t, modelOf(t, name)["channels.json"])
-	if len(got) != len(want) {
-		t.Errorf("%d channels, want %d", len(got), len(want))
-	}
-	for n, c := range got {
-		if c.Mode != "Pipe" || len(c.Epochs) != 2 {
-			t.Fatalf("%s: mode %s, %d epochs", n, c.Mode, len(c.Epochs))
-		}
-		for e, in := range c.Epochs {
-			if in.Path != fmt.Sprintf("%s_%d", n, e) || in.Perm != "prw-r--r--" || in.SHA256 != want[n] {
-				t.Errorf("%s, epoch %d: %+v, want %s", n, e, in, want[n])
-			}
-		}
-	}
 }
 
 // TestPipeEarlyAndUnread: PIPE-4, PIPE-5. One job closes its epochs early, another reads nothing; both end well, and the
@@ -383,4 +263,154 @@ func TestPipeBroken(t *testing.T) {
 			t.Errorf("the script saw the end of a broken stream: %s", unpack(t, files)["channels.json"])
 		}
 	}
+}
+
+// TestFilePrefixes: FILE-2, FILE-3, FILE-4. The prefix is a string, and what lies where follows from it.
+func TestFilePrefixes(t *testing.T) {
+	sameHost(t)
+	put(t, "prefixes", "data/train/a/b.csv", "1", "data/train-01/b.csv", "2", "data/train.csv", "3", "other", "4")
+	cells := map[string]struct {
+		uri  string
+		want []string
+	}{
+		"name":   {"s3://prefixes/data/train", []string{"a/b.csv 1", "train-01/b.csv 2", "train.csv 3"}},
+		"folder": {"s3://prefixes/data/train/", []string{"a/b.csv 1"}},
+		"object": {"s3://prefixes/data/train.csv", []string{"train.csv 3"}},
+		"above":  {"s3://prefixes/data", []string{"train-01/b.csv 2", "train.csv 3", "train/a/b.csv 1"}},
+		"bucket": {"s3://prefixes", []string{"data/train-01/b.csv 2", "data/train.csv 3", "data/train/a/b.csv 1", "other 4"}},
+	}
+	name := jobName("prefixes")
+	d := training(name, "channels", "sha256")
+	var list []doc
+	for n, c := range cells {
+		list = append(list, channel(n, c.uri))
+	}
+	d["InputDataConfig"] = list
+	ok(t, "train", "--quiet", d.file(t))
+	got := decode[map[string]readChannel](t, modelOf(t, name)["channels.json"])
+	for n, c := range cells {
+		var have, want []string
+		for _, f := range got[n].Files {
+			have = append(have, strings.TrimPrefix(f.Path, n+"/")+" "+f.SHA256)
+		}
+		for _, x := range c.want {
+			path, text, _ := strings.Cut(x, " ")
+			want = append(want, path+" "+sum([]byte(text)))
+		}
+		slices.Sort(have)
+		if slices.Sort(want); !slices.Equal(have, want) {
+			t.Errorf("%s: %q\nwant %q", c.uri, have, want)
+		}
+	}
+}
+
+// TestPipeReaders: PIPE-3, PIPE-7, SHARD-3. A reader that blocks, one that opens with O_NONBLOCK and reads when select
+// says so, and one that opens each epoch while it still reads the one before; the store is slow to answer, so that whoever
+// takes "nothing yet" for the end reads nothing. A host without data reads an end, each epoch.
+func TestPipeReaders(t *testing.T) {
+	sameHost(t)
+	srv, env := store(t)
+	srv.MakeBucket("out")
+	data := storetest.Bytes(3 << 20)
+	for i := range 3 {
+		srv.Put("readers", "in/"+string(rune('a'+i)), data[i<<20:(i+1)<<20])
+	}
+	srv.Put("readers", "one/a", []byte("a"))
+	srv.Fault(s3test.Fault{Method: "GET", Key: "in/", Latency: 200 * time.Millisecond})
+	for _, reader := range []string{"blocking", "select", "overlapping"} {
+		name := jobName("readers")
+		d := training(name, "channels", "sha256", "epochs", "3", "pipe_reader", reader)
+		d["ResourceConfig"].(doc)["InstanceCount"] = 3
+		share := pipeChannel("share", "S3Prefix", "s3://readers/one/", "None", "None")
+		share["DataSource"].(doc)["S3DataSource"].(doc)["S3DataDistributionType"] = "ShardedByS3Key"
+		d["InputDataConfig"] = []doc{pipeChannel("train", "S3Prefix", "s3://readers/in/", "None", "None"), share}
+		if r := begin(t, env, "train", "--quiet", "--hosts", "algo-1,algo-2,algo-3", "--current-host", "algo-3", d.file(t)).wait(t); r.code != 0 {
+			t.Errorf("%s: %s", reader, r)
+			continue
+		}
+		b, _, _ := srv.Get("out", "training/"+name+"/output/model.tar.gz")
+		got := decode[map[string]readChannel](t, unpack(t, b)["channels.json"])
+		for channel, want := range map[string]string{"train": sum(data), "share": sum(nil)} {
+			if n := len(got[channel].Epochs); n != 3 {
+				t.Errorf("%s, %s: %d epochs", reader, channel, n)
+			}
+			for e, in := range got[channel].Epochs {
+				if in.SHA256 != want {
+					t.Errorf("%s, %s, epoch %d: %+v, want %s", reader, channel, e, in, want)
+				}
+			}
+		}
+	}
+}
+
+// TestFileReadersAndWriters: TREE-1, FF-1, FF-6. Files are read plainly, as mappings and at random, whether they lie there
+// or come when they are read. A File channel is the container's own, to be changed without touching the source; a
+// FastFile channel refuses every change.
+func TestFileReadersAndWriters(t *testing.T) {
+	sameHost(t)
+	source := t.TempDir()
+	want := map[string]string{}
+	for i, n := range []int{0, 1, 100_000, 5<<20 + 1} {
+		path := string(rune('a' + i))
+		put(t, "changes", "in/"+path, string(storetest.Bytes(n)))
+		if err := os.WriteFile(filepath.Join(source, path), storetest.Bytes(n), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want[path] = sum(storetest.Bytes(n))
+	}
+	before := contents(t, source)
+	for _, reader := range []string{"plain", "mmap", "random"} {
+		name := jobName("changes")
+		d := training(name, "channels", "sha256", "file_reader", reader, "writes", "1", "layout", "dump")
+		var list []doc
+		for n, uri := range map[string]string{"file": "s3://changes/in/", "file-dir": source, "fast": "s3://changes/in/", "fast-dir": source} {
+			c := channel(n, uri)
+			if strings.HasPrefix(n, "fast") {
+				c["InputMode"] = "FastFile"
+			}
+			list = append(list, c)
+		}
+		d["InputDataConfig"] = list
+		ok(t, "train", "--quiet", d.file(t))
+		files := modelOf(t, name)
+		for n, c := range decode[map[string]readChannel](t, files["channels.json"]) {
+			have := map[string]string{}
+			for _, f := range c.Files {
+				have[strings.TrimPrefix(f.Path, n+"/")] = f.SHA256
+			}
+			if !maps.Equal(have, want) {
+				t.Errorf("%s, %s: %v, want %v", reader, n, have, want)
+			}
+			if len(c.Writes) != 7 {
+				t.Errorf("%s: attempts %v", n, c.Writes)
+			}
+			for what, err := range c.Writes {
+				if fast := c.Mode == "FastFile"; fast && err != "read-only file system" || !fast && err != "" {
+					t.Errorf("%s: %s: %q", n, what, err)
+				}
+			}
+		}
+		seen := decode[layout](t, files["layout.json"])
+		l := seen.mounted()
+		if !l["/opt/ml/input/data/fast"] || !l["/opt/ml/input/data/fast-dir"] {
+			t.Errorf("the FastFile channels are not mounted read-only: %v", l)
+		}
+	}
+	if now := contents(t, source); !maps.Equal(now, before) {
+		t.Errorf("the source was %v, is %v", before, now)
+	}
+}
+
+// contents are the files of a directory with their modes and hashes.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, p := range tree(dir, nil) {
+		fi, err := os.Lstat(filepath.Join(dir, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[p] = fi.Mode().String() + " " + sum(read(filepath.Join(dir, p)))
+	}
+	return out
 }

@@ -6,8 +6,9 @@
 // fetched and started, not installed), or the address of one that runs. `make e2e` builds the binary and names it in
 // OPTML_BINARY; without that it is built once.
 //
-//	OPTML_FULL=1             everything: crash tests at every moment, a log of 1 GB, and then the whole suite once more
-//	                         on Debian's containerd
+//	OPTML_FULL=1             everything: crash tests at every moment, a log of 1 GB, each cell and fault of channels, also
+//	                         on a real S3 server (built from hack/versitygw), and then the whole suite once more on
+//	                         Debian's containerd
 //	OPTML_SKLEARN=FILE       also validate examples/iris with this image (hack/mkimage-sklearn makes it)
 //	OPTML_E2E_SHARED=1       other programs make containers, links and mounts on this host at the same time: judge what
 //	                         is left over by our names alone

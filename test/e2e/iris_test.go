@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,24 +17,7 @@ const secondValidation = 15 * time.Second
 // TestIris validates the example with its real image, twice, as a user does: in the example's own directory, its buckets
 // being directories. OPTML_SKLEARN names the image; without it the example's own tests make it.
 func TestIris(t *testing.T) {
-	archive := os.Getenv("OPTML_SKLEARN")
-	if archive == "" {
-		if full {
-			t.Fatal("OPTML_SKLEARN must name the image in the full tier: hack/mkimage-sklearn makes it")
-		}
-		t.Skip("OPTML_SKLEARN names no image; `make e2e-full` has one")
-	}
-	sameHost(t)
-	example, err := filepath.Abs("../../examples/iris")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s3 := t.TempDir()
-	if err := os.CopyFS(s3, os.DirFS(filepath.Join(example, "data"))); err != nil {
-		t.Fatal(err)
-	}
-	ok(t, "images", "import", archive)
-	t.Cleanup(func() { ok(t, "images", "rm", "optml-examples/sklearn:1") })
+	example, s3 := irisExample(t)
 	for i := range 2 {
 		r := ok(t, "validate", "--quiet", "--output", "json", "--s3-dir", s3, filepath.Join(example, "algorithm.json"))
 		v := validated(t, r)
@@ -73,4 +57,53 @@ func TestIris(t *testing.T) {
 		}
 	}
 	ok(t, "prune", "--all-finished")
+}
+
+// irisExample brings the example's image in, and copies its buckets. Without the image the test is skipped.
+func irisExample(t *testing.T) (example, s3 string) {
+	t.Helper()
+	archive := os.Getenv("OPTML_SKLEARN")
+	if archive == "" {
+		if full {
+			t.Fatal("OPTML_SKLEARN must name the image in the full tier: hack/mkimage-sklearn makes it")
+		}
+		t.Skip("OPTML_SKLEARN names no image; `make e2e-full` has one")
+	}
+	sameHost(t)
+	example, err := filepath.Abs("../../examples/iris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s3 = t.TempDir()
+	if err := os.CopyFS(s3, os.DirFS(filepath.Join(example, "data"))); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, "images", "import", archive)
+	t.Cleanup(func() { ok(t, "images", "rm", "optml-examples/sklearn:1") })
+	return example, s3
+}
+
+// TestIrisModes: one training script in a real image gets the same data in all three modes, so it ends with the same
+// metrics.
+func TestIrisModes(t *testing.T) {
+	example, s3 := irisExample(t)
+	var want map[string]float64
+	for _, file := range []string{"training-job.json", "train-pipe.json", "train-fastfile.json"} {
+		name := jobName("iris")
+		ok(t, "train", "--quiet", "--name", name, "--s3-dir", s3, filepath.Join(example, file))
+		s := record(t, name)
+		got := map[string]float64{}
+		for _, m := range s.Metrics {
+			got[m.Name] = m.Value
+		}
+		if want == nil {
+			want = got
+		}
+		if len(got) != 3 || !maps.Equal(got, want) {
+			t.Errorf("%s: metrics %v, in File mode %v", file, got, want)
+		}
+		if len(s.Channels) != 2 || s.Channels[0].Bytes == 0 || s.Channels[0].Mode != map[string]string{"training-job.json": "File", "train-pipe.json": "Pipe", "train-fastfile.json": "FastFile"}[file] {
+			t.Errorf("%s: %+v", file, s.Channels)
+		}
+	}
 }

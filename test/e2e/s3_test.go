@@ -16,7 +16,13 @@ import (
 // store is an S3 on loopback, with what a command line needs to use it.
 func store(t *testing.T) (*s3test.Server, []string) {
 	t.Helper()
-	srv := s3test.New(s3test.Options{Latency: 2 * time.Millisecond})
+	return storeLike(t, s3test.Options{})
+}
+
+func storeLike(t *testing.T, o s3test.Options) (*s3test.Server, []string) {
+	t.Helper()
+	o.Latency = 2 * time.Millisecond
+	srv := s3test.New(o)
 	ts := httptest.NewServer(srv)
 	t.Cleanup(func() { srv.Close(); ts.Close() })
 	return srv, []string{"OPTML_S3_DIR=", "AWS_ENDPOINT_URL_S3=" + ts.URL, "AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=secret", "AWS_REGION=us-east-1"}

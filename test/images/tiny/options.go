@@ -25,6 +25,11 @@ var known = map[string]string{
 	"epochs":           "Pipe epochs to read (1)",
 	"write_input":      "files below input/data to write, separated by blanks; model/written.json says how it went",
 	"pipe_limit":       "close a Pipe epoch after this many bytes (0: at its end)",
+	"pipe_reader":      "blocking (default), select (O_NONBLOCK, reads when select says so), overlapping (opens each epoch while the one before is read)",
+	"pipe_exit":        "1: read pipe_limit bytes of the first Pipe channel, wait until the pipe is full, and exit with it open",
+	"file_reader":      "of File and FastFile: plain (default), mmap, random (blocks from the end, every other one first)",
+	"swallow":          "1: go on after a file that cannot be read",
+	"writes":           "1: try to change File and FastFile channels after they were read, in each way there is",
 	"metrics":          "number of metric lines",
 	"metrics_format":   "of a line; {step}, {loss} and {accuracy} are replaced",
 	"metrics_interval": "between metric lines",
@@ -140,6 +145,10 @@ func (o options) mistakes() error {
 			err = oneOf(v, "dump", "check")
 		case "channels":
 			err = oneOf(v, "sha256")
+		case "pipe_reader":
+			err = oneOf(v, "blocking", "select", "overlapping")
+		case "file_reader":
+			err = oneOf(v, "plain", "mmap", "random")
 		case "invoke":
 			err = oneOf(v, "echo", "upper", "fixed", "length", "sha256", "layout", "probe", "hang", "reset", "truncate", "exit", "oom")
 		case "fail_how":

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/dataset"
 )
 
 const (
@@ -32,15 +34,17 @@ type fifoWriter struct {
 	n      int64         // bytes that went into the pipe
 	total  *atomic.Int64 // of the channel
 	blocks *stopwatch    // we wait for the reader
+	waits  *stopwatch    // the reader waits for us
+	spare  []byte        // what comes with a body's header
 	stop   func() bool
 }
 
-func newFifoWriter(ctx context.Context, out *os.File, total *atomic.Int64, blocks *stopwatch) (*fifoWriter, error) {
+func newFifoWriter(ctx context.Context, out *os.File, total *atomic.Int64, blocks, waits *stopwatch) (*fifoWriter, error) {
 	raw, err := out.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	w := &fifoWriter{ctx: ctx, raw: raw, out: out, buf: make([]byte, 0, gather), total: total, blocks: blocks}
+	w := &fifoWriter{ctx: ctx, raw: raw, out: out, buf: make([]byte, 0, gather), total: total, blocks: blocks, waits: waits}
 	w.stop = context.AfterFunc(ctx, func() { _ = out.SetWriteDeadline(time.Unix(1, 0)) })
 	return w, nil
 }
@@ -142,11 +146,7 @@ func (w *fifoWriter) push(left int64, step func(fd int) (int, error)) error {
 				blocked = true
 				return false
 			case unix.EPIPE:
-				// What nobody read of the pipe was not delivered.
-				left := int64(unread(fd))
-				w.n -= left
-				w.total.Add(-left)
-				failed = errReaderGone
+				failed = w.gone(fd)
 				return true
 			default:
 				failed = os.NewSyscallError("write", err)
@@ -162,6 +162,131 @@ func (w *fifoWriter) push(left int64, step func(fd int) (int, error)) error {
 		return context.Cause(w.ctx)
 	}
 	return errors.Join(failed, err)
+}
+
+// gone says that the reader has closed the pipe. What it did not read was not delivered.
+func (w *fifoWriter) gone(fd uintptr) error {
+	left := int64(unread(fd))
+	w.n -= left
+	w.total.Add(-left)
+	return errReaderGone
+}
+
+// drain writes the n bytes of a body, and looks for its end. What still lies in its connection goes into the pipe without
+// a copy.
+func (w *fifoWriter) drain(b dataset.Splicer, n int64) error {
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if w.spare == nil {
+		w.spare = make([]byte, pipeBuffer)
+	}
+	for {
+		if n > 0 {
+			if err := w.room(); err != nil {
+				return err
+			}
+		}
+		m, moved, err := b.Splice(w.spare, w.move)
+		switch {
+		case errors.Is(err, errReaderGone):
+			return w.closed()
+		case err == io.EOF && n > 0:
+			return errShort
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if n -= int64(m); moved {
+			w.n += int64(m)
+			w.total.Add(int64(m))
+		} else if err := w.put(w.spare[:m]); err != nil {
+			return err
+		}
+	}
+}
+
+// move takes what a connection has into the pipe, and waits for the connection alone.
+func (w *fifoWriter) move(c syscall.RawConn, most int) (n int, err error) {
+	waited := false
+	rerr := c.Read(func(sock uintptr) bool {
+		cerr := w.raw.Control(func(fd uintptr) {
+			for {
+				var m int64
+				if m, err = unix.Splice(int(sock), nil, int(fd), nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE); err != unix.EINTR {
+					n = int(max(m, 0))
+					return
+				}
+			}
+		})
+		if cerr != nil {
+			n, err = 0, dataset.Permanent(cerr)
+		}
+		if err == unix.EAGAIN {
+			if !waited {
+				waited = true
+				w.waits.begin()
+			}
+			return false
+		}
+		return true
+	})
+	if waited {
+		w.waits.end(w.empty())
+	}
+	switch {
+	case rerr != nil:
+		return 0, rerr
+	case err == unix.EPIPE:
+		return 0, dataset.Permanent(errReaderGone)
+	case err != nil:
+		return 0, os.NewSyscallError("splice", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// room waits until something fits into the pipe.
+func (w *fifoWriter) room() error {
+	var failed error
+	blocked := false
+	err := w.raw.Write(func(fd uintptr) bool {
+		if blocked {
+			w.blocks.end(true)
+			blocked = false
+		}
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if _, err := unix.Poll(p, 0); err != nil && err != unix.EINTR {
+			failed = os.NewSyscallError("poll", err)
+			return true
+		}
+		switch {
+		case p[0].Revents&unix.POLLERR != 0:
+			failed = w.gone(fd)
+			return true
+		case p[0].Revents&unix.POLLOUT != 0:
+			return true
+		}
+		w.blocks.begin()
+		blocked = true
+		return false
+	})
+	if blocked {
+		w.blocks.end(true)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.Cause(w.ctx)
+	}
+	return errors.Join(failed, err)
+}
+
+// closed is gone where the descriptor is not at hand.
+func (w *fifoWriter) closed() error {
+	err := errReaderGone
+	_ = w.raw.Control(func(fd uintptr) { err = w.gone(fd) })
+	return err
 }
 
 // empty says whether the reader has read all that was written.

@@ -26,6 +26,20 @@ import (
 // s3 starts srv and returns an opener for it that retries without waiting long.
 func s3(t testing.TB, srv *s3test.Server) objstore.Opener {
 	t.Helper()
+	tr := http.DefaultTransport.(*http.Transport).Clone()
+	tr.MaxIdleConnsPerHost, tr.DisableCompression = 64, true
+	t.Cleanup(tr.CloseIdleConnections)
+	return s3with(t, srv, objstore.S3Options{Transport: tr})
+}
+
+// spliced is s3 whose large bodies go into pipes without a copy.
+func spliced(t testing.TB, srv *s3test.Server) objstore.Opener {
+	t.Helper()
+	return s3with(t, srv, objstore.S3Options{Near: time.Hour})
+}
+
+func s3with(t testing.TB, srv *s3test.Server, o objstore.S3Options) objstore.Opener {
+	t.Helper()
 	for k, v := range map[string]string{
 		"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_PROFILE": "", "AWS_ENDPOINT_URL": "",
 		"AWS_ENDPOINT_URL_S3": "", "AWS_REGION": "", "AWS_SESSION_TOKEN": "", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret",
@@ -33,11 +47,9 @@ func s3(t testing.TB, srv *s3test.Server) objstore.Opener {
 		t.Setenv(k, v)
 	}
 	ts := httptest.NewServer(srv)
-	tr := http.DefaultTransport.(*http.Transport).Clone()
-	tr.MaxIdleConnsPerHost, tr.DisableCompression = 64, true
-	t.Cleanup(func() { tr.CloseIdleConnections(); srv.Close(); ts.Close() })
-	op, err := objstore.NewOpener(objstore.Options{S3: objstore.S3Options{Endpoint: ts.URL, Transport: tr,
-		Retry: objstore.Retry{Base: time.Millisecond, Max: 2 * time.Millisecond, Stall: 2 * time.Second}}})
+	t.Cleanup(func() { srv.Close(); ts.Close() })
+	o.Endpoint, o.Retry = ts.URL, objstore.Retry{Base: time.Millisecond, Max: 2 * time.Millisecond, Stall: 2 * time.Second}
+	op, err := objstore.NewOpener(objstore.Options{S3: o})
 	if err != nil {
 		t.Fatal(err)
 	}

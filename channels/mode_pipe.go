@@ -160,7 +160,7 @@ func (p *pipe) Serve(ctx context.Context) error {
 
 // epoch streams one epoch, ends its pipe, and leaves it open if that fails.
 func (p *pipe) epoch(ctx context.Context, epoch int, f *fifo) error {
-	w, err := newFifoWriter(ctx, f.out, &p.bytes, &p.weWait)
+	w, err := newFifoWriter(ctx, f.out, &p.bytes, &p.weWait, &p.readerWaits)
 	if err != nil {
 		return p.fail(err)
 	}
@@ -217,7 +217,7 @@ func (p *pipe) stream(ctx context.Context, epoch int, w *fifoWriter) error {
 	}
 	defer done()
 	s := dataset.NewStream(ctx, p.set.Epoch(ctx, epoch), dataset.StreamOptions{
-		Channel: p.ch.Name, Window: window, Chunk: int(min(max(window/8, 64<<10), 4<<20)), Workers: p.c.Workers, Gunzip: p.ch.Compression == "Gzip", Files: true,
+		Channel: p.ch.Name, Window: window, Chunk: int(min(max(window/8, 64<<10), 4<<20)), Workers: p.c.Workers, Gunzip: p.ch.Compression == "Gzip", Splice: true,
 	})
 	defer s.Close()
 	write := func(piece dataset.Piece) error { return send(w, piece) }

@@ -17,6 +17,7 @@ const held = 1 << 20
 type sink interface {
 	io.Writer
 	splice(f *os.File, n int64) error
+	drain(b dataset.Splicer, n int64) error
 }
 
 // records makes one RecordIO record of each entry (PIPE-11, AUG-4). The length stands before the bytes: where it is not
@@ -55,9 +56,12 @@ func (r *records) add(p dataset.Piece) error {
 	return r.end()
 }
 
-// send writes a piece, which may be a whole file.
+// send writes a piece, which may be a whole file or body.
 func send(w sink, p dataset.Piece) error {
-	if p.File == nil {
+	switch {
+	case p.Body != nil:
+		return w.drain(p.Body, p.Size)
+	case p.File == nil:
 		_, err := w.Write(p.Data)
 		return err
 	}

@@ -293,5 +293,22 @@ func (e Entry) LocalFile(ctx context.Context) (*os.File, error) {
 	return e.Store.(*objstore.Dir).File(ctx, e.Object)
 }
 
+// Splices says whether OpenSplice gives the entry's bytes with less work than Open.
+func (e Entry) Splices() bool {
+	s, ok := e.Store.(*objstore.S3)
+	return ok && s.Splices()
+}
+
+// Splicer is objstore's.
+type Splicer = objstore.Splicer
+
+// Permanent is objstore's.
+func Permanent(err error) error { return objstore.Permanent(err) }
+
+// OpenSplice is Open for who has a pipe to fill.
+func (e Entry) OpenSplice(ctx context.Context) (Splicer, error) {
+	return e.Store.(*objstore.S3).OpenSplice(ctx, e.Object, 0, -1)
+}
+
 // Unchanged fails if what LocalFile gave has changed since it was listed.
 func (e Entry) Unchanged(f *os.File) error { return e.Store.(*objstore.Dir).Unchanged(f, e.Object) }

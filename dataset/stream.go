@@ -21,7 +21,7 @@ type StreamOptions struct {
 	Window  int64  // bytes that are held or under way; 64 MiB
 	Chunk   int    // bytes of one request and of one piece at most; 4 MiB
 	Workers int    // requests at once; 32
-	Files   bool   // large files of this machine come as open files, which the kernel can deliver without a copy
+	Splice  bool   // large entries come as what the kernel can deliver without a copy, where there is such a thing
 	Gunzip  bool   // entries are gzip files, of one member or several, and come uncompressed (PIPE-10). Values stay as they are
 }
 
@@ -49,6 +49,17 @@ type Piece struct {
 	// File, if not nil, is the whole entry instead of Data, to be read from its beginning: Size bytes, as listed; who has
 	// read them asks Entry.Unchanged. Valid until the next call of Next.
 	File *os.File
+	Body Splicer // the same for a body that comes from a store
+}
+
+// close lets go of what the kernel was to deliver.
+func (p Piece) close() {
+	if p.File != nil {
+		p.File.Close()
+	}
+	if p.Body != nil {
+		p.Body.Close()
+	}
 }
 
 // Stream gives the bytes of a sequence of entries in order, while the ones that come next are fetched in parallel, and
@@ -77,7 +88,7 @@ type slot struct {
 	first, last bool  // whether it begins and ends its entry
 	chunk, bufs int   // it fills bufs buffers of chunk bytes in turn
 	cost        int64 // their room
-	file        bool  // it opens the entry's file instead
+	whole       bool  // it opens the entry instead, for the kernel to deliver
 	out         chan result
 	free        chan []byte
 }
@@ -134,8 +145,8 @@ func (s *Stream) plan(e Entry) bool {
 	if size < 0 {
 		return s.start(&slot{e: e, n: -1, first: true, last: true, chunk: s.fit(1 << 20), bufs: 2})
 	}
-	if s.o.Files && size >= fileMin && e.Local() {
-		return s.start(&slot{e: e, n: size, first: true, last: true, file: true, bufs: 1})
+	if s.o.Splice && (size >= fileMin && e.Local() || size >= bodyMin && e.Splices()) {
+		return s.start(&slot{e: e, n: size, first: true, last: true, whole: true, bufs: 1, cost: min(size, s.o.Window/4)})
 	}
 	chunk := int64(s.o.Chunk)
 	for off := int64(0); off == 0 || off < size; off += chunk {
@@ -157,7 +168,7 @@ func (s *Stream) fit(n int64) int {
 // start waits for room and a worker, in the order of the entries, and sets the worker to work.
 func (s *Stream) start(x *slot) bool {
 	x.out, x.free = make(chan result, x.bufs), make(chan []byte, x.bufs)
-	if !x.file {
+	if !x.whole {
 		x.cost = min(int64(x.bufs)*int64(roundUp(x.chunk)), s.o.Window)
 	}
 	if s.room.Acquire(s.ctx, x.cost) != nil {
@@ -169,8 +180,8 @@ func (s *Stream) start(x *slot) bool {
 	s.running.Go(func() {
 		defer s.workers.Release(1)
 		fetch := s.fetch
-		if x.file {
-			fetch = s.openFile
+		if x.whole {
+			fetch = s.openWhole
 		} else {
 			for range x.bufs {
 				x.free <- s.pool.Get(x.chunk)
@@ -192,18 +203,29 @@ func (x *slot) send(ctx context.Context, r result) bool {
 	}
 }
 
-// fileMin is from where on a file is handed on as such: for less, a copy costs less than what it saves.
-const fileMin = 64 << 10
+// fileMin and bodyMin are from where on a file or a body is handed on as such: for less, a copy costs less than what it
+// saves.
+const (
+	fileMin = 64 << 10
+	bodyMin = 1 << 20
+)
 
-// openFile gives the entry's file, and has the kernel read ahead of who takes it.
-func (s *Stream) openFile(x *slot) error {
-	f, err := x.e.LocalFile(s.ctx)
+// openWhole gives the entry as a file, which the kernel reads ahead of who takes it, or as a body that has begun to come.
+func (s *Stream) openWhole(x *slot) error {
+	p := Piece{Entry: x.e, First: true, Last: true, Size: x.n}
+	var err error
+	if x.e.Local() {
+		if p.File, err = x.e.LocalFile(s.ctx); err == nil {
+			_ = unix.Fadvise(int(p.File.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // without it, only slower
+		}
+	} else {
+		p.Body, err = x.e.OpenSplice(s.ctx)
+	}
 	if err != nil {
 		return err
 	}
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // without it, only slower
-	if !x.send(s.ctx, result{p: Piece{Entry: x.e, First: true, Last: true, Size: x.n, File: f}}) {
-		f.Close()
+	if !x.send(s.ctx, result{p: p}) {
+		p.close()
 	}
 	return nil
 }
@@ -357,8 +379,8 @@ func (s *Stream) giveBack() {
 		s.cur.free <- s.held.Data // its worker waits for it, or it was the first of two
 		return
 	}
-	if f := s.held.File; f != nil {
-		f.Close()
+	if s.cur.whole {
+		s.held.close()
 	} else {
 		s.pool.Put(s.held.Data)
 	}
@@ -377,10 +399,8 @@ func (s *Stream) Close() error {
 		s.err = errors.New("stream is closed")
 	}
 	s.running.Wait()
-	if f := s.held.File; f != nil {
-		f.Close()
-		s.held = Piece{}
-	}
+	s.held.close()
+	s.held = Piece{}
 	for _, x := range []*slot{s.cur, s.ahead} {
 		x.discard()
 	}
@@ -398,9 +418,7 @@ func (x *slot) discard() {
 	for {
 		select {
 		case r := <-x.out:
-			if r.p.File != nil {
-				r.p.File.Close()
-			}
+			r.p.close()
 		default:
 			return
 		}

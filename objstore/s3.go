@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/aws/smithy-go/logging"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyauth "github.com/aws/smithy-go/auth"
+	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -32,6 +33,9 @@ type S3Options struct {
 
 	// PartSize is that of an upload's first parts; 0: 16 MiB. S3 wants 5 MiB or more.
 	PartSize int64
+
+	// Near is how soon a store must answer for its bodies to be spliced; 0: 2 ms.
+	Near time.Duration
 
 	Transport http.RoundTripper // for tests; nil: one made for many and large transfers, with AWS_CA_BUNDLE and proxies
 	Retry     Retry
@@ -73,6 +77,8 @@ type s3Client struct {
 	signer   *v4.Signer
 	retry    Retry
 	anon     bool
+	near     time.Duration
+	wireless bool // connections are not ours to look at
 	part     int64
 }
 
@@ -99,6 +105,9 @@ func newS3Client(ctx context.Context, o S3Options) (*s3Client, error) {
 		anon:   o.Anonymous,
 		part:   firstPart,
 	}
+	if c.near = o.Near; c.near <= 0 {
+		c.near = near
+	}
 	if o.PartSize > 0 {
 		c.part = max(o.PartSize, minPart)
 	}
@@ -120,7 +129,7 @@ func newS3Client(ctx context.Context, o S3Options) (*s3Client, error) {
 	c.http = &http.Client{Transport: o.Transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // a redirect is S3 telling the region: the request must be signed anew
 	}}
-	if o.Transport == nil {
+	if c.wireless = o.Transport != nil; !c.wireless {
 		c.http.Transport = transport(cfg.HTTPClient)
 	}
 	return c, nil
@@ -132,7 +141,7 @@ func transport(client aws.HTTPClient) *http.Transport {
 	if b, ok := client.(*awshttp.BuildableClient); ok {
 		t = b.GetTransport()
 	}
-	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	t.DialContext = dialWire(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
 	t.DisableCompression = true // what is stored compressed arrives compressed
 	t.ReadBufferSize, t.WriteBufferSize = 32<<10, 64<<10
@@ -147,6 +156,8 @@ func transport(client aws.HTTPClient) *http.Transport {
 type S3 struct {
 	c    *s3Client
 	name string
+
+	soonest atomic.Int64 // nanoseconds to the soonest answer so far; 0: none yet
 
 	mu     sync.Mutex
 	region string // "": the client's; learnt from the service's answers

@@ -29,6 +29,7 @@ type call struct {
 	header http.Header
 	body   []byte
 	slow   bool // the server may think about it for minutes without a byte
+	wire   bool // the body may be spliced
 }
 
 const (
@@ -42,7 +43,8 @@ var errStalled = errors.New("connection stalled")
 // reply is a response whose body is watched: a Read that waits too long breaks the connection.
 type reply struct {
 	*http.Response
-	dog *watchdog
+	dog  *watchdog
+	wire *wire // that it comes over, if that was asked for
 }
 
 func (r *reply) Read(p []byte) (int, error) {
@@ -86,6 +88,11 @@ func (s *S3) once(ctx context.Context, c call) (*reply, error) {
 		dog.end()
 		return nil, permanent{err}
 	}
+	var w *wire
+	if c.wire {
+		req = req.WithContext(traced(req.Context(), &w))
+	}
+	asked := time.Now()
 	resp, err := s.c.http.Do(req)
 	if err != nil {
 		err = dog.why(err)
@@ -96,7 +103,8 @@ func (s *S3) once(ctx context.Context, c call) (*reply, error) {
 		return nil, err
 	}
 	dog.rest()
-	r := &reply{resp, dog}
+	s.answered(time.Since(asked))
+	r := &reply{resp, dog, w}
 	if resp.StatusCode/100 == 2 {
 		return r, nil
 	}

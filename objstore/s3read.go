@@ -32,7 +32,15 @@ func (s *S3) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser,
 }
 
 func (s *S3) OpenVersion(ctx context.Context, o Object, off, n int64) (io.ReadCloser, error) {
-	r := &s3Reader{s: s, ctx: ctx, key: o.Key, size: o.Size, etag: o.ETag, off: off, end: -1, retry: retrier{Retry: s.c.retry}}
+	r, err := s.open(ctx, o, off, n, false)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *S3) open(ctx context.Context, o Object, off, n int64, wire bool) (*s3Reader, error) {
+	r := &s3Reader{s: s, wire: wire, ctx: ctx, key: o.Key, size: o.Size, etag: o.ETag, off: off, end: -1, retry: retrier{Retry: s.c.retry}}
 	switch {
 	case off < 0:
 		return nil, r.fail("open", fmt.Errorf("offset %d is below zero", off))
@@ -80,6 +88,8 @@ type s3Reader struct {
 	end   int64  // -1: not known, the body's own end counts
 	short bool   // the object may end before end, which the first answer tells
 	body  *reply
+	wire  bool      // it may be spliced
+	move  *mover    // while it is
 	sum   *checksum // of the bytes from 0 to off; nil: the store says none, or not all bytes are read
 	retry retrier
 	err   error
@@ -94,7 +104,7 @@ func (r *s3Reader) fail(op string, err error) error {
 
 // connect asks for what is left, and checks that the answer is that: the same version, the right place, the right length.
 func (r *s3Reader) connect() error {
-	c := call{method: http.MethodGet, key: r.key, header: http.Header{}}
+	c := call{method: http.MethodGet, key: r.key, header: http.Header{}, wire: r.wire}
 	// The whole of an object of known size needs no range.
 	whole := r.off == 0 && (r.end < 0 || r.end == r.size)
 	if whole {
@@ -198,7 +208,7 @@ func (r *s3Reader) Read(p []byte) (int, error) {
 			return 0, nil
 		}
 		n, err := r.read(p)
-		if r.sum != nil {
+		if r.sum != nil { // then nothing is spliced
 			r.sum.Write(p[:n])
 		}
 		r.off += int64(n)
@@ -244,6 +254,7 @@ func (r *s3Reader) read(p []byte) (int, error) {
 	if r.end >= 0 && int64(len(p)) > r.end-r.off {
 		p = p[:r.end-r.off]
 	}
+	defer r.splice()()
 	return r.body.Read(p)
 }
 

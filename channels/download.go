@@ -90,8 +90,10 @@ func (d *download) run(ctx context.Context, set *dataset.Set) error {
 	})
 	for range d.f.c.Workers {
 		g.Go(func() error {
+			var w tube
+			defer w.close()
 			for t := range tasks {
-				if err := d.transfer(gctx, set, t); err != nil {
+				if err := d.transfer(gctx, set, t, &w); err != nil {
 					return err
 				}
 			}
@@ -190,7 +192,7 @@ func (d *download) fail(f dataset.File, err error) error {
 }
 
 // transfer writes one part; the last of an object's parts closes its file, the first that fails removes it.
-func (d *download) transfer(ctx context.Context, set *dataset.Set, t task) error {
+func (d *download) transfer(ctx context.Context, set *dataset.Set, t task, w *tube) error {
 	o := t.o
 	o.open.Do(func() {
 		if o.err = d.create(ctx, set, o); o.err != nil || t.n < 0 {
@@ -200,7 +202,7 @@ func (d *download) transfer(ctx context.Context, set *dataset.Set, t task) error
 	})
 	err := o.err
 	if err == nil {
-		err = d.write(ctx, t)
+		err = d.write(ctx, t, w)
 	}
 	if err != nil {
 		o.abandon(d.root)
@@ -248,17 +250,54 @@ func (o *object) abandon(root *os.Root) {
 	}
 }
 
-func (d *download) write(ctx context.Context, t task) error {
+func (d *download) write(ctx context.Context, t task, through *tube) error {
 	o := t.o
 	if o.Object.Size == 0 {
 		return nil // the listing says all there is to know
 	}
-	body, err := o.OpenRange(ctx, t.off, t.n)
+	want := t.n
+	if want < 0 {
+		want = o.Object.Size
+	}
+	copy := d.copy
+	if want >= spliceMin && o.sums == nil && o.Splices() {
+		copy = through.copy
+	}
+	got, err := copy(ctx, t, &d.f.bytes)
 	if err != nil {
 		return err
 	}
+	if want >= 0 && got != want {
+		return fmt.Errorf("got %d of %d bytes", got, want)
+	}
+	if want < 0 {
+		o.got = got
+	}
+	return nil
+}
+
+// spliceMin is from where on a transfer goes through a tube: for less, a copy costs less than what it saves.
+const spliceMin = 256 << 10
+
+// copy writes a transfer through tube.
+func (w *tube) copy(ctx context.Context, t task, count *atomic.Int64) (int64, error) {
+	body, err := t.o.OpenSplice(ctx, t.off, t.n)
+	if err != nil {
+		return 0, err
+	}
 	defer body.Close()
-	w := &partWriter{out: o.out, off: t.off, count: &d.f.bytes}
+	return w.fill(t.o.out, t.off, body, count)
+}
+
+// copy writes a transfer through a buffer.
+func (d *download) copy(ctx context.Context, t task, count *atomic.Int64) (int64, error) {
+	o := t.o
+	body, err := o.OpenRange(ctx, t.off, t.n)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	w := &partWriter{out: o.out, off: t.off, count: count}
 	if o.sums != nil {
 		w.sum = o.sums.Hash()
 	}
@@ -270,23 +309,12 @@ func (d *download) write(ctx context.Context, t task) error {
 		d.buffers.Put(buf)
 	}
 	if err != nil {
-		return err
-	}
-	want := t.n
-	if want < 0 {
-		want = o.Object.Size
-	}
-	got := w.off - t.off
-	if want >= 0 && got != want {
-		return fmt.Errorf("got %d of %d bytes", got, want)
-	}
-	if want < 0 {
-		o.got = got
+		return 0, err
 	}
 	if o.sums != nil {
-		o.sums.Add(t.off, got, w.sum)
+		o.sums.Add(t.off, w.off-t.off, w.sum)
 	}
-	return nil
+	return w.off - t.off, nil
 }
 
 // partWriter writes at an offset and counts. From a file it lets the kernel copy, when it writes a whole file.

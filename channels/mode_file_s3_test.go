@@ -56,6 +56,9 @@ func s3with(t testing.TB, srv *s3test.Server, o objstore.S3Options) objstore.Ope
 	return op
 }
 
+// ways are those in which bytes come from S3.
+var ways = map[string]func(testing.TB, *s3test.Server) objstore.Opener{"copied": s3, "spliced": spliced}
+
 // partSize is that of the tests: large objects are to have parts, not to be large.
 const partSize = 256 << 10
 
@@ -116,32 +119,34 @@ func TestFileFromS3(t *testing.T) {
 		{"bodies are cut", []s3test.Fault{{Method: "GET", Key: "in/", Every: 4, Cut: 40_000}}},
 		{"connections are reset", []s3test.Fault{{Every: 5, Reset: true}}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			srv := s3test.New(s3test.Options{PageSize: 9})
-			want := matrix(srv)
-			for _, f := range c.faults {
-				srv.Fault(f)
-			}
-			srv.Record()
-			dir, d, err := fill(t, prefixChannel("s3://bucket/in/"), Config{Opener: s3(t, srv), PartSize: partSize, Workers: 8})
-			if err != nil {
-				t.Fatal(err)
-			}
-			differ(t, read(t, dir), want)
-			var bytes, objects int64
-			for k, v := range want {
-				if !strings.HasSuffix(k, "/") {
-					objects++
-					bytes += int64(len(v))
+		for way, op := range ways {
+			t.Run(c.name+"/"+way, func(t *testing.T) {
+				srv := s3test.New(s3test.Options{PageSize: 9})
+				want := matrix(srv)
+				for _, f := range c.faults {
+					srv.Fault(f)
 				}
-			}
-			if s := d.Stats(); s.Bytes != bytes || s.TotalBytes != bytes || s.Objects != objects || s.TotalObjects != objects {
-				t.Errorf("stats %+v, want %d bytes of %d objects", s, bytes, objects)
-			}
-			if n := len(srv.Requests()); n > 3*len(want) {
-				t.Errorf("%d requests for %d objects", n, len(want))
-			}
-		})
+				srv.Record()
+				dir, d, err := fill(t, prefixChannel("s3://bucket/in/"), Config{Opener: op(t, srv), PartSize: partSize, Workers: 8})
+				if err != nil {
+					t.Fatal(err)
+				}
+				differ(t, read(t, dir), want)
+				var bytes, objects int64
+				for k, v := range want {
+					if !strings.HasSuffix(k, "/") {
+						objects++
+						bytes += int64(len(v))
+					}
+				}
+				if s := d.Stats(); s.Bytes != bytes || s.TotalBytes != bytes || s.Objects != objects || s.TotalObjects != objects {
+					t.Errorf("stats %+v, want %d bytes of %d objects", s, bytes, objects)
+				}
+				if n := len(srv.Requests()); n > 3*len(want) {
+					t.Errorf("%d requests for %d objects", n, len(want))
+				}
+			})
+		}
 	}
 }
 
@@ -184,7 +189,7 @@ func TestFileFailures(t *testing.T) {
 		{"always cut", func(s *s3test.Server) { s.Fault(s3test.Fault{Method: "GET", Key: "in/b", Cut: 1000}) },
 			"s3://bucket/in/b", objstore.ErrTruncated, "Failed to download data. channel \"train\": read s3://bucket/in/b: body ended early"},
 		{"a byte changes on the way", func(s *s3test.Server) {
-			s.SetHeader("bucket", "in/b", crc32c(storetest.Bytes(80_000)))
+			s.SetHeader("bucket", "in/b", crc32c(storetest.Bytes(320_000)))
 			s.Fault(s3test.Fault{Method: "GET", Key: "in/b", Flip: 70_000})
 		}, "s3://bucket/in/b", objstore.ErrChecksum, "read s3://bucket/in/b: checksum does not match: the store has CRC32C "},
 		{"changes after it was listed", func(s *s3test.Server) {
@@ -213,26 +218,28 @@ func TestFileFailures(t *testing.T) {
 		{"bytes behind a slash (FILE-5)", func(s *s3test.Server) { s.Put("bucket", "in/c/", []byte("x")) },
 			"s3://bucket/in/c/", objstore.ErrBadKey, "key ends in a slash"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			srv := s3test.New(s3test.Options{})
-			whole := map[string]string{"a": string(storetest.Bytes(70_000)), "b": string(storetest.Bytes(80_000)), "z": "1"}
-			for k, v := range whole {
-				srv.Put("bucket", "in/"+k, []byte(v))
-			}
-			c.set(srv)
-			cfg := Config{Dir: t.TempDir(), Opener: s3(t, srv), Workers: 4}
-			_, _, err := fill(t, prefixChannel("s3://bucket/in"), cfg)
-			e, ok := errors.AsType[*dataset.Error](err)
-			if !ok || e.Channel != "train" || !strings.Contains(err.Error(), `channel "train"`) || c.object != "" && e.Object != c.object ||
-				c.is != nil && !errors.Is(err, c.is) || !strings.Contains(e.Detail(), c.detail) {
-				t.Errorf("error %v\ndetail %q", err, e.Detail())
-			}
-			for k, v := range read(t, filepath.Join(cfg.Dir, "train")) {
-				if w := whole[k]; v != w || "s3://bucket/in/"+k == c.object && errors.Is(c.is, objstore.ErrChecksum) {
-					t.Errorf("%s has %d bytes of %d", k, len(v), len(w))
+		for way, op := range ways {
+			t.Run(c.name+"/"+way, func(t *testing.T) {
+				srv := s3test.New(s3test.Options{})
+				whole := map[string]string{"a": string(storetest.Bytes(280_000)), "b": string(storetest.Bytes(320_000)), "z": "1"}
+				for k, v := range whole {
+					srv.Put("bucket", "in/"+k, []byte(v))
 				}
-			}
-		})
+				c.set(srv)
+				cfg := Config{Dir: t.TempDir(), Opener: op(t, srv), Workers: 4}
+				_, _, err := fill(t, prefixChannel("s3://bucket/in"), cfg)
+				e, ok := errors.AsType[*dataset.Error](err)
+				if !ok || e.Channel != "train" || !strings.Contains(err.Error(), `channel "train"`) || c.object != "" && e.Object != c.object ||
+					c.is != nil && !errors.Is(err, c.is) || !strings.Contains(e.Detail(), c.detail) {
+					t.Errorf("error %v\ndetail %q", err, e.Detail())
+				}
+				for k, v := range read(t, filepath.Join(cfg.Dir, "train")) {
+					if w := whole[k]; v != w || "s3://bucket/in/"+k == c.object && errors.Is(c.is, objstore.ErrChecksum) {
+						t.Errorf("%s has %d bytes of %d", k, len(v), len(w))
+					}
+				}
+			})
+		}
 	}
 }
 

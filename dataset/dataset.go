@@ -305,9 +305,9 @@ type Splicer = objstore.Splicer
 // Permanent is objstore's.
 func Permanent(err error) error { return objstore.Permanent(err) }
 
-// OpenSplice is Open for who has a pipe to fill.
-func (e Entry) OpenSplice(ctx context.Context) (Splicer, error) {
-	return e.Store.(*objstore.S3).OpenSplice(ctx, e.Object, 0, -1)
+// OpenSplice is OpenRange for who has a pipe to fill.
+func (e Entry) OpenSplice(ctx context.Context, off, n int64) (Splicer, error) {
+	return e.Store.(*objstore.S3).OpenSplice(ctx, e.Object, off, n)
 }
 
 // Unchanged fails if what LocalFile gave has changed since it was listed.

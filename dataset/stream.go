@@ -219,7 +219,7 @@ func (s *Stream) openWhole(x *slot) error {
 			_ = unix.Fadvise(int(p.File.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // without it, only slower
 		}
 	} else {
-		p.Body, err = x.e.OpenSplice(s.ctx)
+		p.Body, err = x.e.OpenSplice(s.ctx, 0, -1)
 	}
 	if err != nil {
 		return err

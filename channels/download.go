@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/optml/optml/dataset"
 )
@@ -35,11 +36,12 @@ type download struct {
 	room    int64 // bytes that the file system had free; -1: not to be compared
 	chmod   bool  // the umask takes bits that we want
 	buffers sync.Pool
-	dirs    map[string]bool // made already; the lister's own
+	near    *semaphore.Weighted // transfers through tubes
+	dirs    map[string]bool     // made already; the lister's own
 }
 
 func newDownload(f *file, root *os.Root) (*download, error) {
-	d := &download{f: f, root: root, dirs: map[string]bool{".": true}, chmod: umask()&0o755 != 0}
+	d := &download{f: f, root: root, near: semaphore.NewWeighted(nearWorkers), dirs: map[string]bool{".": true}, chmod: umask()&0o755 != 0}
 	d.buffers.New = func() any { return new([bufferSize]byte) }
 	var err error
 	d.room, err = room(f.dir)
@@ -261,6 +263,10 @@ func (d *download) write(ctx context.Context, t task, through *tube) error {
 	}
 	copy := d.copy
 	if want >= spliceMin && o.sums == nil && o.Splices() {
+		if err := d.near.Acquire(ctx, 1); err != nil {
+			return context.Cause(ctx)
+		}
+		defer d.near.Release(1)
 		copy = through.copy
 	}
 	got, err := copy(ctx, t, &d.f.bytes)
@@ -275,6 +281,10 @@ func (d *download) write(ctx context.Context, t task, through *tube) error {
 	}
 	return nil
 }
+
+// nearWorkers is how many transfers through tubes run at once: what is near needs few to be busy, and more only push each
+// other out of the caches.
+const nearWorkers = 4
 
 // spliceMin is from where on a transfer goes through a tube: for less, a copy costs less than what it saves.
 const spliceMin = 256 << 10

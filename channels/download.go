@@ -263,11 +263,12 @@ func (d *download) write(ctx context.Context, t task, through *tube) error {
 	}
 	copy := d.copy
 	if want >= spliceMin && o.sums == nil && o.Splices() {
-		if err := d.near.Acquire(ctx, 1); err != nil {
-			return context.Cause(ctx)
+		if copy = through.copy; o.Near() {
+			if err := d.near.Acquire(ctx, 1); err != nil {
+				return context.Cause(ctx)
+			}
+			defer d.near.Release(1)
 		}
-		defer d.near.Release(1)
-		copy = through.copy
 	}
 	got, err := copy(ctx, t, &d.f.bytes)
 	if err != nil {

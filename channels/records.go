@@ -60,12 +60,12 @@ func (r *records) add(p dataset.Piece) error {
 func send(w sink, p dataset.Piece) error {
 	switch {
 	case p.Body != nil:
-		return w.drain(p.Body, p.Size)
+		return w.drain(p.Body, p.N)
 	case p.File == nil:
 		_, err := w.Write(p.Data)
 		return err
 	}
-	err := w.splice(p.File, p.Size)
+	err := w.splice(p.File, p.N)
 	if err == nil || errors.Is(err, errShort) {
 		if changed := p.Entry.Unchanged(p.File); changed != nil {
 			return changed

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/optml/optml/dataset"
 	"github.com/optml/optml/objstore"
@@ -37,11 +38,15 @@ func TestPipeSpliced(t *testing.T) {
 		"slow":                 {Method: "GET", Key: "in/7", Times: 1, Rate: 20 << 20},
 		"stalls":               {Method: "GET", Key: "in/7", Times: 1, HangAt: 5 << 20},
 	} {
-		for _, wrapper := range []string{"None", "RecordIO"} {
-			t.Run(name+"/"+wrapper, func(t *testing.T) {
+		for _, c := range []struct {
+			wrapper string
+			near    time.Duration // far: in several requests at once
+		}{{"None", time.Hour}, {"RecordIO", time.Hour}, {"None", 1}, {"RecordIO", 1}} {
+			wrapper := c.wrapper
+			t.Run(fmt.Sprintf("%s/%s/near=%v", name, wrapper, c.near > 1), func(t *testing.T) {
 				srv := s3test.New(s3test.Options{})
 				want := spliceData(srv, wrapper)
-				op := spliced(t, srv)
+				op := s3with(t, srv, objstore.S3Options{Near: c.near})
 				r := serve(t, with(pipeChannel("s3://bucket/in/"), "None", wrapper), Config{Opener: op})
 				srv.Fault(fault)
 				for epoch := range 2 {
@@ -52,8 +57,8 @@ func TestPipeSpliced(t *testing.T) {
 				}
 				// It was shown only if it happened.
 				store, _, err := op.Open(t.Context(), "s3://bucket/")
-				if err != nil || !store.(*objstore.S3).Splices() {
-					t.Errorf("nothing was spliced: %v", err)
+				if x := store.(*objstore.S3); err != nil || !x.Splices() || x.Near() != (c.near > 1) {
+					t.Errorf("spliced %v, near %v, %v", x.Splices(), x.Near(), err)
 				}
 			})
 		}

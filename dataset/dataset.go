@@ -299,6 +299,12 @@ func (e Entry) Splices() bool {
 	return ok && s.Splices()
 }
 
+// Near says whether little is won by asking the entry's store for several things at once.
+func (e Entry) Near() bool {
+	s, ok := e.Store.(*objstore.S3)
+	return ok && s.Near()
+}
+
 // Splicer is objstore's.
 type Splicer = objstore.Splicer
 

@@ -46,10 +46,11 @@ type Piece struct {
 	Size        int64  // of the whole entry, where it is known on the first piece; else -1
 	Data        []byte // valid until the next call of Next
 
-	// File, if not nil, is the whole entry instead of Data, to be read from its beginning: Size bytes, as listed; who has
-	// read them asks Entry.Unchanged. Valid until the next call of Next.
+	// File or Body, if not nil, has the piece's N bytes instead of Data; valid until the next call of Next. A file is the
+	// whole entry, and who has read it asks Entry.Unchanged.
 	File *os.File
-	Body Splicer // the same for a body that comes from a store
+	Body Splicer
+	N    int64
 }
 
 // close lets go of what the kernel was to deliver.
@@ -88,7 +89,7 @@ type slot struct {
 	first, last bool  // whether it begins and ends its entry
 	chunk, bufs int   // it fills bufs buffers of chunk bytes in turn
 	cost        int64 // their room
-	whole       bool  // it opens the entry instead, for the kernel to deliver
+	whole       bool  // it is opened only, for the kernel to deliver
 	out         chan result
 	free        chan []byte
 }
@@ -145,13 +146,20 @@ func (s *Stream) plan(e Entry) bool {
 	if size < 0 {
 		return s.start(&slot{e: e, n: -1, first: true, last: true, chunk: s.fit(1 << 20), bufs: 2})
 	}
-	if s.o.Splice && (size >= fileMin && e.Local() || size >= bodyMin && e.Splices()) {
-		return s.start(&slot{e: e, n: size, first: true, last: true, whole: true, bufs: 1, cost: min(size, s.o.Window/4)})
-	}
 	chunk := int64(s.o.Chunk)
+	spliced := s.o.Splice && (size >= fileMin && e.Local() || size >= bodyMin && e.Splices())
+	if spliced && (e.Local() || e.Near()) {
+		chunk = size // nothing is won by several requests
+	}
 	for off := int64(0); off == 0 || off < size; off += chunk {
 		n := min(chunk, size-off)
-		if !s.start(&slot{e: e, off: off, n: n, first: off == 0, last: off+n == size, chunk: int(n), bufs: 1}) {
+		x := &slot{e: e, off: off, n: n, first: off == 0, last: off+n == size, bufs: 1}
+		if spliced {
+			x.whole, x.cost = true, min(n, s.o.Window/4)
+		} else {
+			x.chunk = int(n)
+		}
+		if !s.start(x) {
 			return false
 		}
 	}
@@ -210,16 +218,16 @@ const (
 	bodyMin = 1 << 20
 )
 
-// openWhole gives the entry as a file, which the kernel reads ahead of who takes it, or as a body that has begun to come.
+// openWhole gives the slot as a file, which the kernel reads ahead of who takes it, or as a body that has begun to come.
 func (s *Stream) openWhole(x *slot) error {
-	p := Piece{Entry: x.e, First: true, Last: true, Size: x.n}
+	p := Piece{Entry: x.e, First: x.first, Last: x.last, Size: x.e.Object.Size, N: x.n}
 	var err error
 	if x.e.Local() {
 		if p.File, err = x.e.LocalFile(s.ctx); err == nil {
 			_ = unix.Fadvise(int(p.File.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // without it, only slower
 		}
 	} else {
-		p.Body, err = x.e.OpenSplice(s.ctx, 0, -1)
+		p.Body, err = x.e.OpenSplice(s.ctx, x.off, x.n)
 	}
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ type S3Options struct {
 	// PartSize is that of an upload's first parts; 0: 16 MiB. S3 wants 5 MiB or more.
 	PartSize int64
 
-	// Near is how soon a store must answer for its bodies to be spliced; 0: 2 ms.
+	// Near is how soon a store must answer to count as near; 0: 2 ms.
 	Near time.Duration
 
 	Transport http.RoundTripper // for tests; nil: one made for many and large transfers, with AWS_CA_BUNDLE and proxies
@@ -130,18 +130,18 @@ func newS3Client(ctx context.Context, o S3Options) (*s3Client, error) {
 		return http.ErrUseLastResponse // a redirect is S3 telling the region: the request must be signed anew
 	}}
 	if c.wireless = o.Transport != nil; !c.wireless {
-		c.http.Transport = transport(cfg.HTTPClient)
+		c.http.Transport = transport(cfg.HTTPClient, strings.HasPrefix(c.endpoint, "http://"))
 	}
 	return c, nil
 }
 
 // transport keeps the certificates that the chain found (AWS_CA_BUNDLE).
-func transport(client aws.HTTPClient) *http.Transport {
+func transport(client aws.HTTPClient, plain bool) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	if b, ok := client.(*awshttp.BuildableClient); ok {
 		t = b.GetTransport()
 	}
-	t.DialContext = dialWire(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
+	t.DialContext = dialWire(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}, plain)
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
 	t.DisableCompression = true // what is stored compressed arrives compressed
 	t.ReadBufferSize, t.WriteBufferSize = 32<<10, 64<<10

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Splicer is a body whose bytes need not pass through this process: who has a pipe to fill can have the kernel move them
@@ -26,17 +28,20 @@ func Permanent(err error) error { return permanent{err} }
 // near is how soon a store answers from which one body after the other comes as fast as several at once.
 const near = 2 * time.Millisecond
 
-// Splices says whether OpenSplice is worth it: nothing is encrypted on the way, and the store is near, so that one
-// connection brings as much as many.
+// Splices says whether OpenSplice saves work: nothing is encrypted on the way.
 func (s *S3) Splices() bool {
 	if s.c.wireless {
 		return false
 	}
 	s.mu.Lock()
-	at := s.at
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	return s.at != nil && s.at.url.Scheme == "http"
+}
+
+// Near says whether the store answers so soon that little is won by asking for several things at once.
+func (s *S3) Near() bool {
 	soon := time.Duration(s.soonest.Load())
-	return at != nil && at.url.Scheme == "http" && soon > 0 && soon < s.c.near
+	return soon > 0 && soon < s.c.near
 }
 
 // answered notes how soon a request was answered.
@@ -111,8 +116,22 @@ func traced(ctx context.Context, w **wire) context.Context {
 	}})
 }
 
-// dialWire is a dialer of wires; over TLS they carry what they are given.
-func dialWire(d *net.Dialer) func(ctx context.Context, network, addr string) (net.Conn, error) {
+// receive is what the kernel may take of a body that nobody reads yet: so bodies that are spliced one after the other
+// have come already when it is their turn, however far the store is.
+const receive = 4 << 20
+
+// dialWire is a dialer of wires; over TLS they carry what they are given. If all of them are plain, they have room for
+// receive.
+func dialWire(d *net.Dialer, plain bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if plain {
+		d.Control = func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) {
+				if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receive) != nil {
+					_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receive) // as much as a user may have
+				}
+			})
+		}
+	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := d.DialContext(ctx, network, addr)
 		if t, ok := c.(*net.TCPConn); ok && err == nil {

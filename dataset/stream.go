@@ -148,8 +148,11 @@ func (s *Stream) plan(e Entry) bool {
 	}
 	chunk := int64(s.o.Chunk)
 	spliced := s.o.Splice && (size >= fileMin && e.Local() || size >= bodyMin && e.Splices())
-	if spliced && (e.Local() || e.Near()) {
+	switch {
+	case spliced && (e.Local() || e.Near()):
 		chunk = size // nothing is won by several requests
+	case spliced:
+		chunk *= 2 // no memory of ours is taken, and each request costs
 	}
 	for off := int64(0); off == 0 || off < size; off += chunk {
 		n := min(chunk, size-off)

@@ -61,7 +61,7 @@ func main() {
 	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes or counts by this, to try a row")
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` with s5cmd and rclone, before the PATH")
 	dir := flag.String("dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 13 GiB")
-	disk := flag.String("disk", os.TempDir(), "`directory` on a disk, for ours' root in the memory rows; 24 GiB")
+	disk := flag.String("disk", os.TempDir(), "`directory` on a disk, for ours' root in the rows of FastFile and of memory; 24 GiB")
 	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
 	out := flag.String("json", "", "write every sample to this `file`")
 	list := flag.Bool("list", false, "list the rows")

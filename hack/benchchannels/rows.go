@@ -82,8 +82,8 @@ var rows = []row{
 	{name: "fastfile-again", says: "FastFile, later epochs of 1 x 2 GiB, nothing dropped from any cache", instants: []string{"second epoch", "third epoch"}, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
 		return b.again(reading{Block: fileBlock, Epochs: 3})
 	}},
-	{name: "fastfile-again-dropped", says: "FastFile, later epochs of 1 x 2 GiB, posix_fadvise(DONTNEED) on the file before each", instants: []string{"second epoch", "third epoch"}, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
-		return b.again(reading{Block: fileBlock, Epochs: 3, Drop: true})
+	{name: "fastfile-again-spool", says: "FastFile, later epochs of 1 x 2 GiB that the page cache does not have, kept on disk", instants: []string{"third epoch", "fourth epoch"}, unit: "MB/s", amount: megabytes((*bench).one), ready: func(b *bench) (*contest, error) {
+		return b.again(reading{Block: fileBlock, Epochs: 4, Drop: true})
 	}},
 	{name: "fastfile-random-1", says: "FastFile, reads of 128 KiB at random places of 2 GiB, 1 thread", instants: readInstants, unit: "reads/s", amount: func(b *bench) float64 { return float64(b.randomReads(1)) }, ready: func(b *bench) (*contest, error) { return b.random(1) }},
 	{name: "fastfile-random-8", says: "FastFile, reads of 128 KiB at random places of 2 GiB, 8 threads", instants: readInstants, unit: "reads/s", amount: func(b *bench) float64 { return float64(b.randomReads(8)) }, ready: func(b *bench) (*contest, error) { return b.random(8) }},
@@ -246,7 +246,11 @@ func (b *bench) reads(name string, from *source, s set, plan reading, took func(
 	return side{name: name, run: func(check bool) (sample, error) {
 		p := plan
 		p.Path, p.Sum = "/opt/ml/input/data/train", check
-		r, err := b.optml.train(from, "FastFile", s.prefix, "None", p)
+		o, err := b.onDisk() // where ours may keep what it fetches, as it does for a user
+		if err != nil {
+			return sample{}, err
+		}
+		r, err := o.train(from, "FastFile", s.prefix, "None", p)
 		return r.sample(took(r.answer)...), err
 	}}
 }
@@ -316,10 +320,11 @@ func (b *bench) again(plan reading) (*contest, error) {
 		return nil, err
 	}
 	later := func(a answer) []time.Duration {
-		return []time.Duration{time.Duration(a.Epochs[1]), time.Duration(a.Epochs[2])}
+		n := len(a.Epochs)
+		return []time.Duration{time.Duration(a.Epochs[n-2]), time.Duration(a.Epochs[n-1])}
 	}
 	local := set{"local/", s.count, s.size, 0}
-	dir := filepath.Join(b.dir, "files")
+	dir := filepath.Join(b.disk, "files")
 	if err := local.make(dir); err != nil {
 		return nil, err
 	}
@@ -327,7 +332,7 @@ func (b *bench) again(plan reading) (*contest, error) {
 		b.reads("optml train", &source{server: srv}, s, plan, later),
 		{name: "the local file", target: 0.8, order: true, run: func(bool) (sample, error) {
 			p := plan
-			p.Path = filepath.Join(dir, local.prefix)
+			p.Path, p.Drop = filepath.Join(dir, local.prefix), false // it stays in the page cache, as what ours keeps does
 			a, err := b.read(p)
 			if err != nil {
 				return sample{}, err

@@ -55,7 +55,7 @@ func (s *segment) release() {
 		return
 	}
 	s.cancel()
-	s.stock.give(s.end-s.off, s.data)
+	s.stock.give(s.data)
 }
 
 // got is the answer to a read: slices of what was fetched, good until release.

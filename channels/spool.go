@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 const (
@@ -102,6 +103,9 @@ func (s *spool) close() error {
 		return nil
 	}
 	s.full.Store(true)
+	for s.busy.Load() > 0 { // the last segments of files that were just closed
+		time.Sleep(time.Millisecond)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
@@ -163,14 +167,14 @@ func (k *kept) unuse() {
 
 // write keeps p, which is the object's from off.
 func (k *kept) write(p []byte, off int64) {
-	if k == nil || k.spool.full.Load() || k.spool.lazy && k.new(off, off+int64(len(p))) {
+	if k == nil {
 		return
 	}
-	n := int64(len(p))
-	if k.spool.busy.Add(n) <= underWay {
+	s, n := k.spool, int64(len(p))
+	if s.busy.Add(n) <= underWay && !s.full.Load() && !(s.lazy && k.new(off, off+n)) {
 		k.put(p, off)
 	}
-	k.spool.busy.Add(-n)
+	s.busy.Add(-n)
 }
 
 // new says whether any of a range was not fetched before, and remembers that it was now.

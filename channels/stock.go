@@ -24,8 +24,9 @@ type stock struct {
 
 func newStock(room int64, bytes *atomic.Int64) *stock { return &stock{room: room, bytes: bytes} }
 
-// take gives a buffer of n bytes or more, or nil if there is no room.
+// take gives a buffer of n bytes or more, or nil if there is no room for it.
 func (s *stock) take(n int64) []byte {
+	n = int64(dataset.BufferSize(int(n)))
 	s.mu.Lock()
 	fits := s.used+n <= s.room
 	if fits {
@@ -38,7 +39,9 @@ func (s *stock) take(n int64) []byte {
 	return s.buffers.Get(int(n))
 }
 
-func (s *stock) give(n int64, buf []byte) {
+// give takes back what take gave.
+func (s *stock) give(buf []byte) {
+	n := int64(cap(buf))
 	s.buffers.Put(buf)
 	s.mu.Lock()
 	s.used -= n

@@ -13,6 +13,9 @@ func class(n int) int { return max(bits.Len(uint(max(n, 1)-1)), 12) } // 4 KiB a
 
 func roundUp(n int) int { return 1 << class(n) }
 
+// BufferSize is the room that a buffer of n bytes takes.
+func BufferSize(n int) int { return roundUp(n) }
+
 // Get gives a buffer of n bytes or more, of any content.
 func (p *Buffers) Get(n int) []byte {
 	if b, ok := p.classes[class(n)].Get().(*[]byte); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -158,7 +159,8 @@ func (r *readahead) plan(at, want int64) *segment {
 	}
 	window = min(window, r.stock.share())
 	for until := min(at+max(window, want), r.size); end < until; {
-		n := min(max(window/8, minWindow, want), maxSegment, r.size-end)
+		part := int64(1) << (bits.Len64(uint64(window)) - 4) // an eighth of it or less, which fills its buffer
+		n := min(max(part, minWindow, want), maxSegment, r.size-end)
 		s := r.start(end, n)
 		if s == nil {
 			break

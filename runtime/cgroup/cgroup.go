@@ -196,10 +196,43 @@ func (g Group) Remove() error {
 		if err := removeTree(dir); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	release, err := g.H.lock(unix.LOCK_EX)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer release()
+	for _, dir := range g.H.Dirs(g.Path) {
 		unix.Rmdir(filepath.Dir(dir)) // fails while another container of the job is there
 		unix.Rmdir(filepath.Dir(filepath.Dir(dir)))
 	}
 	return errors.Join(errs...)
+}
+
+// Hold keeps the directories above groups from being removed until release is called: whoever makes a group makes them
+// one after the other, and another's last container may go just then.
+func (h Hierarchy) Hold() (release func(), err error) { return h.lock(unix.LOCK_SH) }
+
+// lock takes the lock of the hierarchy, which all optml processes of the host share.
+func (h Hierarchy) lock(how int) (release func(), err error) {
+	dir := h.Unified
+	if dir == "" {
+		dir = h.V1["memory"]
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("lock control groups: %w", err)
+	}
+	for {
+		if err = unix.Flock(fd, how); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("lock control groups at %s: %w", dir, err)
+	}
+	return func() { unix.Close(fd) }, nil
 }
 
 // removeTree removes a group and those below it, deepest first; files in them go with them.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestParseHierarchy(t *testing.T) {
@@ -88,5 +89,40 @@ func TestOOMKilled(t *testing.T) {
 		if pids, err := g.PIDs(); err != nil || len(pids) > 0 {
 			t.Errorf("%v: processes %v, %v", c.h, pids, err)
 		}
+	}
+}
+
+// TestHold: while somebody makes groups, nobody removes the directories above them.
+func TestHold(t *testing.T) {
+	h := Hierarchy{Unified: t.TempDir()}
+	g := Group{H: h, Path: "/optml/j/c"}
+	if err := os.MkdirAll(filepath.Join(h.Unified, "optml/j/c"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	release, err := h.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := h.Hold() // several may
+	if err != nil {
+		t.Fatal(err)
+	}
+	other()
+	removed := make(chan error)
+	go func() { removed <- g.Remove() }()
+	select {
+	case err := <-removed:
+		t.Fatalf("removed while it was held: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if _, err := os.Stat(filepath.Join(h.Unified, "optml/j")); err != nil {
+		t.Error(err)
+	}
+	release()
+	if err := <-removed; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(h.Unified, "optml")); !os.IsNotExist(err) {
+		t.Errorf("the parent is still there: %v", err)
 	}
 }

@@ -133,7 +133,12 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err := c.writeGuestFiles(s, net); err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
+	release, err := t.group.H.Hold()
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", s.ID, err)
+	}
 	ct, err := cont.NewTask(lctx, cio.BinaryIO(c.cfg.loggerPath(), t.loggerArgs()))
+	release()
 	if err != nil {
 		if se := startError(err); se != nil {
 			return nil, se

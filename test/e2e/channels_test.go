@@ -268,16 +268,16 @@ func TestPipeBroken(t *testing.T) {
 // TestFilePrefixes: FILE-2, FILE-3, FILE-4. The prefix is a string, and what lies where follows from it.
 func TestFilePrefixes(t *testing.T) {
 	sameHost(t)
-	put(t, "prefixes", "data/train/a/b.csv", "1", "data/train-01/b.csv", "2", "data/train.csv", "3", "other", "4")
+	put(t, "file-prefixes", "data/train/a/b.csv", "1", "data/train-01/b.csv", "2", "data/train.csv", "3", "other", "4")
 	cells := map[string]struct {
 		uri  string
 		want []string
 	}{
-		"name":   {"s3://prefixes/data/train", []string{"a/b.csv 1", "train-01/b.csv 2", "train.csv 3"}},
-		"folder": {"s3://prefixes/data/train/", []string{"a/b.csv 1"}},
-		"object": {"s3://prefixes/data/train.csv", []string{"train.csv 3"}},
-		"above":  {"s3://prefixes/data", []string{"train-01/b.csv 2", "train.csv 3", "train/a/b.csv 1"}},
-		"bucket": {"s3://prefixes", []string{"data/train-01/b.csv 2", "data/train.csv 3", "data/train/a/b.csv 1", "other 4"}},
+		"name":   {"s3://file-prefixes/data/train", []string{"a/b.csv 1", "train-01/b.csv 2", "train.csv 3"}},
+		"folder": {"s3://file-prefixes/data/train/", []string{"a/b.csv 1"}},
+		"object": {"s3://file-prefixes/data/train.csv", []string{"train.csv 3"}},
+		"above":  {"s3://file-prefixes/data", []string{"train-01/b.csv 2", "train.csv 3", "train/a/b.csv 1"}},
+		"bucket": {"s3://file-prefixes", []string{"data/train-01/b.csv 2", "data/train.csv 3", "data/train/a/b.csv 1", "other 4"}},
 	}
 	name := jobName("prefixes")
 	d := training(name, "channels", "sha256")

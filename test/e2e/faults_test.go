@@ -147,7 +147,7 @@ var faults = []fault{
 
 	// The reader's, which are no faults of the data.
 	{name: "reader closes early", modes: piped, hp: []string{"pipe_limit", "100000"}, make: func(*s3test.Server, hurt) {}, requests: usual},
-	{name: "reader exits while the pipe is full", modes: piped, hp: []string{"pipe_limit", "1", "pipe_exit", "1"}, make: func(*s3test.Server, hurt) {}, requests: usual, quick: "Pipe-None"},
+	{name: "reader exits while the pipe is full", modes: piped, hp: []string{"pipe_limit", "1", "pipe_exit", "1"}, make: func(s *s3test.Server, o hurt) { s.Put("f", "in/6", o.of(storetest.Bytes(32<<20))) }, requests: usual, quick: "Pipe-None"},
 }
 
 // ruined is one job with a fault.

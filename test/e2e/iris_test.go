@@ -102,7 +102,7 @@ func TestIrisModes(t *testing.T) {
 		if len(got) != 3 || !maps.Equal(got, want) {
 			t.Errorf("%s: metrics %v, in File mode %v", file, got, want)
 		}
-		if len(s.Channels) != 2 || s.Channels[0].Bytes == 0 || s.Channels[0].Mode != map[string]string{"training-job.json": "File", "train-pipe.json": "Pipe", "train-fastfile.json": "FastFile"}[file] {
+		if len(s.Channels) != 2 || s.Channels[0].Objects == 0 || s.Channels[0].Mode != map[string]string{"training-job.json": "File", "train-pipe.json": "Pipe", "train-fastfile.json": "FastFile"}[file] {
 			t.Errorf("%s: %+v", file, s.Channels)
 		}
 	}

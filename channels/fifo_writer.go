@@ -123,8 +123,27 @@ func (w *fifoWriter) copy(f *os.File, n int64) error {
 	return nil
 }
 
-// push repeats step until left bytes are in the pipe, and waits for the reader in between.
+// push repeats step until left bytes are in the pipe.
 func (w *fifoWriter) push(left int64, step func(fd int) (int, error)) error {
+	return w.attempt(func(fd int) error {
+		for left > 0 {
+			n, err := step(fd)
+			if n > 0 {
+				left -= int64(n)
+				w.n += int64(n)
+				w.total.Add(int64(n))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// attempt repeats try, which works on the pipe's descriptor, as long as it says that there is no room (EAGAIN), and waits
+// for the reader in between. EPIPE means that the reader is gone.
+func (w *fifoWriter) attempt(try func(fd int) error) error {
 	var failed error
 	blocked := false
 	err := w.raw.Write(func(fd uintptr) bool {
@@ -132,25 +151,20 @@ func (w *fifoWriter) push(left int64, step func(fd int) (int, error)) error {
 			w.blocks.end(true)
 			blocked = false
 		}
-		for left > 0 {
-			n, err := step(int(fd))
-			if n > 0 {
-				left -= int64(n)
-				w.n += int64(n)
-				w.total.Add(int64(n))
-			}
-			switch err {
-			case nil, unix.EINTR:
-			case unix.EAGAIN:
-				w.blocks.begin()
-				blocked = true
-				return false
-			case unix.EPIPE:
-				failed = w.gone(fd)
-				return true
-			default:
-				failed = os.NewSyscallError("write", err)
-				return true
+		failed = unix.EINTR
+		for failed == unix.EINTR {
+			failed = try(int(fd))
+		}
+		switch failed {
+		case unix.EAGAIN:
+			w.blocks.begin()
+			blocked = true
+			return false
+		case unix.EPIPE:
+			failed = w.gone(fd)
+		default:
+			if errno, ok := failed.(unix.Errno); ok {
+				failed = os.NewSyscallError("write", errno)
 			}
 		}
 		return true
@@ -160,8 +174,10 @@ func (w *fifoWriter) push(left int64, step func(fd int) (int, error)) error {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(w.ctx)
+	} else if err != nil {
+		return err
 	}
-	return errors.Join(failed, err)
+	return failed
 }
 
 // gone says that the reader has closed the pipe. What it did not read was not delivered.
@@ -250,36 +266,19 @@ func (w *fifoWriter) move(c syscall.RawConn, most int) (n int, err error) {
 
 // room waits until something fits into the pipe.
 func (w *fifoWriter) room() error {
-	var failed error
-	blocked := false
-	err := w.raw.Write(func(fd uintptr) bool {
-		if blocked {
-			w.blocks.end(true)
-			blocked = false
-		}
+	return w.attempt(func(fd int) error {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		if _, err := unix.Poll(p, 0); err != nil && err != unix.EINTR {
-			failed = os.NewSyscallError("poll", err)
-			return true
-		}
+		_, err := unix.Poll(p, 0)
 		switch {
+		case err != nil:
+			return err
 		case p[0].Revents&unix.POLLERR != 0:
-			failed = w.gone(fd)
-			return true
+			return unix.EPIPE
 		case p[0].Revents&unix.POLLOUT != 0:
-			return true
+			return nil
 		}
-		w.blocks.begin()
-		blocked = true
-		return false
+		return unix.EAGAIN
 	})
-	if blocked {
-		w.blocks.end(true)
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return context.Cause(w.ctx)
-	}
-	return errors.Join(failed, err)
 }
 
 // closed is gone where the descriptor is not at hand.

@@ -115,7 +115,7 @@ func run() (a answer, err error) {
 	if len(files) == 0 {
 		return a, fmt.Errorf("%s: no files", p.Path)
 	}
-	for e := range p.Epochs {
+	for range p.Epochs {
 		w.sum.Store(0)
 		t0 := time.Now()
 		if p.Random > 0 {

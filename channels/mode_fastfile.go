@@ -146,6 +146,9 @@ func (f *fastFile) Fill(ctx context.Context) error {
 			f.totalBytes.Add(file.Object.Size)
 		}
 	}
+	if f.c.Spool == 0 { // whoever says how much wants it
+		f.view.spool.fits(f.totalBytes.Load())
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,8 +29,12 @@ const (
 // spool keeps on disk what was fetched of a FastFile channel, so that it is fetched once: what a later epoch reads comes
 // from there, and of an object that is there whole the kernel serves the reads itself, where it can. Keeping is done as
 // far as there is room and time; nothing depends on it.
+//
+// Of a channel that fits into memory only what had to be fetched again is kept: the page cache has it for the later
+// epochs, and the first one is spared the writing.
 type spool struct {
 	dir  string
+	lazy bool         // keep what is fetched again
 	left atomic.Int64 // bytes that may yet be kept
 	busy atomic.Int64 // bytes on their way
 	full atomic.Bool  // the disk is, or it is broken
@@ -76,6 +81,23 @@ func (s *spool) object(id uint64, size int64) *kept {
 	return &kept{spool: s, id: id, size: size}
 }
 
+// fits makes the spool lazy if a channel of so many bytes stays in the page cache, as far as one can tell.
+func (s *spool) fits(total int64) {
+	if s == nil {
+		return
+	}
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
+			s.lazy = total < kib<<10/2
+		}
+	}
+}
+
 func (s *spool) close() error {
 	if s == nil {
 		return nil
@@ -106,6 +128,7 @@ type kept struct {
 	f     *os.File // while there are users, once something was written
 	base  int64    // where the object begins in f
 	have  spans
+	seen  spans // fetched, whether kept or not; of a lazy spool
 }
 
 // place says where an object is to be kept.
@@ -148,10 +171,21 @@ func (k *kept) write(p []byte, off int64) {
 		return
 	}
 	s, n := k.spool, int64(len(p))
-	if s.busy.Add(n) <= underWay && !s.full.Load() {
+	if s.busy.Add(n) <= underWay && !s.full.Load() && !(s.lazy && k.new(off, off+n)) {
 		k.put(p, off)
 	}
 	s.busy.Add(-n)
+}
+
+// new says whether any of a range was not fetched before, and remembers that it was now.
+func (k *kept) new(begin, end int64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.seen.hold(begin, end) {
+		return false
+	}
+	k.seen.add(begin, end)
+	return true
 }
 
 func (k *kept) put(p []byte, off int64) {

@@ -99,6 +99,33 @@ func TestSpoolFetchesOnce(t *testing.T) {
 	}
 }
 
+// TestSpoolLazy: of a channel that fits into memory only what had to be fetched again is kept.
+func TestSpoolLazy(t *testing.T) {
+	s := spoolOf(t, 1<<30)
+	s.fits(1)
+	if !s.lazy {
+		t.Fatal("one byte does not fit into memory")
+	}
+	o := &ranged{data: storetest.Bytes(3 << 20)}
+	k := s.object(1, int64(len(o.data)))
+	for epoch, want := range []int64{3 << 20, 6 << 20, 6 << 20} { // fetched in all
+		r := o.reader(t, 64<<20, k)
+		buf := make([]byte, len(o.data))
+		if n, err := r.read(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], o.data) {
+			t.Fatal(n, err)
+		}
+		if epoch > 0 {
+			within(t, "it is kept", func() bool { k.mu.Lock(); defer k.mu.Unlock(); return k.have.hold(0, k.size) })
+		}
+		if got := o.bytes.Load(); got != want {
+			t.Errorf("epoch %d: %d bytes were fetched, want %d", epoch, got, want)
+		}
+	}
+	if s.fits(1 << 60); s.lazy {
+		t.Error("2^60 bytes fit into memory")
+	}
+}
+
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {

@@ -21,6 +21,7 @@ type reading struct {
 	Block   int
 	Readers int  `json:",omitempty"`
 	Epochs  int  `json:",omitempty"`
+	Drop    bool `json:",omitempty"`
 	Random  int  `json:",omitempty"`
 	Sum     bool `json:",omitempty"`
 	Counter bool `json:",omitempty"`

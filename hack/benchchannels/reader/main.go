@@ -30,6 +30,7 @@ type plan struct {
 	Block   int  // bytes of one read
 	Readers int  // that share the files, or the random reads, between them; 0: 1
 	Epochs  int  // times that everything is read; 0: only looked at
+	Drop    bool // before each epoch but the first: posix_fadvise(DONTNEED) on each file
 	Random  int  // reads of a block each at random places of the only file, instead of all of it
 	Sum     bool // say the checksum of what was read
 	Counter bool // what is read must be the numbers 0, 1, 2 … of 8 bytes each
@@ -115,7 +116,14 @@ func run() (a answer, err error) {
 	if len(files) == 0 {
 		return a, fmt.Errorf("%s: no files", p.Path)
 	}
-	for range p.Epochs {
+	for e := range p.Epochs {
+		if e > 0 && p.Drop {
+			for _, f := range files {
+				if err := drop(f); err != nil {
+					return a, err
+				}
+			}
+		}
 		w.sum.Store(0)
 		t0 := time.Now()
 		if p.Random > 0 {
@@ -247,4 +255,18 @@ func (w *work) random(files []string) error {
 		}
 		return nil
 	})
+}
+
+// drop tells the kernel that a file's pages are not needed.
+func drop(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const dontNeed = 4
+	if _, _, errno := syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, dontNeed, 0, 0); errno != 0 {
+		return fmt.Errorf("fadvise %s: %w", path, errno)
+	}
+	return nil
 }

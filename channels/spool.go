@@ -34,7 +34,7 @@ const (
 // epochs, and the first one is spared the writing.
 type spool struct {
 	dir  string
-	lazy bool         // keep what is fetched again
+	lazy atomic.Bool  // keep what is fetched again
 	left atomic.Int64 // bytes that may yet be kept
 	busy atomic.Int64 // bytes on their way
 	full atomic.Bool  // the disk is, or it is broken
@@ -93,7 +93,7 @@ func (s *spool) fits(total int64) {
 	for line := range strings.Lines(string(b)) {
 		var kib int64
 		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
-			s.lazy = total < kib<<10/2
+			s.lazy.Store(total < kib<<10/2)
 		}
 	}
 }
@@ -171,7 +171,7 @@ func (k *kept) write(p []byte, off int64) {
 		return
 	}
 	s, n := k.spool, int64(len(p))
-	if s.busy.Add(n) <= underWay && !s.full.Load() && !(s.lazy && k.new(off, off+n)) {
+	if s.busy.Add(n) <= underWay && !s.full.Load() && !(s.lazy.Load() && k.new(off, off+n)) {
 		k.put(p, off)
 	}
 	s.busy.Add(-n)

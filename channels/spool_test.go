@@ -103,7 +103,7 @@ func TestSpoolFetchesOnce(t *testing.T) {
 func TestSpoolLazy(t *testing.T) {
 	s := spoolOf(t, 1<<30)
 	s.fits(1)
-	if !s.lazy {
+	if !s.lazy.Load() {
 		t.Fatal("one byte does not fit into memory")
 	}
 	o := &ranged{data: storetest.Bytes(3 << 20)}
@@ -121,7 +121,7 @@ func TestSpoolLazy(t *testing.T) {
 			t.Errorf("epoch %d: %d bytes were fetched, want %d", epoch, got, want)
 		}
 	}
-	if s.fits(1 << 60); s.lazy {
+	if s.fits(1 << 60); s.lazy.Load() {
 		t.Error("2^60 bytes fit into memory")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/optml/optml/objstore/storetest"
 )
 
-// sizes are those around the bounds of what is spliced, and of a pipe.
+// spliceSizes are those around the bounds of what is spliced, and of a pipe.
 var spliceSizes = []int{0, 1, 64 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3<<20 + 17, 9 << 20}
 
 func spliceData(srv *s3test.Server, wrapper string) (want []byte) {

@@ -30,12 +30,13 @@ type node struct {
 	children map[string]*node // of a directory
 	ino      uint64
 
-	mu      sync.Mutex // of what is open. A file is read either through us or past us, never both at once: the kernel refuses that
-	reached bool       // it was opened once
-	through int        // handles that we serve
-	past    int        // handles that the kernel serves
-	backing *os.File   // from this one, while there are any
-	kept    *kept      // what the spool has of it
+	mu      sync.Mutex    // of what is open. A file is read either through us or past us, never both at once: the kernel refuses that
+	reached bool          // it was opened once
+	through int           // handles that we serve
+	none    chan struct{} // closed when there are none of these any more
+	past    int           // handles that the kernel serves
+	backing *os.File      // from this one, while there are any
+	kept    *kept         // what the spool has of it
 }
 
 // view is a read-only file system over a listing.
@@ -75,8 +76,9 @@ func (v *view) mount(dir string) error {
 			DirectMountFlags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV,
 			MaxReadAhead:     1 << 20, MaxWrite: 1 << 20, MaxBackground: 64,
 			DisableXAttrs: true, DisableSplice: true, // a reply of 1 MiB and its header does not fit into a pipe
-			MaxStackDepth: 2, // the files that the kernel serves may lie in an overlay
-			Logger:        log.New(io.Discard, "", 0),
+			ExtraCapabilities: fuse.CAP_DIRECT_IO_ALLOW_MMAP,
+			MaxStackDepth:     2, // the files that the kernel serves may lie in an overlay
+			Logger:            log.New(io.Discard, "", 0),
 		},
 		Logger: log.New(io.Discard, "", 0),
 	})
@@ -137,6 +139,12 @@ func (v *view) pass(f *os.File) bool {
 		v.passes[st.Dev] = can
 	}
 	return can
+}
+
+// direct says whether what is read through us needs no place in the page cache: what is read is kept in f, and the kernel
+// will serve it from there when it is whole. That saves a copy and half of the memory. f may be nil.
+func (v *view) direct(f *os.File) bool {
+	return f != nil && v.server.KernelSettings().Flags64()&fuse.CAP_DIRECT_IO_ALLOW_MMAP != 0 && v.pass(f)
 }
 
 // end waits until the kernel has let go of the view, after it was unmounted. Who still has it open (a process that
@@ -255,6 +263,9 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.through > 0 && n.kept.complete() {
+		n.released()
+	}
 	if n.past == 0 && n.through == 0 {
 		n.backing = n.behind()
 	}
@@ -264,13 +275,38 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 		n.past++
 		return &pastHandle{n}, 0, 0
 	}
-	n.through++
+	if n.through++; n.through == 1 {
+		n.none = make(chan struct{})
+	}
 	if n.kept == nil && !n.file.Local() {
 		n.kept = n.view.spool.object(n.ino, n.file.Object.Size)
 	}
 	n.kept.use()
 	h := &handle{n: n, r: newReadahead(n.file.Object.Size, n.view.stock, n.kept, n.file.OpenRange)}
+	if n.file.Splices() {
+		h.r.splice, h.r.near = n.file.OpenSplice, n.file.Near
+	}
+	if n.view.direct(n.kept.room()) {
+		return h, fuse.FOPEN_DIRECT_IO, 0
+	}
 	return h, fuse.FOPEN_KEEP_CACHE, 0
+}
+
+// releaseWait is how long an open may wait for handles that were closed to be released.
+const releaseWait = 5 * time.Millisecond
+
+// released waits until no handle is served by us: the kernel tells of the end of one only after its close, and who closes
+// a file and opens it again is faster than that. n.mu is held, but not while we wait.
+func (n *node) released() {
+	none := n.none
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	t := time.NewTimer(releaseWait)
+	defer t.Stop()
+	select {
+	case <-none:
+	case <-t.C:
+	}
 }
 
 // behind opens the file from which the kernel can serve n by itself: the user's own, or the spool's where it is whole.
@@ -349,11 +385,13 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 }
 
 func (h *handle) Release(context.Context) syscall.Errno {
+	h.n.mu.Lock()
+	if h.n.through--; h.n.through == 0 {
+		close(h.n.none)
+	}
+	h.n.mu.Unlock()
 	h.r.close()
 	h.n.kept.unuse()
-	h.n.mu.Lock()
-	h.n.through--
-	h.n.mu.Unlock()
 	return 0
 }
 

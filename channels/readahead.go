@@ -5,8 +5,13 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/dataset"
 )
 
 const (
@@ -23,6 +28,9 @@ const (
 // ranges reads n bytes of an object from off.
 type ranges func(ctx context.Context, off, n int64) (io.ReadCloser, error)
 
+// splices is ranges for what the kernel is to move.
+type splices func(ctx context.Context, off, n int64) (dataset.Splicer, error)
+
 // readahead reads one open file of a store. While its reader goes straight on, ever more is fetched ahead in parallel;
 // a reader that jumps gets what it asked for and no more. What all readers hold together is bounded by their stock.
 type readahead struct {
@@ -31,7 +39,9 @@ type readahead struct {
 	size   int64
 	open   ranges
 	stock  *stock
-	kept   *kept // what is on disk already, and where what is fetched goes; may be nil
+	kept   *kept       // what is on disk already, and where what is fetched goes; may be nil
+	splice splices     // open for who has a tube; may be nil
+	near   func() bool // whether the store is, if there is splice
 
 	mu    sync.Mutex
 	segs  []*segment // one behind the other, without gaps
@@ -46,7 +56,7 @@ type segment struct {
 	stock    *stock
 	cancel   context.CancelFunc
 	done     chan struct{}
-	data     []byte
+	data     []byte // nil: it lies on disk
 	err      error
 	holders  atomic.Int32
 }
@@ -56,13 +66,16 @@ func (s *segment) release() {
 		return
 	}
 	s.cancel()
-	s.stock.give(s.data)
+	if s.data != nil {
+		s.stock.give(s.data)
+	}
 }
 
 // got is the answer to a read: slices of what was fetched, good until release.
 type got struct {
 	parts [][]byte
 	segs  []*segment
+	maps  [][]byte // memory that parts lie in
 	n     int
 }
 
@@ -70,7 +83,10 @@ func (g *got) release() {
 	for _, s := range g.segs {
 		s.release()
 	}
-	g.segs, g.parts = nil, nil
+	for _, m := range g.maps {
+		_ = unix.Munmap(m)
+	}
+	*g = got{n: g.n}
 }
 
 func newReadahead(size int64, st *stock, kept *kept, open ranges) *readahead {
@@ -98,14 +114,39 @@ func (r *readahead) read(ctx context.Context, p []byte, off int64) (*got, error)
 			break
 		}
 		g.segs = append(g.segs, s)
-		if err := r.await(ctx, s); err != nil {
+		if err := r.await(ctx, s); err == errSpool {
+			r.forget(s)
+			continue
+		} else if err != nil {
 			g.release()
 			return nil, err
 		}
-		part := s.data[at-s.off : min(s.end-s.off, at-s.off+int64(want-g.n))]
+		part, err := r.part(g, s, at, p[g.n:min(want, g.n+int(s.end-at))])
+		if err != nil { // the disk has lost what it had
+			r.kept.lose()
+			r.forget(s)
+			continue
+		}
 		g.parts, g.n = append(g.parts, part), g.n+len(part)
 	}
 	return g, nil
+}
+
+// lookFrom is from how many bytes on it costs less to look at what is kept than to read it.
+const lookFrom = 64 << 10
+
+// part is what a segment has of len(p) bytes from at, in p or where it lies.
+func (r *readahead) part(g *got, s *segment, at int64, p []byte) ([]byte, error) {
+	if s.data != nil {
+		return s.data[at-s.off:][:len(p)], nil
+	}
+	if len(p) >= lookFrom {
+		if memory, part, err := r.kept.look(at, int64(len(p))); err == nil {
+			g.maps = append(g.maps, memory)
+			return part, nil
+		}
+	}
+	return p, r.kept.readAt(p, at)
 }
 
 // await waits until a segment is there.
@@ -179,25 +220,73 @@ func (r *readahead) plan(at, want int64) *segment {
 
 // start has a segment fetched, if there is room for it.
 func (r *readahead) start(off, n int64) *segment {
-	data := r.stock.take(n)
-	if data == nil {
-		return nil
-	}
-	s := &segment{off: off, end: off + n, stock: r.stock, done: make(chan struct{}), data: data}
+	s := &segment{off: off, end: off + n, stock: r.stock, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(r.ctx)
 	s.cancel = cancel
-	s.holders.Store(2) // the list's, and the fetch's
+	s.holders.Store(1) // the list's
+	if r.kept.hold(off, n) {
+		r.kept.ready(off, n)
+		close(s.done)
+		return s
+	}
+	straight := n >= spliceMin && r.splice != nil && r.kept.room() != nil
+	if !straight {
+		if s.data = r.stock.take(n); s.data == nil {
+			cancel()
+			return nil
+		}
+	}
+	s.holders.Add(1) // the fetch's
 	r.stock.change(0, 1)
 	go func() {
 		defer s.release()
-		s.err = r.fetch(ctx, data[:n], off)
+		if straight {
+			s.err = r.move(ctx, off, n)
+		} else {
+			s.err = r.fetch(ctx, s.data[:n], off)
+		}
+		keep := !straight && s.err == nil
+		if keep && n >= spliceMin { // before anyone reads it: then it is fetched no faster than the disk takes it
+			r.kept.write(s.data[:n], off)
+			keep = false
+		}
 		close(s.done)
 		r.stock.change(0, -1)
-		if s.err == nil {
-			r.kept.write(data[:n], off)
+		if keep {
+			r.kept.write(s.data[:n], off)
 		}
 	}()
 	return s
+}
+
+// move fetches a range to where it is kept.
+func (r *readahead) move(ctx context.Context, off, n int64) error {
+	if r.near() {
+		select {
+		case r.stock.near <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		defer func() { <-r.stock.near }()
+	}
+	body, err := r.splice(ctx, off, n)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return r.kept.fill(body, off, n, r.stock.bytes)
+}
+
+// forget takes a segment off the list, and what comes after it, since the list has no gaps.
+func (r *readahead) forget(s *segment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.segs, s); i >= 0 {
+		for _, s := range r.segs[i:] {
+			s.drop()
+		}
+		r.segs = r.segs[:i]
+	}
 }
 
 // drop lets go of the segments that end before at.

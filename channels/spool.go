@@ -13,35 +13,46 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/dataset"
 )
 
 const (
 	// ownFile is from where on an object has a file of its own, which the kernel can serve. Smaller ones lie in one file
 	// together: a dataset may have millions of them.
 	ownFile = 1 << 20
-	// underWay is how many bytes may be on their way to the disk. What comes while a slow disk has that many to write is
-	// not kept: a spool must not hold up the first epoch.
-	underWay = 32 << 20
+	// underWay is how many bytes may be on their way to the disk. What comes beyond that is not kept: a spool must not hold
+	// up the first epoch.
+	underWay = 128 << 20
 	// maxSpans bounds what is remembered of an object that is read in pieces.
 	maxSpans = 4096
 )
 
 // spool keeps on disk what was fetched of a FastFile channel, so that it is fetched once: what a later epoch reads comes
 // from there, and of an object that is there whole the kernel serves the reads itself, where it can. Keeping is done as
-// far as there is room and time; nothing depends on it.
+// far as there is room and the disk keeps up; nothing depends on it.
 //
-// Of a channel that fits into memory only what had to be fetched again is kept: the page cache has it for the later
-// epochs, and the first one is spared the writing.
+// What the kernel can move from the connection goes straight into the object's file, and reads are answered from there:
+// that costs no copy more than a buffer. Everything else is fetched into a buffer, and then written. Of small objects of a
+// channel that fits into memory only what had to be fetched again is kept: the page cache has them for the later epochs,
+// and the first one is spared the writing.
 type spool struct {
 	dir  string
-	lazy atomic.Bool  // keep what is fetched again
+	lazy atomic.Bool  // keep small objects only when they are fetched again
 	left atomic.Int64 // bytes that may yet be kept
 	busy atomic.Int64 // bytes on their way
 	full atomic.Bool  // the disk is, or it is broken
 
-	mu   sync.Mutex
-	pack *os.File // of small objects
-	end  int64    // of pack
+	mu     sync.Mutex
+	pack   *os.File // of small objects
+	end    int64    // of pack
+	looked time.Time
+	behind bool // when we looked, the disk was
+	tubes  []*tube
+
+	writing sync.Mutex // held by who writes: several at once into one file have the kernel spin
 }
 
 // newSpool makes a spool in a new directory below parent for up to limit bytes; 0: half of what is free there. Where
@@ -108,6 +119,10 @@ func (s *spool) close() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, t := range s.tubes {
+		t.close()
+	}
+	s.tubes = nil
 	var err error
 	if s.pack != nil {
 		err = s.pack.Close()
@@ -165,13 +180,135 @@ func (k *kept) unuse() {
 	}
 }
 
+// large says whether the object is to have a file of its own, which the kernel can serve once it is whole.
+func (k *kept) large() bool { return k != nil && k.size >= ownFile }
+
+// room opens the object's own file, if something may be kept there now; it stays good until unuse.
+func (k *kept) room() *os.File {
+	if !k.large() || k.spool.full.Load() || k.spool.late() {
+		return nil
+	}
+	f, _ := k.open(true)
+	return f
+}
+
+// lookAgain is how old the answer to whether the disk is behind may be.
+const lookAgain = 5 * time.Millisecond
+
+// late says whether the disk is so far behind that the kernel may make a writer wait: from halfway between where it
+// begins to write in the background and what may be dirty at most.
+func (s *spool) late() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.looked) < lookAgain {
+		return s.behind
+	}
+	s.looked, s.behind = time.Now(), false
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return false
+	}
+	var dirty, limits int64 // pages
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, _ := strconv.ParseInt(value, 10, 64)
+		switch name {
+		case "nr_dirty", "nr_writeback":
+			dirty += n
+		case "nr_dirty_threshold", "nr_dirty_background_threshold":
+			limits += n
+		}
+	}
+	s.behind = limits > 0 && dirty*int64(os.Getpagesize())+underWay > limits*int64(os.Getpagesize())/2
+	return s.behind
+}
+
+// fill takes n bytes of the object, from off, out of a body. Errors of the disk are errSpool.
+func (k *kept) fill(body dataset.Splicer, off, n int64, count *atomic.Int64) error {
+	k.use()
+	defer k.unuse()
+	f, base := k.open(false)
+	s := k.spool
+	s.mu.Lock()
+	var t *tube
+	if last := len(s.tubes) - 1; last >= 0 {
+		t, s.tubes = s.tubes[last], s.tubes[:last]
+	}
+	s.mu.Unlock()
+	if t == nil {
+		t = &tube{turn: &s.writing}
+	}
+	got, err := t.fill(f, base+off, body, count)
+	s.mu.Lock()
+	s.tubes = append(s.tubes, t)
+	s.mu.Unlock()
+	switch {
+	case errors.As(err, new(sinkError)):
+		s.full.Store(true)
+		return errSpool
+	case err != nil:
+		return err
+	case got != n:
+		return fmt.Errorf("got %d of %d bytes at %d", got, n, off)
+	}
+	k.mu.Lock()
+	k.have.add(off, off+n)
+	k.mu.Unlock()
+	return nil
+}
+
+// errSpool says that the disk did not take what was fetched. It takes nothing more then.
+var errSpool = errors.New("spool failed")
+
+// lose forgets what was kept, after the disk did not give it back.
+func (k *kept) lose() {
+	k.spool.full.Store(true)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.have = nil
+}
+
+// hold says whether a range is kept where look finds it.
+func (k *kept) hold(off, n int64) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.place == own && k.have.hold(off, off+n)
+}
+
+// ready has the kernel bring a range into memory that look will be asked for.
+func (k *kept) ready(off, n int64) {
+	if f, base := k.open(false); f != nil {
+		_ = unix.Fadvise(int(f.Fd()), base+off, n, unix.FADV_WILLNEED)
+	}
+}
+
+// look gives n bytes from off, which are kept, as they lie in the page cache. memory is to be unmapped.
+//
+// Only the kernel may look at them: if the disk cannot bring a page, it gets an error where we would be killed.
+func (k *kept) look(off, n int64) (memory, p []byte, err error) {
+	f, base := k.open(false)
+	if f == nil {
+		return nil, nil, errSpool
+	}
+	at := base + off
+	page := at &^ int64(os.Getpagesize()-1)
+	memory, err = unix.Mmap(int(f.Fd()), page, int(at-page+n), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("mmap", err)
+	}
+	return memory, memory[at-page:], nil
+}
+
 // write keeps p, which is the object's from off.
 func (k *kept) write(p []byte, off int64) {
 	if k == nil {
 		return
 	}
 	s, n := k.spool, int64(len(p))
-	if s.busy.Add(n) <= underWay && !s.full.Load() && !(s.lazy.Load() && k.new(off, off+n)) {
+	if s.busy.Add(n) <= underWay && !s.full.Load() && !s.late() && !(s.lazy.Load() && !k.large() && k.new(off, off+n)) {
 		k.put(p, off)
 	}
 	s.busy.Add(-n)
@@ -201,7 +338,10 @@ func (k *kept) put(p []byte, off int64) {
 	if had {
 		return
 	}
-	if _, err := f.WriteAt(p, base+off); err != nil {
+	k.spool.writing.Lock()
+	_, err := f.WriteAt(p, base+off)
+	k.spool.writing.Unlock()
+	if err != nil {
 		k.spool.full.Store(true)
 		return
 	}
@@ -215,20 +355,22 @@ func (k *kept) read(p []byte, off int64) bool {
 	if k == nil {
 		return false
 	}
-	k.use()
-	defer k.unuse()
 	k.mu.Lock()
 	had := k.have.hold(off, off+int64(len(p)))
 	k.mu.Unlock()
-	if !had {
-		return false
-	}
+	return had && k.readAt(p, off) == nil
+}
+
+// readAt fills p from off, all of which is kept.
+func (k *kept) readAt(p []byte, off int64) error {
+	k.use()
+	defer k.unuse()
 	f, base := k.open(false)
 	if f == nil {
-		return false
+		return errSpool
 	}
 	_, err := f.ReadAt(p, base+off)
-	return err == nil
+	return err
 }
 
 // open gives the file that the object lies in; nil if there is none.
@@ -278,14 +420,12 @@ func (k *kept) decide() {
 	s.end += k.size
 }
 
+// complete says whether all of the object is there, in a file of its own.
+func (k *kept) complete() bool { return k != nil && k.hold(0, k.size) }
+
 // whole opens the object's own file to be read, if all of it is there.
 func (k *kept) whole() *os.File {
-	if k == nil {
-		return nil
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.place != own || !k.have.hold(0, k.size) {
+	if !k.complete() {
 		return nil
 	}
 	f, err := os.OpenFile(k.path(), os.O_RDONLY|syscall.O_NOFOLLOW, 0)

@@ -3,13 +3,16 @@ package channels
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -99,16 +102,16 @@ func TestSpoolFetchesOnce(t *testing.T) {
 	}
 }
 
-// TestSpoolLazy: of a channel that fits into memory only what had to be fetched again is kept.
+// TestSpoolLazy: of a channel that fits into memory small objects are kept only when they had to be fetched again.
 func TestSpoolLazy(t *testing.T) {
 	s := spoolOf(t, 1<<30)
 	s.fits(1)
 	if !s.lazy.Load() {
 		t.Fatal("one byte does not fit into memory")
 	}
-	o := &ranged{data: storetest.Bytes(3 << 20)}
+	o := &ranged{data: storetest.Bytes(300_000)}
 	k := s.object(1, int64(len(o.data)))
-	for epoch, want := range []int64{3 << 20, 6 << 20, 6 << 20} { // fetched in all
+	for epoch, want := range []int64{300_000, 600_000, 600_000} { // fetched in all
 		r := o.reader(t, 64<<20, k)
 		buf := make([]byte, len(o.data))
 		if n, err := r.read(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], o.data) {
@@ -208,6 +211,147 @@ func TestFastFilePassthrough(t *testing.T) {
 				t.Errorf("the kernel can: %v; %+v", kernel, s)
 			}
 		})
+	}
+}
+
+// TestFastFileFirstEpoch: FF-7. What is fetched goes straight to the disk, and comes from there: for reads of any size, at
+// any place, by several readers at once, and for both kinds of mmap; and if the disk takes no more, from memory.
+func TestFastFileFirstEpoch(t *testing.T) {
+	want := storetest.Bytes(23<<20 + 77)
+	for _, full := range []bool{false, true} {
+		t.Run(fmt.Sprintf("full=%v", full), func(t *testing.T) {
+			srv := s3test.New(s3test.Options{})
+			srv.Put("bucket", "in/x", want)
+			c := Config{Opener: s3(t, srv), Spool: 1 << 30, TempDir: t.TempDir()}
+			if full {
+				if err := syscall.Mount("none", c.TempDir, "tmpfs", 0, "size=5m"); err != nil {
+					t.Skip(err)
+				}
+				t.Cleanup(func() { _ = syscall.Unmount(c.TempDir, syscall.MNT_DETACH) })
+				c.Spool = 100 << 20
+			}
+			dir, d, err := fast(t, fastChannel("s3://bucket/in/"), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			view := d.(*fastFile).view
+			if full {
+				view.spool.left.Store(1 << 30) // as if others had filled the disk since
+			}
+			open := func() *os.File {
+				f, err := os.Open(filepath.Join(dir, "x"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return f
+			}
+			first := open() // nothing is whole while it is read, and nothing is served past us while it is open
+			defer first.Close()
+			var g sync.WaitGroup
+			for i, size := range []int{4 << 10, 100_000, 3 << 20} {
+				g.Go(func() {
+					f := open()
+					defer f.Close()
+					got, buf := make([]byte, 0, len(want)), make([]byte, size)
+					for {
+						n, err := f.Read(buf)
+						if got = append(got, buf[:n]...); err != nil {
+							break
+						}
+					}
+					if !bytes.Equal(got, want) {
+						t.Errorf("reads of %d bytes gave other bytes", size)
+					}
+				})
+				g.Go(func() {
+					f := open()
+					defer f.Close()
+					rnd := rand.New(rand.NewPCG(1, uint64(i)))
+					for range 50 {
+						at := rnd.IntN(len(want) - 1)
+						buf := make([]byte, min(size, len(want)-at))
+						if n, err := f.ReadAt(buf, int64(at)); n != len(buf) || !bytes.Equal(buf, want[at:at+n]) {
+							t.Errorf("%d bytes at %d: %d, %v", len(buf), at, n, err)
+						}
+					}
+				})
+			}
+			g.Go(func() {
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), "CHANNELS_TEST_MMAP="+filepath.Join(dir, "x"))
+				sum := fmt.Sprintf("%x", sha256.Sum256(want))
+				if got, err := cmd.CombinedOutput(); err != nil || string(got) != sum+sum {
+					t.Errorf("mmap: %s, %v, want %s twice", got, err, sum)
+				}
+			})
+			g.Wait()
+			if view.spool.full.Load() != full {
+				t.Errorf("the spool is full: %v", !full)
+			}
+			kept := view.root.children["x"].kept
+			if !full {
+				within(t, "it is whole", kept.complete)
+			} else if kept.complete() {
+				t.Error("it is whole on a full disk")
+			}
+			first.Close()
+			if got, err := os.ReadFile(filepath.Join(dir, "x")); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("the next epoch gave other bytes, %v", err)
+			}
+		})
+	}
+}
+
+// mapped prints the checksums of what a file is in memory, by both kinds of mmap. It is a process of its own: one that
+// serves a file must not wait for a page of it.
+func mapped(path string) int {
+	f, err := os.Open(path)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for _, kind := range []int{syscall.MAP_SHARED, syscall.MAP_PRIVATE} {
+		m, err := syscall.Mmap(int(f.Fd()), 0, int(fi.Size()), syscall.PROT_READ, kind)
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		fmt.Printf("%x", sha256.Sum256(m))
+	}
+	return 0
+}
+
+// TestSpoolLost: what the disk does not give back is fetched again.
+func TestSpoolLost(t *testing.T) {
+	s := spoolOf(t, 1<<30)
+	o := &ranged{data: storetest.Bytes(6 << 20)}
+	k := s.object(1, int64(len(o.data)))
+	k.use()
+	defer k.unuse()
+	buf := make([]byte, len(o.data))
+	for epoch := range 2 {
+		r := o.reader(t, 64<<20, k)
+		clear(buf)
+		for off := 0; off < len(buf); off += 10_000 { // less than lookFrom
+			if n, err := r.read(t.Context(), buf[off:min(off+10_000, len(buf))], int64(off)); n == 0 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if !bytes.Equal(buf, o.data) {
+			t.Fatalf("other bytes in epoch %d", epoch)
+		}
+		within(t, "it is whole", func() bool { return epoch > 0 || k.complete() })
+		if err := os.Truncate(k.path(), 1<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k.complete() {
+		t.Error("what was lost counts as kept")
 	}
 }
 

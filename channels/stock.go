@@ -12,6 +12,7 @@ type stock struct {
 	room    int64
 	bytes   *atomic.Int64 // fetched
 	buffers dataset.Buffers
+	near    chan struct{} // fetches through tubes from a near store
 
 	readerWaits, weWait stopwatch // a read waits for bytes; files are open, all that may be fetched is, and nobody reads
 
@@ -22,7 +23,9 @@ type stock struct {
 	idle bool
 }
 
-func newStock(room int64, bytes *atomic.Int64) *stock { return &stock{room: room, bytes: bytes} }
+func newStock(room int64, bytes *atomic.Int64) *stock {
+	return &stock{room: room, bytes: bytes, near: make(chan struct{}, nearWorkers)}
+}
 
 // take gives a buffer of n bytes or more, or nil if there is no room for it.
 func (s *stock) take(n int64) []byte {

@@ -3,6 +3,7 @@ package channels
 import (
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -16,8 +17,14 @@ import (
 type tube struct {
 	ends  [2]int // reading, writing
 	open  bool
-	spare []byte // what comes with a body's header
+	spare []byte      // what comes with a body's header
+	turn  *sync.Mutex // held by who writes, where several tubes fill one file; may be nil
 }
+
+// sinkError is an error of what a tube writes into.
+type sinkError struct{ error }
+
+func (e sinkError) Unwrap() error { return e.error }
 
 // fill writes a body into out from off on, and looks for its end. It returns how many bytes it wrote.
 func (t *tube) fill(out *os.File, off int64, b dataset.Splicer, count *atomic.Int64) (n int64, err error) {
@@ -50,7 +57,7 @@ func (t *tube) fill(out *os.File, off int64, b dataset.Splicer, count *atomic.In
 		}
 		if !moved {
 			if _, err := out.WriteAt(t.spare[:m], at); err != nil {
-				return at - off, err
+				return at - off, sinkError{err}
 			}
 		}
 		at += int64(m)
@@ -78,6 +85,10 @@ func (t *tube) move(c syscall.RawConn, most int, out syscall.RawConn, at int64) 
 		return 0, io.EOF
 	}
 	left := n
+	if t.turn != nil {
+		t.turn.Lock()
+		defer t.turn.Unlock()
+	}
 	cerr := out.Control(func(fd uintptr) {
 		for left > 0 {
 			var m int64
@@ -98,7 +109,7 @@ func (t *tube) move(c syscall.RawConn, most int, out syscall.RawConn, at int64) 
 		err = cerr
 	}
 	if err != nil {
-		return 0, dataset.Permanent(os.NewSyscallError("splice", err))
+		return 0, dataset.Permanent(sinkError{os.NewSyscallError("splice", err)})
 	}
 	return int(n), nil
 }

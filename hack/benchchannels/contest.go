@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -53,6 +54,7 @@ type row struct {
 	instants []string // what each duration of a sample is
 	unit     string   // of the rate printed: MB/s, objects/s …; "": none
 	amount   func(b *bench) float64
+	touch    bool // much memory is filled in a run: touch it before
 	once     bool // a single run each, and no first one that does not count
 	ready    func(b *bench) (*contest, error)
 }
@@ -101,6 +103,9 @@ func (b *bench) measure(r row) (out rowOutcome, err error) {
 			if s.runs > 0 && round > min(s.runs, n) {
 				continue
 			}
+			if r.touch {
+				touch(3 * int64(1e6*r.amount(b)))
+			}
 			got, err := s.run(round == 0)
 			if b.stopped.Load() {
 				return out, errors.New("interrupted")
@@ -127,6 +132,19 @@ func (b *bench) measure(r row) (out rowOutcome, err error) {
 	}
 	b.print(os.Stdout, r, c.sides, out)
 	return out, errors.Join(failed...)
+}
+
+// touch writes to so many bytes of memory and gives them back. In a virtual machine that leaves its free memory to the
+// host, each page costs what the host needs to bring it when it is used again, many times what a run does with it; and it
+// is chance whether a run comes upon such pages.
+func touch(n int64) {
+	var info syscall.Sysinfo_t
+	if syscall.Sysinfo(&info) == nil {
+		n = min(n, int64(info.Freeram)*int64(info.Unit)*3/4)
+	}
+	if b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_POPULATE); err == nil {
+		_ = syscall.Munmap(b)
+	}
 }
 
 // same is whether a side has read what ours has.

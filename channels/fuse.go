@@ -279,14 +279,14 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 		n.none = make(chan struct{})
 	}
 	if n.kept == nil && !n.file.Local() {
-		n.kept = n.view.spool.object(n.ino, n.file.Object.Size)
+		n.kept = n.view.spool.object(n.ino, n.file.Object.Size, n.file.Splices())
 	}
 	n.kept.use()
 	h := &handle{n: n, r: newReadahead(n.file.Object.Size, n.view.stock, n.kept, n.file.OpenRange)}
 	if n.file.Splices() {
 		h.r.splice, h.r.near = n.file.OpenSplice, n.file.Near
 	}
-	if n.view.direct(n.kept.room()) {
+	if n.kept.eager() && n.view.direct(n.kept.room()) {
 		return h, fuse.FOPEN_DIRECT_IO, 0
 	}
 	return h, fuse.FOPEN_KEEP_CACHE, 0

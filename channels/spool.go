@@ -35,12 +35,12 @@ const (
 // far as there is room and the disk keeps up; nothing depends on it.
 //
 // What the kernel can move from the connection goes straight into the object's file, and reads are answered from there:
-// that costs no copy more than a buffer. Everything else is fetched into a buffer, and then written. Of small objects of a
-// channel that fits into memory only what had to be fetched again is kept: the page cache has them for the later epochs,
-// and the first one is spared the writing.
+// that costs no copy more than a buffer. Everything else, small objects and all that is encrypted on its way, is fetched
+// into a buffer and then written. Of that, if the channel fits into memory, only what had to be fetched again is kept: the
+// page cache has it for the later epochs, and the first one is spared the writing.
 type spool struct {
 	dir  string
-	lazy atomic.Bool  // keep small objects only when they are fetched again
+	lazy atomic.Bool  // keep what comes through buffers only when it is fetched again
 	left atomic.Int64 // bytes that may yet be kept
 	busy atomic.Int64 // bytes on their way
 	full atomic.Bool  // the disk is, or it is broken
@@ -84,12 +84,12 @@ func newSpool(parent, name string, limit int64) (*spool, error) {
 	return s, nil
 }
 
-// object is where an object of the spool is kept; nil without a spool.
-func (s *spool) object(id uint64, size int64) *kept {
+// object is where an object of the spool is kept; nil without a spool. moved says that the kernel can move it there.
+func (s *spool) object(id uint64, size int64, moved bool) *kept {
 	if s == nil || size <= 0 {
 		return nil
 	}
-	return &kept{spool: s, id: id, size: size}
+	return &kept{spool: s, id: id, size: size, moved: moved && size >= ownFile}
 }
 
 // fits makes the spool lazy if a channel of so many bytes stays in the page cache, as far as one can tell.
@@ -136,6 +136,7 @@ type kept struct {
 	spool *spool
 	id    uint64
 	size  int64
+	moved bool // the kernel moves it
 
 	mu    sync.Mutex
 	users int // who may read or write
@@ -182,6 +183,9 @@ func (k *kept) unuse() {
 
 // large says whether the object is to have a file of its own, which the kernel can serve once it is whole.
 func (k *kept) large() bool { return k != nil && k.size >= ownFile }
+
+// eager says whether all that is fetched is kept.
+func (k *kept) eager() bool { return k != nil && (k.moved || !k.spool.lazy.Load()) }
 
 // room opens the object's own file, if something may be kept there now; it stays good until unuse.
 func (k *kept) room() *os.File {
@@ -308,7 +312,7 @@ func (k *kept) write(p []byte, off int64) {
 		return
 	}
 	s, n := k.spool, int64(len(p))
-	if s.busy.Add(n) <= underWay && !s.full.Load() && !s.late() && !(s.lazy.Load() && !k.large() && k.new(off, off+n)) {
+	if s.busy.Add(n) <= underWay && !s.full.Load() && !s.late() && (k.eager() || !k.new(off, off+n)) {
 		k.put(p, off)
 	}
 	s.busy.Add(-n)

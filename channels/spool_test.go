@@ -73,7 +73,7 @@ func TestSpoolFetchesOnce(t *testing.T) {
 	s := spoolOf(t, 1<<30)
 	for id, size := range []int{1, 70_000, ownFile - 1, ownFile, 20 << 20} {
 		o := &ranged{data: storetest.Bytes(size)}
-		k := s.object(uint64(id), int64(size))
+		k := s.object(uint64(id), int64(size), false)
 		for epoch := range 2 {
 			r := o.reader(t, 64<<20, k)
 			buf := make([]byte, 100_000)
@@ -110,7 +110,7 @@ func TestSpoolLazy(t *testing.T) {
 		t.Fatal("one byte does not fit into memory")
 	}
 	o := &ranged{data: storetest.Bytes(300_000)}
-	k := s.object(1, int64(len(o.data)))
+	k := s.object(1, int64(len(o.data)), false)
 	for epoch, want := range []int64{300_000, 600_000, 600_000} { // fetched in all
 		r := o.reader(t, 64<<20, k)
 		buf := make([]byte, len(o.data))
@@ -145,7 +145,7 @@ func TestSpoolBounds(t *testing.T) {
 	small := &ranged{data: storetest.Bytes(2 << 20)}
 	for range 2 {
 		for i, o := range []*ranged{big, small} {
-			r := o.reader(t, 64<<20, s.object(uint64(i), int64(len(o.data))))
+			r := o.reader(t, 64<<20, s.object(uint64(i), int64(len(o.data)), false))
 			buf := make([]byte, len(o.data))
 			if n, err := r.read(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], o.data) {
 				t.Fatal(n, err)
@@ -156,7 +156,7 @@ func TestSpoolBounds(t *testing.T) {
 		t.Errorf("%d bytes of the limit are left", n)
 	}
 	full := spoolOf(t, 1<<30)
-	k := full.object(7, 2<<20)
+	k := full.object(7, 2<<20, false)
 	if err := os.Symlink("/dev/full", k.path()); err != nil { // O_NOFOLLOW: not even a link is followed
 		t.Fatal(err)
 	}
@@ -330,7 +330,7 @@ func mapped(path string) int {
 func TestSpoolLost(t *testing.T) {
 	s := spoolOf(t, 1<<30)
 	o := &ranged{data: storetest.Bytes(6 << 20)}
-	k := s.object(1, int64(len(o.data)))
+	k := s.object(1, int64(len(o.data)), false)
 	k.use()
 	defer k.unuse()
 	buf := make([]byte, len(o.data))

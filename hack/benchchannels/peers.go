@@ -270,7 +270,7 @@ func (b *bench) mount(s side, srv *server, program string, args func(dir string)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return sample{}, err
 		}
-		defer os.RemoveAll(filepath.Join(b.dir, "cache"))
+		defer os.RemoveAll(filepath.Join(b.disk, "cache"))
 		var said bytes.Buffer
 		cmd := with(srv, path, args(dir)...)
 		cmd.Stdout, cmd.Stderr = &said, &said

@@ -288,7 +288,7 @@ func (b *bench) mounts(s3fs, rclone float64, below string, variants ...variant) 
 		sides := []side{fuse}
 		for _, v := range variants {
 			sides = append(sides, b.mount(side{name: v.name, target: rclone, best: true}, srv, "rclone", func(dir string) []string {
-				return append([]string{"mount", "s:" + bucket, dir, "--cache-dir", filepath.Join(b.dir, "cache"),
+				return append([]string{"mount", "s:" + bucket, dir, "--cache-dir", filepath.Join(b.disk, "cache"),
 					"--read-only", "--no-modtime", "--dir-cache-time", "1h", "--attr-timeout", "1h", "--max-read-ahead", "1M"}, v.flags...)
 			}, below, plan, openToEnd))
 		}

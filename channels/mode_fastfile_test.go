@@ -54,6 +54,9 @@ func fast(t *testing.T, ch job.Channel, c Config) (dir string, d Delivery, err e
 		}
 		t.Fatal(err)
 	}
+	if s := d.(*fastFile).view.spool; s != nil {
+		s.keepsUp()
+	}
 	mounts := d.(Mounter).Mounts()
 	if len(mounts) != 1 || mounts[0].Target != ch.Name || !mounts[0].ReadOnly {
 		t.Fatalf("mounts %+v", mounts)

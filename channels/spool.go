@@ -199,6 +199,9 @@ func (k *kept) room() *os.File {
 // lookAgain is how old the answer to whether the disk is behind may be.
 const lookAgain = 5 * time.Millisecond
 
+// margin is what may become dirty until we look again.
+const margin = 32 << 20
+
 // late says whether the disk is so far behind that the kernel may make a writer wait: from halfway between where it
 // begins to write in the background and what may be dirty at most.
 func (s *spool) late() bool {
@@ -223,7 +226,7 @@ func (s *spool) late() bool {
 			limits += n
 		}
 	}
-	s.behind = limits > 0 && dirty*int64(os.Getpagesize())+underWay > limits*int64(os.Getpagesize())/2
+	s.behind = limits > 0 && dirty*int64(os.Getpagesize())+margin > limits*int64(os.Getpagesize())/2
 	return s.behind
 }
 

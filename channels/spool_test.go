@@ -56,6 +56,7 @@ func spoolOf(t *testing.T, limit int64) *spool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.keepsUp()
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
@@ -65,6 +66,44 @@ func spoolOf(t *testing.T, limit int64) *spool {
 		}
 	})
 	return s
+}
+
+// keepsUp has the disk never be behind, whatever else this machine writes.
+func (s *spool) keepsUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = time.Now().Add(time.Hour)
+}
+
+// TestSpoolLate: while the disk is behind nothing is kept, and what was is read from there.
+func TestSpoolLate(t *testing.T) {
+	s := spoolOf(t, 1<<30)
+	o := &ranged{data: storetest.Bytes(6 << 20)}
+	k := s.object(1, int64(len(o.data)), false)
+	all := func() {
+		buf := make([]byte, len(o.data))
+		if n, err := o.reader(t, 64<<20, k).read(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], o.data) {
+			t.Fatal(n, err)
+		}
+	}
+	late := func(is bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.behind = is
+	}
+	late(true)
+	all()
+	if k.hold(0, 1) || k.room() != nil {
+		t.Error("something is kept on a disk that is behind")
+	}
+	late(false)
+	all()
+	within(t, "it is kept", k.complete)
+	late(true)
+	all()
+	if got := o.bytes.Load(); got != int64(2*len(o.data)) {
+		t.Errorf("%d bytes were fetched", got)
+	}
 }
 
 // TestSpoolFetchesOnce: FF-7. What was fetched once comes from the disk the next time, for small and large objects, read

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Options are a request's DataProcessing with what it depends on. Empty values are the request's defaults.
@@ -242,8 +243,8 @@ type Scratch struct {
 }
 
 // Output writes what becomes of a response (BT-151): its results, each joined with its record of originals, which are the
-// request's unfiltered records one after the other, then filtered, one a line (BT-166). limit
-// is that of Input. Without a join originals are not looked at.
+// request's unfiltered records one after the other, as Input has taken them, then filtered, one a line (BT-166). limit is
+// that of Input. Without a join originals are not looked at.
 func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [][]byte, limit int) error {
 	defer func() { clear(s.pieces); s.rows.pieces = nil }()
 	s.pieces = append(s.pieces[:0], response...)
@@ -281,9 +282,25 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 			original := left[:n]
 			left = left[n:]
 			record++
-			if text, fields, err = s.join(p, original, text, fields); err != nil {
-				return &Error{p.parseError(original, err).Error(), record}
+			if p.byLine {
+				original, _ = split(original)
 			}
+			switch {
+			case p.from == csv && p.out.Whole(): // nothing to put together first
+				if err := writeAll(w, original, comma, text, lf); err != nil {
+					return err
+				}
+				continue
+			case p.from == csv:
+				n, err := checkCSV(original)
+				if err != nil {
+					return &Error{p.parseError(original, err).Error(), record}
+				}
+				fields += n
+			default:
+				original = bytes.TrimSpace(original)
+			}
+			text = s.join(p, original, text)
 		}
 		if !p.out.Whole() {
 			if p.to == csv {
@@ -308,24 +325,14 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 }
 
 // join puts a record and its result together (BT-157, BT-158).
-func (s *Scratch) join(p *Processor, original, result []byte, fields int) ([]byte, int, error) {
-	if p.byLine {
-		original, _ = split(original)
-	}
+func (s *Scratch) join(p *Processor, original, result []byte) []byte {
+	s.joined = slices.Grow(s.joined[:0], len(original)+len(result)+len(keyInput)+len(keyOutput)+8)
 	if p.from == csv {
-		n, err := checkCSV(original)
-		if err != nil {
-			return nil, 0, err
-		}
-		s.joined = append(append(append(s.joined[:0], original...), ','), result...)
-		return s.joined, n + fields, nil
+		s.joined = append(append(append(s.joined, original...), ','), result...)
+	} else {
+		s.joined = appendJoin(s.joined, original, result)
 	}
-	original, err := checkJSON(original)
-	if err != nil {
-		return nil, 0, err
-	}
-	s.joined = appendJoin(s.joined[:0], original, result)
-	return s.joined, 0, nil
+	return s.joined
 }
 
 // write writes one row of the output.
@@ -353,6 +360,15 @@ func (p *Processor) write(w io.Writer, text []byte, first bool) error {
 	return err
 }
 
+func writeAll(w io.Writer, parts ...[]byte) error {
+	for _, b := range parts {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 var lf = []byte{'\n'}
 
 // rows cuts a response, which lies in pieces, into its lines, each with its end. Nested, a line feed within a JSON value
@@ -366,28 +382,33 @@ type rows struct {
 	quoted, escaped bool
 }
 
-func (r *rows) next() ([]byte, bool) {
-	r.carry = r.carry[:0]
+// next returns the next row, which stays until the call after.
+func (r *rows) next() (row []byte, ok bool) {
 	r.depth, r.quoted, r.escaped = 0, false, false
-	for len(r.pieces) > 0 {
-		b := r.pieces[0]
+	before := 0 // bytes of it in the pieces before
+	for k, b := range r.pieces {
 		n := r.end(b)
-		switch {
-		case n < 0:
-			if r.pieces = r.pieces[1:]; len(r.pieces) == 0 && len(r.carry) == 0 {
-				return b, len(b) > 0
-			}
-			r.carry = append(r.carry, b...)
+		if n < 0 && k < len(r.pieces)-1 {
+			before += len(b)
 			continue
-		case len(r.carry) == 0:
-			r.pieces[0] = b[n:]
-			return b[:n], true
 		}
-		r.carry = append(r.carry, b[:n]...)
+		if n < 0 {
+			n = len(b)
+		}
+		row = b[:n]
+		if before > 0 {
+			r.carry = slices.Grow(r.carry[:0], before+n)
+			for _, piece := range r.pieces[:k] {
+				r.carry = append(r.carry, piece...)
+			}
+			r.carry = append(r.carry, row...)
+			row = r.carry
+		}
+		r.pieces = r.pieces[k:]
 		r.pieces[0] = b[n:]
-		return r.carry, true
+		return row, len(row) > 0
 	}
-	return r.carry, len(r.carry) > 0
+	return nil, false
 }
 
 // end is the place behind the row's end in b, -1 if it is not there.

@@ -127,15 +127,12 @@ func (f *filtering) unheld(what string, long *framing.TooLong) *Failure {
 // filter makes line of a record.
 func (f *filtering) filter(dst, rec []byte, format string, record, offset int64) ([]byte, *Failure) {
 	dst, err := f.p.dp.Input(dst, rec, f.limit)
-	long := &framing.TooLong{Format: format, Record: record, Offset: offset, Size: int64(len(dst)), Frame: int64(len(dst)), Max: int64(f.limit)}
-	switch {
-	case err == nil && len(dst) <= f.limit:
+	if err == nil && len(dst) <= f.limit {
 		return dst, nil
-	case err == nil:
-		err = long
-	case errors.Is(err, dataprocessing.ErrLong):
-		long.Size, long.AtLeast = int64(f.limit)+1, true
-		long.Frame, err = long.Size, long
+	}
+	if least := err == dataprocessing.ErrLong; least || err == nil {
+		size := int64(max(len(dst), f.limit+1))
+		err = &framing.TooLong{Format: format, Record: record, Offset: offset, Size: size, Frame: size, Max: int64(f.limit), AtLeast: least}
 	}
 	return dst, &Failure{Class: ClientError, Err: err, Record: record, Records: 1, Offset: offset, seq: f.seq}
 }

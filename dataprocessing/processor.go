@@ -135,6 +135,9 @@ func (p *Processor) Writes() bool { return p != nil && (p.join || !p.out.Whole()
 // Whole reports whether a result may be a document of any length, instead of a line.
 func (p *Processor) Whole() bool { return p != nil && p.wholeFile && !p.byLine }
 
+// Lines reports whether each result ends in a line feed (BT-166).
+func (p *Processor) Lines() bool { return p != nil && p.lines }
+
 // Joins reports whether Output wants the unfiltered records.
 func (p *Processor) Joins() bool { return p != nil && p.join }
 

@@ -12,7 +12,7 @@ var transformRows = []row{
 	{shape: "CreateTransformJobRequest", member: "TransformOutput", treatment: Honoured, rules: "BT-130"},
 	{shape: "CreateTransformJobRequest", member: "DataCaptureConfig", treatment: Refused, rules: "BT-170", note: "captured data is not written yet: leave the member out"},
 	{shape: "CreateTransformJobRequest", member: "TransformResources", treatment: Honoured, rules: "BT-37"},
-	{shape: "CreateTransformJobRequest", member: "DataProcessing", treatment: Honoured, rules: "BT-150"},
+	{shape: "CreateTransformJobRequest", member: "DataProcessing", treatment: Honoured, rules: "BT-98, BT-150, BT-155", note: "not on an object that MaxPayloadInMB 0 sends as one request of any size: such a job fails with that reason"},
 	{shape: "CreateTransformJobRequest", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},
 	{shape: "CreateTransformJobRequest", member: "ExperimentConfig", treatment: Inert, rules: "ruling 3", note: "there is no experiment to join; the container does not see it"},
 

@@ -114,6 +114,11 @@ var transformRules = []rule{
 	{"BT-152", onTransform(dataProcessingRule)},
 	{"BT-153", onTransform(dataProcessingRule)},
 	{"BT-154", onTransform(dataProcessingRule)},
+	{"BT-98", onTransform(func(c *ruling, t transformView) {
+		if single := t.input.SplitType == "Line" && value(t.strategy, "") == "SingleRecord"; value(t.maxPayload, 1) == 0 && !single && !t.dataProcessing().Idle() {
+			c.warn(t.at("MaxPayloadInMB"), "with 0 an object is one request of any size, which is not held, so DataProcessing is not carried out on it: the job fails unless records are sent one by one (SplitType Line, BatchStrategy SingleRecord)")
+		}
+	})},
 	{"BT-160", onTransform(func(c *ruling, t transformView) {
 		for member, filter := range t.processing.filters() {
 			if _, err := dataprocessing.ParsePath(filter); err != nil {

@@ -66,6 +66,7 @@ func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record
 		p.contentType = "application/octet-stream"
 	}
 	p.dp, p.refused = processor(t)
+	p.line = p.line || p.dp.Lines()
 	p.oneNewline = cfg.OneNewline || p.dp != nil // one record a line, whatever ends a response (BT-166)
 	p.format, p.split = framing.ByName(t.Input.SplitType)
 	if cfg.SkipChecksums && p.format.Name == framing.TFRecord.Name {

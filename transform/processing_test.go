@@ -5,11 +5,13 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/optml/optml/job"
@@ -104,6 +106,36 @@ func TestFilteredPacking(t *testing.T) { // BT-83: the limit is that of the filt
 	}
 }
 
+// TestFilteredPackingOfAnything holds requests against the plainest packing that there is (BT-80, BT-83).
+func TestFilteredPackingOfAnything(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	model := &tt.Container{}
+	in := tt.Serve(t, model)
+	for range 60 {
+		limit := 1 + r.IntN(2000)
+		var content, out strings.Builder
+		var want []string
+		batch := ""
+		for k := range 1 + r.IntN(300) {
+			body := strings.Repeat("b", r.IntN(min(limit, 400)))
+			rec := strings.Repeat("a", r.IntN(3000)) + "," + body
+			content.WriteString(rec + "\n")
+			if k > 0 && len(batch)+len(body)+1 > limit {
+				want, batch = append(want, batch), ""
+			}
+			batch += body + "\n"
+			out.WriteString(rec + "," + body + "\n")
+		}
+		want = append(want, batch)
+		seen := len(model.Invocations())
+		b := setup(in, tt.Object("in/x", content.String())).line("MultiRecord").processing("text/csv", "$[1]", "", true)
+		b.Config = b.WithPayloadBytes(int64(limit))
+		b.must(t)
+		same(t, "requests", model.Invocations()[seen:], want)
+		outputs(t, b, map[string]string{"x.out": out.String()})
+	}
+}
+
 // TestProcessingOfManyRecords: order is kept whatever order responses come in, for both strategies, gzip or not, filtered
 // or not, with records of all lengths (BT-103, BT-41).
 func TestProcessingOfManyRecords(t *testing.T) {
@@ -162,6 +194,14 @@ func TestProcessingWithoutJoin(t *testing.T) { // BT-151: the output filter is o
 	b = setup(tt.Serve(t, model), tt.Object("in/x", "1,2\n3,4\n")).line("SingleRecord").processing("text/csv", "$[1]", "", false)
 	b.must(t)
 	outputs(t, b, map[string]string{"x.out": "label,2\nlabel,4\n"})
+
+	// JSON Lines are lines, also where nothing assembles them.
+	model = &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"s":1}`) }}
+	b = setup(tt.Serve(t, model), tt.Object("in/x", "[1]\n[2]\n")).line("SingleRecord").processing("application/jsonlines", "$[0]", "", false)
+	b.Job.Output.AssembleWith = "None"
+	b.must(t)
+	outputs(t, b, map[string]string{"x.out": "{\"s\":1}\n{\"s\":1}\n"})
+	model = &tt.Container{Invoke: rows(func(line string) string { return "label," + line })}
 
 	// Types may differ: columns in, a document out.
 	model = &tt.Container{Invoke: rows(func(line string) string { return `{"in":"` + line + `","s":1.50}` })}
@@ -299,22 +339,92 @@ func TestProcessingIsRefused(t *testing.T) { // BT-152 to BT-155 for a plan that
 	}
 }
 
+// TestFailedProcessingGivesItsMemoryBack: the objects that fail take together more than the account has, so that the job
+// would not end if what they held were lost.
+func TestFailedProcessingGivesItsMemoryBack(t *testing.T) {
+	var objects []transform.Object
+	want := map[string]string{}
+	for i := range 40 {
+		var in, out strings.Builder
+		for k := range 600 {
+			row := fmt.Sprintf("%d,%s", k, strings.Repeat("x", 500))
+			if k == 550 && i%4 == 1 {
+				row = "bare\"," + row
+			}
+			if k > 5 && i%4 == 2 {
+				row = "drop," + row
+			}
+			in.WriteString(row + "\n")
+			out.WriteString(row + "," + row[:1] + "\n")
+		}
+		name := fmt.Sprintf("%02d", i)
+		objects = append(objects, tt.Object("in/"+name, in.String()))
+		if i%4 == 0 || i%4 == 3 {
+			want[name+".out"] = out.String()
+		}
+	}
+	for _, filter := range []string{"$", "$[0,1]"} {
+		for _, strategy := range []string{"SingleRecord", "MultiRecord"} {
+			model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				for line := range strings.Lines(string(body)) {
+					if !strings.HasPrefix(line, "drop") {
+						fmt.Fprintln(w, line[:1])
+					}
+				}
+			}}
+			b := setup(tt.Serve(t, model), objects...).line(strategy).processing("text/csv", filter, "", true)
+			four := 4
+			b.Job.MaxConcurrent = &four
+			b.Config = b.WithPayloadBytes(64 << 10)
+			res, err := b.run(t)
+			if err == nil || res.Totals.Failed != 20 {
+				t.Errorf("%v, %d failed", err, res.Totals.Failed)
+			}
+			outputs(t, b, want)
+		}
+	}
+}
+
+func TestRecordsTooLongToFilter(t *testing.T) { // what is held is bounded, whatever is left of it
+	long := "1," + strings.Repeat("x", 6<<20)
+	for _, join := range []bool{false, true} {
+		for _, split := range []string{"Line", "None"} {
+			b := setup(tt.Serve(t, &tt.Container{}), tt.Object("in/x", "2,3\n"+long+"\n"), tt.Object("in/y", "2")).line("MultiRecord").processing("text/csv", "$[0]", "", join)
+			if split == "None" {
+				b = setup(tt.Serve(t, &tt.Container{}), tt.Object("in/x", "[1,\""+long+"\"]"), tt.Object("in/y", "[2]")).processing("application/json", "$[0]", "", join)
+				b.Job.Input.SplitType, b.Job.Output.AssembleWith = "None", "None"
+			}
+			b.Config = b.WithPayloadBytes(10)
+			res, err := b.run(t)
+			if err == nil || !strings.Contains(err.Error(), "are held to be filtered") || len(b.out.All()) != 1 || res.Failures[0].Class != transform.ClientError {
+				t.Errorf("join %v, %s: %v, %q", join, split, err, b.out.Names())
+			}
+			if split == "Line" && (res.Failures[0].Record != 2 || res.Failures[0].Offset != 4) {
+				t.Errorf("%+v", res.Failures[0])
+			}
+		}
+	}
+}
+
 // TestJoinedRetry: a request that is repeated is the filtered one, and its records are still there for the join (BT-105).
 func TestJoinedRetry(t *testing.T) {
-	n := 0
-	model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
-		if n++; n == 1 {
-			w.WriteHeader(500)
-			return
-		}
-		rows(func(l string) string { return l })(w, r)
-	}}
-	in, stop := tt.Pipe(model)
-	defer stop()
-	b := setup(in, tt.Object("in/x", "1,2\n3,4")).line("MultiRecord").processing("text/csv", "$[1]", "", true)
-	b.must(t)
-	same(t, "requests", model.Invocations(), []string{"2\n4", "2\n4"})
-	outputs(t, b, map[string]string{"x.out": "1,2,2\n3,4,4\n"})
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
+			if n++; n == 1 {
+				w.WriteHeader(500)
+				return
+			}
+			rows(func(l string) string { return l })(w, r)
+		}}
+		in, stop := tt.Pipe(model)
+		defer stop()
+		b := setup(in, tt.Object("in/x", "1,2\n3,4")).line("MultiRecord").processing("text/csv", "$[1]", "", true)
+		b.must(t)
+		same(t, "requests", model.Invocations(), []string{"2\n4", "2\n4"})
+		outputs(t, b, map[string]string{"x.out": "1,2,2\n3,4,4\n"})
+	})
 }
 
 // BenchmarkJoin is a transform of rows of 20 columns with answers of one, without and with data processing.

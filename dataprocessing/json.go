@@ -392,35 +392,47 @@ func (c *collector) collect(v []byte, steps []step) (err error) {
 
 // The members of BT-158.
 const (
-	keyInput  = `"SageMakerInput"`
-	keyOutput = `"SageMakerOutput"`
+	keyInput  = "SageMakerInput"
+	keyOutput = "SageMakerOutput"
 )
 
-// appendJoin appends the record with the result in it (BT-158). Both have been checked.
-func appendJoin(dst, record, result []byte) []byte {
+var (
+	openInput  = []byte(`{"` + keyInput + `":`)
+	openOutput = []byte(`{"` + keyOutput + `":`)
+	moreOutput = []byte(`,"` + keyOutput + `":`)
+	closing    = []byte{'}'}
+)
+
+// joinJSON appends the parts of the record with the result in it (BT-158); both have been checked. The record stays as
+// it is written, unless it has the result's member already: what is left of it then lies in buf.
+func joinJSON(parts [][]byte, buf *[]byte, record, result []byte) [][]byte {
 	if record[0] != '{' {
-		dst = append(append(dst, '{'), keyInput+":"...)
-		dst = append(append(dst, record...), ',')
-	} else {
-		taken, empty := false, true
-		for key := range members(record) {
-			empty = false
-			taken = taken || is(key, keyOutput[1:len(keyOutput)-1])
-		}
-		switch {
-		case empty:
-			dst = append(dst, '{')
-		case !taken: // as it is written, but for the brace
-			dst = append(append(dst, bytes.TrimRight(record[:len(record)-1], " \t\r\n")...), ',')
-		default:
-			dst = append(dst, '{')
-			for key, value := range members(record) {
-				if !is(key, keyOutput[1:len(keyOutput)-1]) {
-					dst = append(append(append(append(dst, key...), ':'), value...), ',')
-				}
-			}
+		return append(parts, openInput, record, moreOutput, result, closing)
+	}
+	taken, others := false, false
+	for key := range members(record) {
+		if is(key, keyOutput) {
+			taken = true
+		} else {
+			others = true
 		}
 	}
-	dst = append(append(dst, keyOutput...), ':')
-	return append(append(dst, result...), '}')
+	switch {
+	case !others:
+		return append(parts, openOutput, result, closing)
+	case !taken:
+		return append(parts, bytes.TrimRight(record[:len(record)-1], " \t\r\n"), moreOutput, result, closing)
+	}
+	rest := append((*buf)[:0], '{')
+	for key, value := range members(record) {
+		if is(key, keyOutput) {
+			continue
+		}
+		if len(rest) > 1 {
+			rest = append(rest, ',')
+		}
+		rest = append(append(append(rest, key...), ':'), value...)
+	}
+	*buf = rest
+	return append(parts, rest, moreOutput, result, closing)
 }

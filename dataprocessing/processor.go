@@ -241,6 +241,8 @@ func (p *Processor) Input(dst, record []byte, limit int) ([]byte, error) {
 type Scratch struct {
 	rows   rows
 	pieces [][]byte
+	parts  [][]byte // of one row of the output
+	rest   []byte   // of a record that has the result's member
 	joined []byte
 	line   []byte
 }
@@ -249,11 +251,16 @@ type Scratch struct {
 // request's unfiltered records one after the other, as Input has taken them, then filtered, one a line (BT-166). limit is
 // that of Input. Without a join originals are not looked at.
 func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [][]byte, limit int) error {
-	defer func() { clear(s.pieces); s.rows.pieces = nil }()
+	defer func() {
+		clear(s.pieces)
+		clear(s.parts)
+		s.rows.pieces = nil
+	}()
 	s.pieces = append(s.pieces[:0], response...)
 	s.rows = rows{pieces: s.pieces, carry: s.rows.carry[:0], nested: p.to == jsonText}
 	left, record, results := originals, int64(0), int64(0)
 	for {
+		s.parts = s.parts[:0]
 		row, ok := s.rows.next()
 		if !ok {
 			break
@@ -288,22 +295,23 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 			if p.byLine {
 				original, _ = split(original)
 			}
-			switch {
-			case p.from == csv && p.out.Whole(): // nothing to put together first
-				if err := writeAll(w, original, comma, text, lf); err != nil {
-					return err
-				}
-				continue
-			case p.from == csv:
-				n, err := checkCSV(original)
-				if err != nil {
-					return &Error{p.parseError(original, err).Error(), record}
-				}
-				fields += n
-			default:
-				original = bytes.TrimSpace(original)
+			if p.from == csv { // BT-157
+				s.parts = append(s.parts, original, comma, text)
+			} else {
+				s.parts = joinJSON(s.parts, &s.rest, bytes.TrimSpace(original), text)
 			}
-			text = s.join(p, original, text)
+			if !p.out.Whole() {
+				if p.from == csv {
+					n, err := checkCSV(original)
+					if err != nil {
+						return &Error{p.parseError(original, err).Error(), record}
+					}
+					fields += n
+				}
+				text = s.join()
+			}
+		} else {
+			s.parts = append(s.parts, text)
 		}
 		if !p.out.Whole() {
 			if p.to == csv {
@@ -314,9 +322,9 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 			if err != nil {
 				return &Error{fmt.Sprintf("OutputFilter %s: %v: '%s'", p.out, err, shown(text)), record} // BT-163
 			}
-			text = s.line
+			s.parts = append(s.parts[:0], s.line)
 		}
-		if err := p.write(w, text, results == 1); err != nil {
+		if err := p.write(w, s.parts, results == 1); err != nil {
 			return err
 		}
 	}
@@ -327,49 +335,47 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 	return nil
 }
 
-// join puts a record and its result together (BT-157, BT-158).
-func (s *Scratch) join(p *Processor, original, result []byte) []byte {
-	s.joined = slices.Grow(s.joined[:0], len(original)+len(result)+len(keyInput)+len(keyOutput)+8)
-	if p.from == csv {
-		s.joined = append(append(append(s.joined, original...), ','), result...)
-	} else {
-		s.joined = appendJoin(s.joined, original, result)
+// join puts the parts of a row together.
+func (s *Scratch) join() []byte {
+	n := 0
+	for _, part := range s.parts {
+		n += len(part)
+	}
+	s.joined = slices.Grow(s.joined[:0], n)
+	for _, part := range s.parts {
+		s.joined = append(s.joined, part...)
 	}
 	return s.joined
 }
 
 // write writes one row of the output.
-func (p *Processor) write(w io.Writer, text []byte, first bool) error {
+func (p *Processor) write(w io.Writer, parts [][]byte, first bool) error {
 	if !p.lines && !first {
 		if _, err := w.Write(lf); err != nil { // several documents where one was expected: they stay apart
 			return err
 		}
 	}
-	for p.lines && p.to == jsonText {
-		// A document over several lines becomes one: JSON has no line breaks that matter.
-		i := bytes.IndexAny(text, "\r\n")
-		if i < 0 {
-			break
+	for _, text := range parts {
+		for p.lines && p.to == jsonText {
+			// A document over several lines becomes one: JSON has no line breaks that matter.
+			i := bytes.IndexAny(text, "\r\n")
+			if i < 0 {
+				break
+			}
+			if _, err := w.Write(text[:i]); err != nil {
+				return err
+			}
+			text = text[i+1:]
 		}
-		if _, err := w.Write(text[:i]); err != nil {
+		if _, err := w.Write(text); err != nil {
 			return err
 		}
-		text = text[i+1:]
 	}
-	if _, err := w.Write(text); err != nil || !p.lines {
-		return err
+	if !p.lines {
+		return nil
 	}
 	_, err := w.Write(lf)
 	return err
-}
-
-func writeAll(w io.Writer, parts ...[]byte) error {
-	for _, b := range parts {
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 var lf = []byte{'\n'}

@@ -36,6 +36,12 @@ type pool struct {
 	refused error                     // a filter that is not taken: each object fails with it (BT-160)
 	maxRow  int                       // bytes of a row of the output that dp makes
 
+	documents struct{ in, line []byte } // the feed's, for objects that are filtered whole
+	scratches struct {                  // for documents that are put together
+		sync.Mutex
+		one dataprocessing.Scratch
+	}
+
 	q       *queue
 	workers sync.WaitGroup
 	started int

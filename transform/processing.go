@@ -57,10 +57,10 @@ type filtering struct {
 	p *pool
 	o *object
 
-	limit     int // bytes of a body as sent
-	body      int // bytes of it that a slab has room for
-	originals int // bytes of unfiltered records: of one that is read, and for a join of those of a request
-	in        []byte
+	limit     int    // bytes of a body as sent
+	body      int    // bytes of it that a slab has room for
+	originals int    // bytes of unfiltered records: of one that is read, and for a join of those of a request
+	in        []byte // what is read; of a document all of it
 	line      []byte // one filtered record
 
 	slab  *slab
@@ -80,11 +80,16 @@ func (p *pool) cutFiltered(o *object, r io.Reader) *Failure {
 		f.limit = maxRecord
 	}
 	defer f.drop()
-	start, _ := p.plain(o, int64(min(singleSlab, f.originals)))
-	f.in = make([]byte, max(1, start))
 	if !p.split {
+		f.in, f.line = p.documents.in, p.documents.line
+		defer func() { p.documents.in, p.documents.line = f.in, f.line }()
+		if size, _ := p.plain(o, int64(singleSlab)); cap(f.in) == 0 {
+			f.in = make([]byte, size+1) // and see the end
+		}
 		return f.whole(r)
 	}
+	start, _ := p.plain(o, int64(min(singleSlab, f.originals)))
+	f.in = make([]byte, max(1, start))
 	st := framing.NewStream(p.format, r)
 	for !o.failed.Load() {
 		n, records, err := st.Fill(f.in)
@@ -241,6 +246,7 @@ func (f *filtering) whole(r io.Reader) *Failure {
 		return nil // nothing to send (BT-82)
 	}
 	records := int64(0)
+	f.line = f.line[:0]
 	for b := f.in[:n]; len(b) > 0; {
 		m := f.p.dp.Record(b)
 		var fail *Failure
@@ -261,17 +267,18 @@ func (f *filtering) whole(r io.Reader) *Failure {
 // output writes what the request's DataProcessing makes of a response.
 func (p *pool) output(o *object, b *body) *Failure {
 	pieces := append([][]byte{b.small}, b.chunks...)
-	if n := b.size(); len(b.chunks) > 0 && p.dp.Whole() {
-		// A document that came in pieces is put together.
-		if !p.q.reserve(int(n), b.ord) {
-			return &Failure{Class: InternalError, Err: p.ctx.Err()}
+	scratch := &p.scratches.one
+	if len(b.chunks) > 0 && p.dp.Whole() {
+		// A document that came in pieces is put together: one at a time, so that this takes the memory of one.
+		p.scratches.Lock()
+		defer p.scratches.Unlock()
+	} else {
+		if o.scratch == nil {
+			o.scratch = new(dataprocessing.Scratch)
 		}
-		defer p.q.unreserve(int(n))
+		scratch = o.scratch
 	}
-	if o.scratch == nil {
-		o.scratch = new(dataprocessing.Scratch)
-	}
-	err := p.dp.Output(o.buf, o.scratch, b.originals, pieces, p.maxRow)
+	err := p.dp.Output(o.buf, scratch, b.originals, pieces, p.maxRow)
 	if err == nil {
 		return nil
 	}

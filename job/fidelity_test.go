@@ -171,7 +171,7 @@ var samples = map[string][]string{
 	"MlFlowResourceArn":                        {"arn:aws:sagemaker:us-east-1:123456789012:mlflow-app/a"},
 	"ModelPackageGroupArn":                     {"arn:aws:sagemaker:us-east-1:123456789012:model-package-group/g"},
 	"TrainingRepositoryCredentialsProviderArn": {"arn:aws:lambda:us-east-1:123456789012:function:f"},
-	"MetricsEndpointPath":                      {"/metrics"}, "ModelPackageFrameworkVersion": {"1.0"}, "HubContentVersion": {"1.0.0"}, "SequenceLength": {"1K"}, "JsonPath": {"$"},
+	"MetricsEndpointPath":                      {"/metrics"}, "ModelPackageFrameworkVersion": {"1.0"}, "HubContentVersion": {"1.0.0"}, "SequenceLength": {"1K"}, "JsonPath": {"$", "$[1:]", "$[0]"},
 	"ChannelName": {"train", "other"},
 }
 
@@ -402,8 +402,6 @@ func TestRefusedValues(t *testing.T) {
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
 		{"transform.json", "TransformResources.InstanceCount", `2`, "2 is refused: several instances are not carried out yet"},
-		{"transform.json", "DataProcessing.InputFilter", `"$[1:]"`, "$[1:] is refused: filters are not carried out yet"},
-		{"transform.json", "DataProcessing.JoinSource", `"Input"`, "Input is refused"},
 		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},
 		{"model.json", "PrimaryContainer.Mode", `"MultiModel"`, "MultiModel is refused"},
 		{"model.json", "InferenceExecutionConfig.Mode", `"Direct"`, "Direct is refused"},

@@ -12,17 +12,16 @@ var transformRows = []row{
 	{shape: "CreateTransformJobRequest", member: "TransformOutput", treatment: Honoured, rules: "BT-130"},
 	{shape: "CreateTransformJobRequest", member: "DataCaptureConfig", treatment: Refused, rules: "BT-170", note: "captured data is not written yet: leave the member out"},
 	{shape: "CreateTransformJobRequest", member: "TransformResources", treatment: Honoured, rules: "BT-37"},
-	{shape: "CreateTransformJobRequest", member: "DataProcessing", treatment: Honoured, rules: "BT-150"},
+	{shape: "CreateTransformJobRequest", member: "DataProcessing", treatment: Honoured, rules: "BT-98, BT-150, BT-155", note: "not on an object that MaxPayloadInMB 0 sends as one request of any size: such a job fails with that reason"},
 	{shape: "CreateTransformJobRequest", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},
 	{shape: "CreateTransformJobRequest", member: "ExperimentConfig", treatment: Inert, rules: "ruling 3", note: "there is no experiment to join; the container does not see it"},
 
 	{shape: "ModelClientConfig", member: "InvocationsTimeoutInSeconds", treatment: Honoured, rules: "BT-104"},
 	{shape: "ModelClientConfig", member: "InvocationsMaxRetries", treatment: Honoured, rules: "BT-105"},
 	{shape: "BatchDataCaptureConfig", member: "*", treatment: Refused, rules: "BT-170", note: "see CreateTransformJob DataCaptureConfig"},
-	{shape: "DataProcessing", member: "InputFilter", treatment: Refused, rules: "BT-150", note: "filters are not carried out yet: leave the member out", cases: wholeRecord},
-	{shape: "DataProcessing", member: "OutputFilter", treatment: Refused, rules: "BT-150", note: "filters are not carried out yet: leave the member out", cases: wholeRecord},
-	{shape: "DataProcessing", member: "JoinSource", treatment: Inert, rules: "BT-150", note: "None joins nothing", cases: []when{
-		{is: "Input", treatment: Refused, rules: "BT-151", note: "joins are not carried out yet: leave the member out"}}},
+	{shape: "DataProcessing", member: "InputFilter", treatment: Honoured, rules: "BT-83, BT-150, BT-151, BT-159, BT-160, BT-162, BT-163"},
+	{shape: "DataProcessing", member: "OutputFilter", treatment: Honoured, rules: "BT-150, BT-151, BT-159, BT-160, BT-162, BT-163"},
+	{shape: "DataProcessing", member: "JoinSource", treatment: Honoured, rules: "BT-151, BT-153, BT-157, BT-158, BT-165"},
 
 	{shape: "TransformJobDefinition", member: "MaxConcurrentTransforms", treatment: Honoured, rules: "BT-13, BT-101"},
 	{shape: "TransformJobDefinition", member: "MaxPayloadInMB", treatment: Honoured, rules: "BT-11, BT-90, BT-97"},
@@ -49,6 +48,3 @@ var transformRows = []row{
 	{shape: "TransformResources", member: "VolumeKmsKeyId", treatment: Inert, rules: "ruling 3", note: "how the disk is encrypted cannot be seen from inside"},
 	{shape: "TransformResources", member: "TransformAmiVersion", treatment: Inert, rules: "ruling 3", note: "this machine has the kernel and driver that it has"},
 }
-
-// wholeRecord is the filter that changes nothing.
-var wholeRecord = []when{{is: "$", treatment: Inert, rules: "BT-150", note: "$ is the whole record"}}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"strconv"
 	"time"
+
+	"github.com/optml/optml/dataprocessing"
 )
 
 // transformView is a transform as both a CreateTransformJob and a TransformJobDefinition describe it.
@@ -18,18 +20,27 @@ type transformView struct {
 	output        transformOutput
 	resources     transformResources
 	client        *modelClientConfig
+	processing    dataProcessing
 }
 
 func (t transformView) at(member string) string { return join(t.path, member) }
 
 func (r *createTransformJobRequest) view() transformView {
 	return transformView{"", r.MaxConcurrentTransforms, r.MaxPayloadInMB, r.BatchStrategy, r.Environment,
-		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig}
+		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig, value(r.DataProcessing, dataProcessing{})}
+}
+
+// dataProcessing is the DataProcessing with what it depends on.
+func (t transformView) dataProcessing() dataprocessing.Options {
+	return dataprocessing.Options{
+		InputFilter: t.processing.InputFilter, OutputFilter: t.processing.OutputFilter, Join: t.processing.JoinSource == "Input",
+		ContentType: t.input.ContentType, Accept: t.output.Accept, SplitType: t.input.SplitType, AssembleWith: t.output.AssembleWith,
+	}
 }
 
 func (d *transformJobDefinition) view(path string) transformView {
 	return transformView{path, d.MaxConcurrentTransforms, d.MaxPayloadInMB, d.BatchStrategy, d.Environment,
-		d.TransformInput, d.TransformOutput, d.TransformResources, nil}
+		d.TransformInput, d.TransformOutput, d.TransformResources, nil, dataProcessing{}}
 }
 
 // servedModel is the model that a transform drives, from whatever document describes it.
@@ -96,6 +107,9 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		PingWindow: Duration(cmp.Or(m.o.PingWindow, pingWindow)), Grace: Duration(cmp.Or(m.o.Grace, transformGrace)),
 		MaxResponseBytes: m.o.MaxResponse, ShmBytes: m.shm(), ModelWritable: m.o.ModelWritable, StrictStatus: m.o.Strict,
 		CreationTime: m.h.Now,
+	}
+	if o := t.dataProcessing(); !o.Idle() {
+		tr.Processing = &Processing{InputFilter: o.InputFilter, OutputFilter: o.OutputFilter, Join: o.Join}
 	}
 	batch := map[string]string{"SAGEMAKER_BATCH": "true"} // BT-10
 	if t.maxPayload != nil {                              // 0 is a value: streaming (BT-15)

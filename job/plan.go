@@ -143,6 +143,8 @@ type Transform struct {
 	MaxPayloadMB  *int    `json:"maxPayloadMb,omitempty"`
 	MaxConcurrent *int    `json:"maxConcurrent,omitempty"`
 
+	Processing *Processing `json:"processing,omitempty"` // nil: records and responses stay as they are
+
 	InvocationTimeout Duration  `json:"invocationTimeout"`          // 600 s (BT-104)
 	MaxRetries        int       `json:"maxRetries"`                 // 3 (BT-105)
 	PingWindow        Duration  `json:"pingWindow"`                 // 30 min (INF-64)
@@ -175,6 +177,13 @@ type TransformOutput struct {
 	Accept       string `json:"accept,omitempty"`
 	AssembleWith string `json:"assembleWith"` // None, Line
 	KMSKeyID     string `json:"kmsKeyId,omitempty"`
+}
+
+// Processing is what is done with a transform's records before and after the container (BT-151).
+type Processing struct {
+	InputFilter  string `json:"inputFilter,omitempty"`
+	OutputFilter string `json:"outputFilter,omitempty"`
+	Join         bool   `json:"join,omitempty"` // JoinSource is Input
 }
 
 // Validation is an algorithm's validation profile: a training, then a transform with what it made (VAL-1).

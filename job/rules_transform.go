@@ -3,7 +3,10 @@ package job
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"strings"
+
+	"github.com/optml/optml/dataprocessing"
 )
 
 // onTransform runs a rule on each transform job that a document describes.
@@ -25,6 +28,24 @@ func onTransform(f func(c *ruling, t transformView)) func(*ruling) {
 			for i := range b.ValidationSpecification.ValidationProfiles {
 				f(c, b.ValidationSpecification.ValidationProfiles[i].TransformJobDefinition.view(profilePath(i)+".TransformJobDefinition"))
 			}
+		}
+	}
+}
+
+// dataProcessingRule is BT-155: breaking one of the rules is an error at creation.
+func dataProcessingRule(c *ruling, t transformView) {
+	for _, r := range t.dataProcessing().Broken() {
+		if r.ID == c.id {
+			c.broken(t.at(r.Member), "", r.Text, "")
+		}
+	}
+}
+
+// filters yields the filters by their members.
+func (d dataProcessing) filters() iter.Seq2[string, string] {
+	return func(yield func(member, filter string) bool) {
+		if yield("InputFilter", d.InputFilter) {
+			yield("OutputFilter", d.OutputFilter)
 		}
 	}
 }
@@ -88,6 +109,28 @@ var transformRules = []rule{
 		in, out := t.input.DataSource.S3DataSource.S3Uri, t.output.S3OutputPath
 		if t.input.DataSource.S3DataSource.S3DataType == "S3Prefix" && strings.HasPrefix(out, in) {
 			c.warn(t.at("TransformOutput.S3OutputPath"), "lies under the input prefix: a second run reads the first one's output as input")
+		}
+	})},
+	{"BT-152", onTransform(dataProcessingRule)},
+	{"BT-153", onTransform(dataProcessingRule)},
+	{"BT-154", onTransform(dataProcessingRule)},
+	{"BT-98", onTransform(func(c *ruling, t transformView) {
+		if single := t.input.SplitType == "Line" && value(t.strategy, "") == "SingleRecord"; value(t.maxPayload, 1) == 0 && !single && !t.dataProcessing().Idle() {
+			c.warn(t.at("MaxPayloadInMB"), "with 0 an object is one request of any size, which is not held, so DataProcessing is not carried out on it: the job fails unless records are sent one by one (SplitType Line, BatchStrategy SingleRecord)")
+		}
+	})},
+	{"BT-160", onTransform(func(c *ruling, t transformView) {
+		for member, filter := range t.processing.filters() {
+			if _, err := dataprocessing.ParsePath(filter); err != nil {
+				c.warn(t.at("DataProcessing."+member), err.Error()+": the service takes the request and fails each object")
+			}
+		}
+	})},
+	{"BT-162", onTransform(func(c *ruling, t transformView) {
+		for member, filter := range t.processing.filters() {
+			if p, err := dataprocessing.ParsePath(filter); err == nil && p.SliceEnd() != "" {
+				c.warn(t.at("DataProcessing."+member), p.SliceEnd()+" is without its end here, as JSONPath has it; the service's guide counts the end in: compare the columns on the service")
+			}
 		}
 	})},
 	{"VAL-13", onTransform(func(c *ruling, t transformView) {

@@ -9,9 +9,11 @@ import (
 )
 
 // cut puts the requests of one object into the queue. It returns what ends the object early, nil when all is put or the
-// job is over. Here is the place between records and requests: an input filter belongs here.
+// job is over. Here is the place between records and requests: the input filter.
 func (p *pool) cut(o *object, r io.Reader) *Failure {
 	switch {
+	case p.dp.Filters():
+		return p.cutFiltered(o, r)
 	case !p.split:
 		return p.cutWhole(o, r)
 	case p.single:
@@ -74,7 +76,15 @@ func (p *pool) cutWhole(o *object, r io.Reader) *Failure {
 		}
 		return nil // nothing to send (BT-82)
 	}
-	p.put(o, item{body: s.b[:n], slab: s, records: 1})
+	records := int64(1)
+	if p.dp.Reads() {
+		if f := p.inspect(s.b[:n], 0, 1, 0); f != nil {
+			p.q.release(s)
+			return f
+		}
+		records = p.dp.Count(s.b[:n])
+	}
+	p.put(o, item{body: s.b[:n], slab: s, records: records})
 	return nil
 }
 
@@ -108,7 +118,12 @@ func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
 			}
 			return inputFailure(err, seq)
 		}
-		if !p.put(o, item{seq: seq, body: s.b[:n], slab: s, record: st.Record() - int64(records) + 1, records: int64(records), offset: st.Offset() - int64(n)}) {
+		record, offset := st.Record()-int64(records)+1, st.Offset()-int64(n)
+		if f := p.inspect(s.b[:n], seq, record, offset); f != nil {
+			p.q.release(s)
+			return f
+		}
+		if !p.put(o, item{seq: seq, body: s.b[:n], slab: s, record: record, records: int64(records), offset: offset}) {
 			return nil
 		}
 	}
@@ -148,6 +163,10 @@ func (p *pool) cutSingle(o *object, r io.Reader) *Failure {
 			return inputFailure(err, seq)
 		}
 		record, offset := st.Record()-int64(records)+1, st.Offset()-int64(n)
+		if f := p.inspect(s.b[:n], seq, record, offset); f != nil {
+			p.q.release(s)
+			return f
+		}
 		s.refs.Add(int64(records))
 		for at, rec := range p.format.Each(s.b[:n], !p.cfg.KeepFraming) {
 			if int64(len(rec)) > limit {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/dataprocessing"
 	"github.com/optml/optml/framing"
 )
 
@@ -48,9 +49,12 @@ func (l *dataLog) settings(s Settings) {
 func (l *dataLog) failure(f *Failure, s Settings) {
 	status, _ := errors.AsType[*StatusError](f.Err)
 	long, _ := errors.AsType[*framing.TooLong](f.Err)
+	path, _ := errors.AsType[*dataprocessing.PathError](f.Err)
 	var message string
 	head := "ClientError: 400"
 	switch {
+	case path != nil:
+		head = path.Error() // BT-160
 	case status != nil && f.Class == ClientError:
 		head, message = fmt.Sprintf("ClientError: %d", status.Status), string(status.Body)
 	case status != nil:

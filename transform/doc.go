@@ -8,6 +8,9 @@
 // at a time is bounded by the resolved settings, never by the size of an object: the feed waits when requests pile up,
 // and a worker waits when its response cannot be written yet because an earlier one is missing.
 //
+// With DataProcessing a record is filtered where it is cut, and a response is joined with its records, which are held
+// till then, and filtered where it is written (BT-151): package dataprocessing does it, this one bounds it.
+//
 // The package knows neither containers nor object stores: Config brings a way to dial, objects to open and a way to
 // create outputs.
 package transform

@@ -43,6 +43,9 @@ var (
 	ErrOutput    = errors.New("output object")                                // writing it
 )
 
+// errStreamed: with MaxPayloadInMB 0 an object is one request of any size, which is never held (BT-97, BT-98).
+var errStreamed = errors.New("DataProcessing with MaxPayloadInMB 0 is for SplitType Line with BatchStrategy SingleRecord: an object that is one request is not held, so it cannot be filtered or joined")
+
 // Failure is one object that failed, with the first of its requests that did.
 type Failure struct {
 	Key      string

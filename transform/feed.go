@@ -24,6 +24,15 @@ const (
 
 // feed cuts the objects into requests, in order. What is wrong with an object fails this object only (BT-141).
 func (p *pool) feed(objects []*object) {
+	if p.refused != nil {
+		for _, o := range objects {
+			if !p.over(o) {
+				p.fail(o, &Failure{Class: ClientError, Err: p.refused})
+				p.allFed(o)
+			}
+		}
+		return
+	}
 	if p.streams() {
 		for _, o := range objects {
 			if p.over(o) {

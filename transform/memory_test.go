@@ -101,6 +101,14 @@ func TestMemory(t *testing.T) {
 		{"large records", 10, 4, "Line", "MultiRecord", 7 << 20},
 		{"SingleRecord of large records", 8, 4, "Line", "SingleRecord", 5 << 20},
 		{"SingleRecord of small records", 1, 8, "Line", "SingleRecord", 16 << 10},
+		{"joined", 6, 4, "Joined", "MultiRecord", 128},
+		{"joined large records", 10, 4, "Joined", "MultiRecord", 7 << 20},
+		{"filtered and joined", 6, 4, "Filtered", "MultiRecord", 128},
+		{"filtered and joined, two large payloads", 50, 2, "Filtered", "MultiRecord", 128},
+		{"filtered and joined large records", 10, 4, "Filtered", "MultiRecord", 3 << 20},
+		{"filtered and joined SingleRecord", 1, 8, "Filtered", "SingleRecord", 16 << 10},
+		{"joined documents", 6, 4, "Documents", "MultiRecord", 5 << 20},
+		{"filtered and joined documents", 6, 4, "FilteredDocuments", "MultiRecord", 5 << 20},
 		{"streamed", 0, 2, "Line", "MultiRecord", 128},
 		{"streamed unsplit", 0, 2, "None", "SingleRecord", 128},
 	} {
@@ -160,15 +168,72 @@ func memoryChild(t *testing.T, job string) {
 	object := transform.Object{Key: "in/x", Size: size, Open: func(context.Context) (io.ReadCloser, error) { return newPattern(size, line), nil }}
 	b := setup(tt.At(addr), object)
 	b.Job.Input.SplitType, b.Job.BatchStrategy, b.Job.MaxPayloadMB, b.Job.MaxConcurrent = split, &strategy, &payload, &c
+	// Data processing: each row, of one column, is joined with its echo.
+	filter, processed := map[string]string{"Joined": "$", "Filtered": "$[0]", "Documents": "$", "FilteredDocuments": "$[0]"}[split]
+	if strings.HasSuffix(split, "Documents") {
+		memoryOfDocuments(t, b, filter, size, line)
+		return
+	}
+	if processed {
+		b.processing("text/csv", filter, "", true)
+	}
 	b.Create = func(context.Context, string, string) (transform.Writer, error) { return out, nil }
 	if _, err := transform.Run(t.Context(), b.Config); err != nil {
 		t.Fatal(err)
 	}
 	want := &sumWriter{}
-	io.Copy(want, newPattern(size, line))
+	if !processed {
+		io.Copy(want, newPattern(size, line))
+	}
+	for left, row := size, newPattern(size, line).line; processed && left > 0; left -= int64(line) {
+		text := row[:min(left, int64(line-1))]
+		want.Write(text)
+		want.Write([]byte{','})
+		want.Write(text)
+		want.Write([]byte{'\n'})
+	}
 	if *out != *want {
 		t.Errorf("the output has %d bytes, want %d, or others", out.n, want.n)
 	}
+	mostMemory(t)
+}
+
+// memoryOfDocuments joins many JSON documents, none of them split, with their echoes.
+func memoryOfDocuments(t *testing.T, b *bench, filter string, size int64, length int) {
+	doc := `["` + strings.Repeat("x", length) + `"]`
+	var objects []transform.Object
+	for i := range size / int64(length) {
+		objects = append(objects, tt.Object(fmt.Sprintf("in/%04d", i), doc))
+	}
+	echo := doc
+	if filter != "$" {
+		echo = doc[1 : len(doc)-1]
+	}
+	want := &sumWriter{}
+	io.WriteString(want, `{"SageMakerInput":`+doc+`,"SageMakerOutput":`+echo+`}`)
+	b.processing("application/json", filter, "", true)
+	b.Job.Input.SplitType, b.Job.Output.AssembleWith = "None", "None"
+	b.Objects = tt.Sequence(objects...)
+	var outs []*sumWriter
+	var mu sync.Mutex
+	b.Create = func(context.Context, string, string) (transform.Writer, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		outs = append(outs, &sumWriter{})
+		return outs[len(outs)-1], nil
+	}
+	if _, err := transform.Run(t.Context(), b.Config); err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range outs {
+		if *out != *want || len(outs) != len(objects) {
+			t.Fatalf("%d outputs of %d; one has %d bytes, want %d, or others", len(outs), len(objects), out.n, want.n)
+		}
+	}
+	mostMemory(t)
+}
+
+func mostMemory(t *testing.T) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Fatal(err)

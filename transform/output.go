@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/optml/optml/dataprocessing"
 )
 
 // object is one input object on its way to one output object.
@@ -24,6 +26,7 @@ type object struct {
 	settled     bool           // its end is being, or has been, taken care of
 	w           Writer
 	buf         *bufio.Writer
+	scratch     *dataprocessing.Scratch
 	failure     *Failure // of the lowest seq
 	committed   bool
 	touched     bool // a commit was tried: it may be there even if the store said no
@@ -36,6 +39,11 @@ type body struct {
 	held   int // bytes reserved for small
 	ord    int64
 	it     item // without its body
+
+	// What a join needs besides, until it is written: the unfiltered records, where they lie, and their place.
+	originals []byte
+	slab      *slab
+	offset    int64
 }
 
 func (b *body) size() int64 {
@@ -54,8 +62,15 @@ var outputBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 
 // used again afterwards.
 func (p *pool) answered(it *item, b body) {
 	o := it.obj
-	p.q.release(it.slab)
-	b.ord, b.it = it.ord, item{records: it.records}
+	if p.dp.Joins() {
+		b.slab, b.originals = it.slab, it.originals
+		if !p.dp.Filters() {
+			b.originals = it.body
+		}
+	} else {
+		p.q.release(it.slab)
+	}
+	b.ord, b.it, b.offset = it.ord, item{record: it.record, records: it.records}, it.offset
 	b.it.offset = int64(len(it.body))
 	o.mu.Lock()
 	if o.failed.Load() {
@@ -80,11 +95,12 @@ func (p *pool) answered(it *item, b body) {
 	o.writing = true
 	for {
 		o.mu.Unlock()
-		err := p.write(o, &b)
+		f := p.write(o, &b)
 		o.mu.Lock()
 		o.outstanding--
-		if err != nil && !o.failed.Load() {
-			p.failLocked(o, &Failure{Class: class(err), Err: err, seq: o.next})
+		if f != nil && !o.failed.Load() {
+			f.seq = o.next
+			p.failLocked(o, f)
 		}
 		o.next++
 		var ok bool
@@ -98,10 +114,12 @@ func (p *pool) answered(it *item, b body) {
 }
 
 // write appends one response to the output and gives its memory and its place back.
-func (p *pool) write(o *object, b *body) error {
+func (p *pool) write(o *object, b *body) (f *Failure) {
 	err := p.open(o)
 	n := b.size()
-	if err == nil {
+	if err == nil && p.dp.Writes() {
+		f = p.output(o, b)
+	} else if err == nil {
 		_, err = o.buf.Write(b.small)
 		last := b.small
 		for _, c := range b.chunks {
@@ -110,20 +128,23 @@ func (p *pool) write(o *object, b *body) error {
 			}
 			last = c
 		}
-		if p.line && err == nil && !(p.cfg.OneNewline && len(last) > 0 && last[len(last)-1] == '\n') {
+		if p.line && err == nil && !(p.oneNewline && len(last) > 0 && last[len(last)-1] == '\n') {
 			err = o.buf.WriteByte('\n') // BT-122, BT-123
 		}
 		if err != nil {
 			err = fmt.Errorf("%w: write: %w", ErrOutput, err)
 		}
 	}
-	if err == nil {
+	if err != nil {
+		f = &Failure{Class: class(err), Err: err}
+	}
+	if f == nil {
 		p.stats.Records.Add(b.it.records)
 		p.stats.BytesIn.Add(b.it.offset)
 		p.stats.BytesOut.Add(n)
 	}
 	p.free(b)
-	return err
+	return f
 }
 
 // open begins the output when the first of it is there.
@@ -143,6 +164,7 @@ func (p *pool) open(o *object) error {
 
 func (p *pool) free(b *body) {
 	p.q.giveChunks(b.chunks)
+	p.q.release(b.slab)
 	if b.held > 0 {
 		p.q.unreserve(b.held)
 	}
@@ -231,6 +253,7 @@ func (p *pool) end(o *object) {
 		outputBuffers.Put(o.buf)
 		o.buf = nil
 	}
+	o.scratch = nil
 	if o.w != nil && !o.committed {
 		if err := o.w.Abort(); err != nil && o.failure != nil {
 			o.failure.Err = fmt.Errorf("%w; and its output could not be aborted: %w", o.failure.Err, err)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/dataprocessing"
 	"github.com/optml/optml/framing"
 )
 
@@ -29,6 +30,17 @@ type pool struct {
 	split       bool // a SplitType is given
 	single      bool // SINGLE_RECORD
 	scratch     int  // bytes of a connection's memory for responses
+	oneNewline  bool
+
+	dp      *dataprocessing.Processor // nil: records and responses stay as they are
+	refused error                     // a filter that is not taken: each object fails with it (BT-160)
+	maxRow  int                       // bytes of a row of the output that dp makes
+
+	documents struct{ in, line []byte } // the feed's, for objects that are filtered whole
+	scratches struct {                  // for documents that are put together
+		sync.Mutex
+		one dataprocessing.Scratch
+	}
 
 	q       *queue
 	workers sync.WaitGroup
@@ -59,6 +71,9 @@ func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record
 	if p.contentType == "" {
 		p.contentType = "application/octet-stream"
 	}
+	p.dp, p.refused = processor(t)
+	p.line = p.line || p.dp.Lines()
+	p.oneNewline = cfg.OneNewline || p.dp != nil // one record a line, whatever ends a response (BT-166)
 	p.format, p.split = framing.ByName(t.Input.SplitType)
 	if cfg.SkipChecksums && p.format.Name == framing.TFRecord.Name {
 		p.format = framing.TFRecordUnchecked
@@ -81,6 +96,10 @@ func (p *pool) resolve(s Settings) {
 	}
 	p.scratch = min(64<<10, max(8<<10, (4<<20)/s.MaxConcurrent))
 	q := newQueue(s.MaxConcurrent, p.limit)
+	if p.dp.Joins() && p.dp.Filters() {
+		q.keepOriginals(s.MaxConcurrent, p.limit)
+	}
+	p.maxRow = int(p.maxResponse + q.maxRequests)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.q = q; p.closed {

@@ -16,7 +16,9 @@ type item struct {
 	record  int64 // first record, counted from 1; 0: not about records
 	records int64
 	offset  int64 // of the first record in the object
-	stream  bool  // the whole object, opened anew for each attempt (BT-97)
+	// originals are the unfiltered records for the join, if they differ from the body; they lie in the slab.
+	originals []byte
+	stream    bool // the whole object, opened anew for each attempt (BT-97)
 }
 
 // slab is memory that holds the bodies of some items, free when all of them have been answered.
@@ -68,6 +70,13 @@ func newQueue(concurrency int, payload int64) *queue {
 	// Small payloads leave room for what is held only a little while.
 	q.maxResponses = max(q.maxResponses, 4<<20)
 	return q
+}
+
+// keepOriginals gives requests the room of responses: with their unfiltered records they are about twice as large, while
+// responses that are joined with them are small, and wait for their turn if they are not.
+func (q *queue) keepOriginals(concurrency int, payload int64) {
+	q.maxRequests += int64(concurrency-1) * payload
+	q.maxResponses = 4 << 20
 }
 
 // slab returns memory of n bytes. It waits while the requests that are under way leave no room for it, unless there are

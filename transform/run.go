@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/dataprocessing"
 	"github.com/optml/optml/framing"
 	"github.com/optml/optml/job"
 )
@@ -95,6 +96,11 @@ func (r *run) prepare() error {
 	if _, ok := framing.ByName(t.Input.SplitType); !ok && t.Input.SplitType != "" && t.Input.SplitType != "None" {
 		return refuse(fmt.Errorf("SplitType %q is not known", t.Input.SplitType))
 	}
+	if _, err := processor(t); err != nil {
+		if _, later := errors.AsType[*dataprocessing.PathError](err); !later {
+			return refuse(err)
+		}
+	}
 	if len(r.cfg.Instances) == 0 {
 		return &Error{Reason: reasonInternal, Err: errors.New("no instance")}
 	}
@@ -155,6 +161,10 @@ func (r *run) handshake(ctx context.Context, cancel context.CancelCauseFunc, poo
 			warnings[i] = append(w, more...)
 			in.Settings = s
 			p.resolve(s)
+			if p.dp != nil && p.streams() {
+				cancel(&Error{Reason: string(ClientError) + ": " + errStreamed.Error(), Err: errStreamed})
+				return
+			}
 			p.log.settings(s)
 		})
 	}

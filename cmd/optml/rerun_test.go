@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
@@ -65,5 +67,31 @@ func TestFailedIn(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A transform that runs shows how far it is, and when it is likely to end.
+func TestDescribeShowsTheProgressOfATransform(t *testing.T) {
+	root := t.TempDir()
+	o := makeIn(t, root, job.KindTransform, "t")
+	appendAll(t, o, ledger.Transition{Status: ledger.StatusInProgress})
+	describe := func() string {
+		var b bytes.Buffer
+		if err := runDescribe(describeOptions{root, "t", formatText}, &b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	o.Live(ledger.Snapshot{Transform: &ledger.TransformLive{Objects: 1, TotalObjects: 4, Failed: 1, Records: 1000, Bytes: 3 << 20, TotalBytes: 12 << 20, RecordsPerSecond: 250.44, Left: 92300 * time.Millisecond}})
+	if got, want := describe(), "Progress   3.0 MiB of 12 MiB, 1 of 4 objects, 1 failed, 1000 records, 250 records/s, 1m32s left\n"; !strings.Contains(got, want) {
+		t.Errorf("no %q in\n%s", want, got)
+	}
+	o.Live(ledger.Snapshot{Transform: &ledger.TransformLive{Objects: 2, Bytes: 100}})
+	if got, want := describe(), "Progress   100 B, 2 objects, 0 records\n"; !strings.Contains(got, want) {
+		t.Errorf("no %q in\n%s", want, got)
+	}
+	finish(t, o)
+	if got := describe(); strings.Contains(got, "\nProgress ") {
+		t.Errorf("a finished job makes progress:\n%s", got)
 	}
 }

@@ -24,7 +24,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	}
 	status, rerr := c.readHead()
 	if rerr == nil {
-		w.saw.status = status
+		w.saw.status, w.saw.head = status, c.said
 		if p.good(status) {
 			b, rerr = w.read(c, it.ord)
 			w.saw.received = b.size()
@@ -44,7 +44,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 		w.saw.took = time.Since(w.saw.began)
 	}
 	if rerr != nil {
-		w.saw.useless(c, b, rerr)
+		w.saw.useless(b, rerr)
 		p.q.giveChunks(b.chunks)
 		return body{}, rerr
 	}
@@ -52,11 +52,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 }
 
 // useless remembers how a response began that is no use.
-func (s *seen) useless(c *conn, b body, err error) {
-	if s.status == 0 {
-		return
-	}
-	s.head = c.said
+func (s *seen) useless(b body, err error) {
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		s.body, s.received = e.Body, int64(len(e.Body))
 		return

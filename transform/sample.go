@@ -19,6 +19,9 @@ type Sampled struct {
 	Largest          int64    // bytes of the largest object of them; where there is a SplitType, of a record at least
 }
 
+// maxSample bounds the objects of a sample: each is a file.
+const maxSample = 10_000
+
 // Sample writes the first objects of cfg into files in dir until they have limit bytes, decompressed. Where there is a
 // SplitType an object is cut behind a whole record. Of cfg it looks at the input and at Objects.
 func Sample(ctx context.Context, cfg Config, dir string, limit int64) (s Sampled, err error) {
@@ -36,7 +39,7 @@ func Sample(ctx context.Context, cfg Config, dir string, limit int64) (s Sampled
 			return s, fmt.Errorf("%s: %w", o.Key, err)
 		}
 		s.Files = append(s.Files, name)
-		if s.Objects++; s.Bytes >= limit {
+		if s.Objects++; s.Bytes >= limit || s.Objects == maxSample {
 			break
 		}
 	}

@@ -50,7 +50,7 @@ func (w *worker) stream(it *item) (err error) {
 	var n int64
 	status, rerr := c.readHead()
 	if rerr == nil {
-		w.saw.status = status
+		w.saw.status, w.saw.head = status, c.said
 	}
 	switch {
 	case rerr != nil:
@@ -74,7 +74,7 @@ func (w *worker) stream(it *item) (err error) {
 	}
 	w.saw.took, w.saw.sent = time.Since(w.saw.began), in.n
 	if rerr != nil {
-		w.saw.useless(c, body{}, rerr)
+		w.saw.useless(body{}, rerr)
 	}
 	w.keep(c, rerr)
 	if rerr != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,9 +41,10 @@ type trial struct {
 const (
 	tuneSample = 16 << 20
 	tuneTime   = 15 * time.Second
-	// A trial that is over sooner says more of the start than of the container: the sample is then taken several times.
-	tuneLeast  = 2 * time.Second
-	tuneCopies = 64
+	// A trial that is over sooner says more of the start than of the container: the sample is then made larger and the
+	// setting tried again.
+	tuneLeast = 2 * time.Second
+	tuneFiles = 10_000 // of a sample, with its copies
 	// alike: what is within so much of the best is as good, and the smallest of those is chosen: it needs the least memory.
 	alike = 0.03
 )
@@ -54,9 +56,11 @@ var (
 
 // settings is the grid: what the service allows, and what makes a difference for this document.
 func settings(t *job.Transform, largest int64) []setting {
-	given := 6
+	given := 6 // the service's default; more where a record or an object needs it
 	if t.MaxPayloadMB != nil {
 		given = *t.MaxPayloadMB
+	} else if int64(given)<<20 < largest {
+		given = int((largest + 1<<20 - 1) >> 20)
 	}
 	split := t.Input.SplitType != "None"
 	strategies := []string{""}
@@ -194,22 +198,20 @@ func (t *tuner) all(ctx context.Context) ([]trial, error) {
 		return nil, usage("no MaxPayloadInMB is large enough for the records of this input")
 	}
 	t.say("sample: %s, %s, %s; %d settings", plural(int64(sample.Objects), "object"), plural(int64(sample.Records), "record"), bytesText(sample.Bytes), len(grid))
-	// The first is tried twice: what happens only once (the image is unpacked) is not the setting's, and a sample that is
-	// worked off too soon becomes larger.
-	first, err := t.try(ctx, grid[0])
-	if err != nil {
+	// One more at the beginning: what happens only once (the image is unpacked) is not the setting's.
+	if _, err := t.try(ctx, grid[0]); err != nil {
 		return nil, err
-	}
-	if first.Error != "" {
-		t.say("%s", first.Error)
-	} else if copies := int(tuneLeast.Seconds() / max(first.Seconds, 0.001)); copies > 0 {
-		if err := sample.repeat(min(copies, tuneCopies)); err != nil {
-			return nil, err
-		}
 	}
 	var trials []trial
 	for i, s := range grid {
 		x, err := t.try(ctx, s)
+		for err == nil && x.Error == "" && x.Seconds < tuneLeast.Seconds()/2 {
+			var larger bool
+			if larger, err = sample.grow(tuneLeast.Seconds() / max(x.Seconds, 0.01)); err != nil || !larger {
+				break
+			}
+			x, err = t.try(ctx, s)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -232,29 +234,36 @@ func (s setting) String() string {
 }
 
 // sampled is a sample that can be made larger.
-type sampled struct{ transform.Sampled }
+type sampled struct {
+	transform.Sampled
+	times int // that it is there
+}
 
-// repeat adds so many copies, which take no room.
-func (s sampled) repeat(copies int) error {
-	for i := range copies {
+// grow adds copies, which take no room, until the sample is so many times as large. false: it is as large as it may be.
+func (s *sampled) grow(factor float64) (bool, error) {
+	want := min(int(math.Ceil(factor*float64(s.times))), tuneFiles/len(s.Files))
+	if want <= s.times {
+		return false, nil
+	}
+	for ; s.times < want; s.times++ {
 		for _, f := range s.Files {
-			if err := os.Link(f, fmt.Sprintf("%s-%d", f, i)); err != nil {
-				return err
+			if err := os.Link(f, fmt.Sprintf("%s-%d", f, s.times)); err != nil {
+				return false, err
 			}
 		}
 	}
-	return nil
+	return true, nil
 }
 
 func (t *tuner) input() string { return filepath.Join(t.dir, "in") }
 
-func (t *tuner) sample(ctx context.Context) (sampled, error) {
+func (t *tuner) sample(ctx context.Context) (*sampled, error) {
 	if err := os.Mkdir(t.input(), 0o700); err != nil {
-		return sampled{}, err
+		return nil, err
 	}
 	set, err := dataset.New(ctx, dataset.Config{Source: t.plan.Transform.Input.Source, Opener: t.host.Stores, Region: t.plan.Region, TempDir: t.dir})
 	if err != nil {
-		return sampled{}, err
+		return nil, err
 	}
 	defer set.Close()
 	s, err := transform.Sample(ctx, transform.Config{Job: *t.plan.Transform, Objects: func(yield func(transform.Object, error) bool) {
@@ -271,7 +280,7 @@ func (t *tuner) sample(ctx context.Context) (sampled, error) {
 	if err != nil {
 		err = fmt.Errorf("sample of the input: %w", err)
 	}
-	return sampled{s}, err
+	return &sampled{s, 1}, err
 }
 
 // try runs the sample with a setting. The error is for what keeps any setting from being tried.

@@ -23,9 +23,10 @@ func TestTunedSettings(t *testing.T) {
 			[]setting{{single, 1, 6}, {single, 16, 6}, {multi, 32, 1}, {multi, 2, 50}, {multi, 1, 1}}, []setting{{single, 1, 1}, {multi, 4, 50}, {"", 1, 6}}},
 		{"one record a request", job.Transform{Input: job.TransformInput{SplitType: "Line"}, BatchStrategy: &single, MaxPayloadMB: new(20)}, 0, 3,
 			[]setting{{"", 4, 20}}, []setting{{"", 8, 20}}},
-		{"large records", job.Transform{Input: job.TransformInput{SplitType: "Line"}, BatchStrategy: &multi}, 30 << 20, 2, []setting{{"", 1, 50}, {"", 2, 50}}, nil},
+		{"large records", job.Transform{Input: job.TransformInput{SplitType: "Line"}, BatchStrategy: &multi}, 30 << 20, 4, []setting{{"", 1, 30}, {"", 2, 30}, {"", 1, 50}, {"", 2, 50}}, nil},
 		{"the document's own payload", job.Transform{Input: job.TransformInput{SplitType: "Line"}, BatchStrategy: &multi, MaxPayloadMB: new(100)}, 60 << 20, 1, []setting{{"", 1, 100}}, nil},
 		{"nothing is split", job.Transform{Input: job.TransformInput{SplitType: "None"}}, 0, 5, []setting{{"", 16, 6}}, nil},
+		{"large objects", job.Transform{Input: job.TransformInput{SplitType: "None"}}, 20<<20 + 1, 3, []setting{{"", 1, 21}, {"", 4, 21}}, nil},
 		{"streamed", job.Transform{Input: job.TransformInput{SplitType: "None"}, MaxPayloadMB: new(0)}, 0, 6, []setting{{"", 32, 0}}, nil},
 	} {
 		got := settings(&c.t, c.largest)

@@ -145,6 +145,7 @@ type tuner struct {
 	host *host
 	plan *job.Plan
 	dir  string
+	con  *console
 	say  func(string, ...any)
 	name string // of the trials' jobs, before their number
 	n    int
@@ -163,7 +164,7 @@ func (a *app) tune(f *jobFlags, path string, docs []given, more func(*job.Option
 		return err
 	}
 	con := newConsole(a.stderr)
-	t := &tuner{run: r, plan: plan, say: sayTo(con), name: "optml-tune-" + runSuffix()}
+	t := &tuner{run: r, plan: plan, con: con, say: sayTo(con), name: "optml-tune-" + runSuffix()}
 	if f.quiet {
 		t.say = func(string, ...any) {}
 	}
@@ -320,7 +321,8 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	if final.Status == ledger.StatusFailed {
 		result.Error = final.Detail
 		if state.Transform == nil || state.Transform.Requests == 0 { // no setting will do better
-			return result, fmt.Errorf("%s: %s", final.FailureReason, final.Detail)
+			printEnd(t.con, owner.Job(), final)
+			return result, ended{*final.ExitCode}
 		}
 	}
 	if n := state.Transform; n != nil {

@@ -3,6 +3,7 @@ package transform
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,8 +89,8 @@ func (k *keeper) failure() error {
 // keepBatch writes down the request that failed, unless as many earlier ones are there. Not being able to is no reason to fail.
 func (w *worker) keepBatch(it *item, attempts int, err error) {
 	k := w.p.keeper
-	if k == nil || w.saw.began.IsZero() {
-		return
+	if k == nil || w.saw.began.IsZero() || errors.Is(err, ErrInput) || errors.Is(err, ErrOutput) {
+		return // nothing was sent, or it is not the batch that failed
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -214,6 +214,22 @@ func TestFailingBatchesThatCannotBeKept(t *testing.T) {
 		t.Error("a batch is kept and none was sent")
 	}
 
+	// An output that cannot be written is not the batch's fault.
+	b = setup(tt.Serve(t, &tt.Container{}), tt.Object("in/x", "abc"))
+	b.Job.MaxPayloadMB, b.FailingDir = new(0), filepath.Join(t.TempDir(), "none")
+	b.out.Fail = func(step, _ string) error {
+		if step == "write" {
+			return os.ErrPermission
+		}
+		return nil
+	}
+	if _, err = b.run(t); err == nil {
+		t.Error("it did not fail")
+	}
+	if _, err := os.Stat(b.FailingDir); err == nil {
+		t.Error("a batch is kept that did not fail")
+	}
+
 	// A place that cannot be written to does not change how the job ends.
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

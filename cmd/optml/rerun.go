@@ -32,7 +32,7 @@ func (a *app) rerunFailed(f *jobFlags, name string) error {
 		return err
 	}
 	if len(docs[job.RerunFile]) > ledger.MaxDocument {
-		return usage("%s: %d objects failed: their names are more than the %d MiB that a rerun can take; run the whole job again", again.Of, len(again.Objects), ledger.MaxDocument>>20)
+		return tooMany(again.Of, int64(len(again.Objects)))
 	}
 	var k kept
 	if err := j.Options(&k); err != nil {
@@ -51,6 +51,10 @@ func (a *app) rerunFailed(f *jobFlags, name string) error {
 		jobs: a.jobs(), kept: k, replace: f.replace, detach: f.detach, progress: f.progressOptions(), output: a.output, app: a,
 	}
 	return r.carry(plan, docs, a.stdout, a.stderr)
+}
+
+func tooMany(of string, failed int64) error {
+	return &usageError{Err: fmt.Errorf("%s: %s failed: their names are more than the %d MiB that a rerun can take", of, plural(failed, "object"), ledger.MaxDocument>>20), Hint: "run the whole job again"}
 }
 
 // failedIn is what failed in a job, if that is known for certain.
@@ -86,6 +90,7 @@ func failedIn(j *ledger.Job) (job.Rerun, error) {
 	}
 	if err == nil {
 		defer file.Close()
+		size := 0
 		lines := bufio.NewScanner(file)
 		lines.Buffer(nil, 256<<10) // a line is a key of at most 1 KiB, twice, and an error of at most 1 KiB
 		for lines.Scan() {
@@ -94,6 +99,9 @@ func failedIn(j *ledger.Job) (job.Rerun, error) {
 				break // the count tells
 			}
 			again.Objects = append(again.Objects, f.Object)
+			if size += len(f.Object); size > ledger.MaxDocument {
+				return again, tooMany(again.Of, s.Transform.Failed)
+			}
 		}
 	}
 	if n := int64(len(again.Objects)); n != s.Transform.Failed {

@@ -230,7 +230,14 @@ func transformHint(e *transform.Error) string {
 	case errors.Is(e, transform.ErrPing):
 		return "answer GET /ping on port 8080, on all interfaces, with 200 once the model is loaded (INF-50, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrObjects):
-		return "the data log names each failed object and what the container answered: optml logs JOB --container data-log"
+		h := "the data log names each failed object and what the container answered: optml logs JOB --container data-log; `optml transform --rerun-failed JOB` does them again"
+		if e.Kept != "" {
+			h += "; the first failing batches are in " + e.Kept + ", each with its response"
+		}
+		if e.Replay != "" { // last, so that it can be copied whole
+			h += "; to a container that serves on port 8080 this sends the first again: " + e.Replay
+		}
+		return h
 	}
 	return hint(e)
 }

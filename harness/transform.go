@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/optml/optml/artifact"
 	"github.com/optml/optml/dataset"
@@ -209,16 +210,15 @@ func (m *model) drive(ctx context.Context) error {
 	}
 	defer in.close()
 	stats := &transform.Stats{}
-	r.observe(func(s *ledger.Snapshot) {
-		n := stats.Totals()
-		s.Transform = &ledger.TransformLive{Objects: n.Objects, TotalObjects: n.TotalObjects, Failed: n.Failed, Records: n.Records, Requests: n.Requests,
-			InFlight: n.InFlight, BytesIn: n.BytesIn, BytesOut: n.BytesOut}
-	})
+	var pace pace
+	r.observe(func(s *ledger.Snapshot) { s.Transform = pace.live(stats.Totals(), time.Now()) })
+	requests, failures := &lateFile{path: r.owner.RequestLogPath()}, &lateFile{path: r.owner.FailuresPath()}
 	port := m.spec.Port
 	if port == 0 {
 		port = 8080
 	}
-	res, err := transform.Run(ctx, transform.Config{
+	cfg := transform.Config{
+		Failures: failures, FailingDir: r.owner.FailingDir(),
 		Job: *t, Bucket: in.bucket, Prefix: in.prefix, Objects: in.objects, Stats: stats,
 		Instances: []transform.Instance{{
 			Host: m.host, Addr: net.JoinHostPort(m.task.Addr(), strconv.Itoa(port)), Dial: m.task.Dial, Exited: m.ended,
@@ -228,7 +228,16 @@ func (m *model) drive(ctx context.Context) error {
 			return out.Create(ctx, objstore.Join(prefix, name), objstore.CreateOptions{ContentType: contentType, KMSKeyID: t.Output.KMSKeyID})
 		},
 		Remove: func(ctx context.Context, name string) error { return out.Delete(ctx, objstore.Join(prefix, name)) },
-	})
+	}
+	if t.RecordRequests {
+		cfg.Requests = requests
+	}
+	res, err := transform.Run(ctx, cfg)
+	for _, e := range []error{res.Unrecorded, requests.Close(), failures.Close()} {
+		if e != nil {
+			r.append(ledger.Warning{Rule: "optml", Text: e.Error()})
+		}
+	}
 	for _, w := range res.Warnings {
 		r.append(ledger.Warning{Rule: "BT-26", Text: w})
 	}
@@ -278,6 +287,10 @@ func (r *run) input(ctx context.Context) (input, error) {
 	if l, err := objstore.ParseURI(src.URI, ""); err == nil {
 		in.bucket = l.Bucket
 	}
+	again, some, err := r.rerun()
+	if err != nil {
+		return input{}, errors.Join(err, set.Close())
+	}
 	in.objects = func(yield func(transform.Object, error) bool) {
 		for e, err := range set.Entries(ctx) {
 			if err != nil {
@@ -291,6 +304,9 @@ func (r *run) input(ctx context.Context) (input, error) {
 				return
 			}
 		}
+	}
+	if some {
+		in.objects = only(in.objects, again)
 	}
 	return in, nil
 }

@@ -106,7 +106,7 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		InvocationTimeout: Duration(invocationTimeout), MaxRetries: invocationRetries,
 		PingWindow: Duration(cmp.Or(m.o.PingWindow, pingWindow)), Grace: Duration(cmp.Or(m.o.Grace, transformGrace)),
 		MaxResponseBytes: m.o.MaxResponse, ShmBytes: m.shm(), ModelWritable: m.o.ModelWritable, StrictStatus: m.o.Strict,
-		CreationTime: m.h.Now,
+		CreationTime: m.h.Now, RecordRequests: m.o.RecordRequests,
 	}
 	if o := t.dataProcessing(); !o.Idle() {
 		tr.Processing = &Processing{InputFilter: o.InputFilter, OutputFilter: o.OutputFilter, Join: o.Join}

@@ -30,6 +30,8 @@ type Options struct {
 	Hosts       []string
 	CurrentHost string
 	FileSystems map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
+
+	RecordRequests bool // transform: one JSON line a request
 }
 
 // HostFacts are what the Plan needs to know of this machine.

@@ -154,6 +154,8 @@ type Transform struct {
 	ShmBytes          int64     `json:"shmBytes"`
 	ModelWritable     bool      `json:"modelWritable,omitempty"` // --model-writable: not as SageMaker (INF-22)
 	StrictStatus      bool      `json:"strictStatus,omitempty"`  // only 200 is success (INF-70)
+	RecordRequests    bool      `json:"recordRequests,omitempty"`
+	RerunOf           string    `json:"rerunOf,omitempty"` // kind/name: only the objects that RerunFile has from there
 	CreationTime      time.Time `json:"creationTime"`
 }
 

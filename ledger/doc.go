@@ -13,6 +13,9 @@
 //	stop.json      the request to stop; kill.json the one to stop at once
 //	logs/          <container>.log and .idx
 //	metrics.jsonl  samples
+//	requests.jsonl one line a request of a transform, if it was to record them
+//	failures.jsonl one line an object that a transform failed on
+//	failing/       a transform's first failing batches, each with its response
 //	work/          scratch of the run: /opt/ml trees, staged data
 //
 // Facts are events, rates are not: whatever must be known afterwards is appended as an Event (the closed set of Body);

@@ -18,6 +18,9 @@ const (
 	reserveFile = ".reserve"
 	logsDir     = "logs"
 	metricsFile = "metrics.jsonl"
+	requestsLog = "requests.jsonl"
+	failedFile  = "failures.jsonl"
+	failingDir  = "failing"
 	workDir     = "work"
 
 	// Documents may hold environment values, so a job is for root and root's group only.
@@ -39,6 +42,15 @@ func (l layout) LogsDir() string { return l.path(logsDir) }
 
 // MetricsPath is where samples go, one JSON line each.
 func (l layout) MetricsPath() string { return l.path(metricsFile) }
+
+// RequestLogPath is where a transform's requests go if they are recorded, one JSON line each.
+func (l layout) RequestLogPath() string { return l.path(requestsLog) }
+
+// FailuresPath lists the objects that a transform failed on, one JSON line each; it is not there without any.
+func (l layout) FailuresPath() string { return l.path(failedFile) }
+
+// FailingDir holds the first failing batches of a transform.
+func (l layout) FailingDir() string { return l.path(failingDir) }
 
 // WorkDir is scratch space for the run. What lies there is not part of the record and is removed after it.
 func (l layout) WorkDir() string { return l.path(workDir) }

@@ -59,8 +59,14 @@ type TransformLive struct {
 	Records      int64 `json:"records"`
 	Requests     int64 `json:"requests"`
 	InFlight     int64 `json:"inFlight,omitempty"`
+	Retries      int64 `json:"retries,omitempty"`
 	BytesIn      int64 `json:"bytesIn"`
 	BytesOut     int64 `json:"bytesOut"`
+
+	Bytes            int64         `json:"bytes"`                // of the objects as stored: about how many have been answered
+	TotalBytes       int64         `json:"totalBytes,omitempty"` // of those whose size is known
+	RecordsPerSecond float64       `json:"recordsPerSecond,omitempty"`
+	Left             time.Duration `json:"leftNs,omitempty"` // 0: not known
 }
 
 // Live publishes a snapshot for readers. It appears whole and is not synced. Failing to write it (a full disk) never

@@ -29,8 +29,8 @@ func writeJSON(path string, v any) error {
 	return writeWhole(path, append(b, '\n'))
 }
 
-// maxDocument bounds the JSON files of a job that are read back.
-const maxDocument = 64 << 20
+// MaxDocument bounds the JSON files of a job that are read back, in bytes.
+const MaxDocument = 64 << 20
 
 func readJSON(path string, v any) error {
 	b, err := readBounded(path)
@@ -48,8 +48,8 @@ func readBounded(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if fi.Size() > maxDocument {
-		return nil, fmt.Errorf("%s: %d bytes are more than the limit of %d", path, fi.Size(), maxDocument)
+	if fi.Size() > MaxDocument {
+		return nil, fmt.Errorf("%s: %d bytes are more than the limit of %d", path, fi.Size(), MaxDocument)
 	}
 	return os.ReadFile(path)
 }

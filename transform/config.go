@@ -29,6 +29,13 @@ type Config struct {
 	// Remove deletes a committed output when the job is stopped (BT-144). A missing one is no error.
 	Remove func(ctx context.Context, name string) error
 
+	// Requests takes one JSON line a request (docs/transform.md). nil: nobody wants them.
+	Requests io.Writer
+	// Failures takes one JSON line a failed object, a FailedObject, in the order in which they fail. nil: nobody wants them.
+	Failures io.Writer
+	// FailingDir is where failing batches are kept, each in a directory of its own (Batch); it need not be there. "": nowhere.
+	FailingDir string
+
 	// Stats are counted live, for progress; nil: counted for the Result only.
 	Stats *Stats
 
@@ -98,6 +105,8 @@ type Result struct {
 	Failures []Failure
 	// Warnings are settings that were ignored or clamped (BT-26, BT-27).
 	Warnings []string
+	// Unrecorded is why requests, failures or failing batches are not all on record. The job is none the worse for it.
+	Unrecorded error
 }
 
 // Settings of the first instance, for the record.

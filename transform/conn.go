@@ -22,7 +22,8 @@ type conn struct {
 	since    time.Time
 
 	// of the response being read
-	left   int64 // of the body with a length, or of the chunk
+	said   []byte // its status line and headers
+	left   int64  // of the body with a length, or of the chunk
 	kind   bodyKind
 	finish bool // the connection ends with this response
 }

@@ -24,6 +24,9 @@ const (
 type Error struct {
 	Reason string
 	Err    error
+
+	Kept   string // where failing batches are kept; "": none
+	Replay string // the command line that sends the first of them again; "" where it cannot be
 }
 
 func (e *Error) Error() string { return e.Reason + ": " + e.Err.Error() }

@@ -2,6 +2,7 @@ package transform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -11,6 +12,7 @@ import (
 func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err error) {
 	p := w.p
 	c.start(deadline)
+	w.saw.sent = int64(len(it.body))
 	sent, err := c.send(p.post, payload{bytes: it.body, chunked: p.limit == 0})
 	if err != nil {
 		if c.used {
@@ -22,8 +24,10 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	}
 	status, rerr := c.readHead()
 	if rerr == nil {
+		w.saw.status, w.saw.head = status, c.said
 		if p.good(status) {
 			b, rerr = w.read(c, it.ord)
+			w.saw.received = b.size()
 		} else {
 			rerr = &StatusError{status, errorBody(c)}
 		}
@@ -36,11 +40,26 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	if rerr != nil && !refused && err != nil {
 		rerr = err
 	}
+	if p.requests != nil {
+		w.saw.took = time.Since(w.saw.began)
+	}
 	if rerr != nil {
+		w.saw.useless(b, rerr)
 		p.q.giveChunks(b.chunks)
 		return body{}, rerr
 	}
 	return b, nil
+}
+
+// useless remembers how a response began that is no use.
+func (s *seen) useless(b body, err error) {
+	if e, ok := errors.AsType[*StatusError](err); ok {
+		s.body, s.received = e.Body, int64(len(e.Body))
+		return
+	}
+	for _, part := range append([][]byte{b.small}, b.chunks...) {
+		s.body = append(s.body, part[:min(len(part), maxErrorBody-len(s.body))]...)
+	}
 }
 
 // good is INF-70.

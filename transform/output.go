@@ -174,6 +174,7 @@ func (p *pool) free(b *body) {
 // drop gives up a response of an object that has failed.
 func (p *pool) drop(o *object, b *body) {
 	p.free(b)
+	p.stats.Cut.Add(-b.it.offset)
 	o.mu.Lock()
 	o.outstanding--
 	p.settle(o)
@@ -183,6 +184,7 @@ func (p *pool) drop(o *object, b *body) {
 func (p *pool) failed(it *item, f *Failure) {
 	p.q.release(it.slab)
 	p.q.finished(it.ord)
+	p.stats.Cut.Add(-int64(len(it.body)))
 	o := it.obj
 	o.mu.Lock()
 	o.outstanding--
@@ -210,6 +212,7 @@ func (p *pool) failLocked(o *object, f *Failure) {
 		delete(o.waiting, seq)
 		o.outstanding--
 		p.free(&b)
+		p.stats.Cut.Add(-b.it.offset)
 	}
 }
 

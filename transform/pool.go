@@ -20,6 +20,8 @@ type pool struct {
 	log      *dataLog
 	settings Settings
 	record   func(*Failure)
+	requests *requestLog
+	keeper   *keeper
 
 	limit       int64 // bytes of a request's body; 0: none (BT-97)
 	maxResponse int64 // bytes of a response; 0: none
@@ -172,13 +174,15 @@ func (p *pool) hangUp(forever bool) {
 // put queues a request of o.
 func (p *pool) put(o *object, it item) bool {
 	it.obj = o
+	p.stats.Cut.Add(int64(len(it.body)))
 	o.mu.Lock()
 	o.outstanding++
 	o.mu.Unlock()
 	if p.q.put(it) {
 		if p.started < p.settings.MaxConcurrent && p.q.wantsWorker() {
 			p.started++
-			p.workers.Go(p.worker)
+			n := p.started
+			p.workers.Go(func() { p.worker(n) })
 		}
 		return true
 	}

@@ -56,6 +56,7 @@ func (c *conn) readHead() (status int, err error) {
 			return 0, err
 		}
 		if status >= 200 {
+			c.said = append(c.said[:0], head...)
 			return status, nil
 		}
 		if status == 101 {

@@ -34,6 +34,8 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	if err := r.prepare(); err != nil {
 		return res, err
 	}
+	r.requests, r.keeper = newRequestLog(cfg.Requests), newKeeper(cfg.FailingDir)
+	defer func() { res.Unrecorded = r.unrecorded() }()
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	pools := r.pools(inner)
@@ -72,8 +74,12 @@ type run struct {
 	stats   *Stats
 	objects []*object
 
+	requests *requestLog
+	keeper   *keeper
+
 	mu       sync.Mutex
 	failures []*Failure
+	listErr  error    // of Config.Failures
 	first    *Failure // the first failed object in key order
 }
 
@@ -139,6 +145,7 @@ func (r *run) pools(ctx context.Context) []*pool {
 	pools := make([]*pool, len(r.cfg.Instances))
 	for i, in := range r.cfg.Instances {
 		pools[i] = newPool(ctx, r.cfg, in, r.stats, r.failed)
+		pools[i].requests, pools[i].keeper = r.requests, r.keeper
 	}
 	return pools
 }
@@ -206,6 +213,26 @@ func (r *run) failed(f *Failure) {
 	if len(r.failures) < MaxFailures {
 		r.failures = append(r.failures, f)
 	}
+	if r.cfg.Failures != nil && r.listErr == nil {
+		var line []byte
+		if line, r.listErr = f.line(); r.listErr == nil {
+			_, r.listErr = r.cfg.Failures.Write(line)
+		}
+	}
+}
+
+// unrecorded ends the records and says what is missing in them.
+func (r *run) unrecorded() error {
+	var errs []error
+	for _, x := range []struct {
+		what string
+		err  error
+	}{{"requests", r.requests.close()}, {"failed objects", r.listErr}, {"failing batches", r.keeper.failure()}} {
+		if x.err != nil {
+			errs = append(errs, fmt.Errorf("not all %s are on record: %w", x.what, x.err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // outcome turns the failures into the job's error: the first failed object in key order decides (the ruling below ST-14).
@@ -221,7 +248,10 @@ func (r *run) outcome(res *Result) error {
 	for _, f := range r.failures {
 		res.Failures = append(res.Failures, *f)
 	}
-	return &Error{Reason: reason(r.first.Class), Err: fmt.Errorf("%w: %d of %d, the first: %w", ErrObjects, r.stats.Failed.Load(), len(r.objects), r.first)}
+	e := &Error{Reason: reason(r.first.Class)}
+	e.Kept, e.Replay = r.keeper.first()
+	e.Err = fmt.Errorf("%w: %d of %d, the first: %w", ErrObjects, r.stats.Failed.Load(), len(r.objects), r.first)
+	return e
 }
 
 const (

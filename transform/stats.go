@@ -12,6 +12,7 @@ type Stats struct {
 	Records      atomic.Int64 // answered
 	Requests     atomic.Int64 // attempts sent
 	Retries      atomic.Int64
+	Cut          atomic.Int64 // bytes of request bodies made of what was read, without those given up
 	BytesIn      atomic.Int64 // of request bodies answered
 	BytesOut     atomic.Int64 // of response bodies accepted
 	InFlight     atomic.Int64 // requests open now
@@ -23,6 +24,7 @@ type Totals struct {
 	Objects, Failed            int64
 	Read                       int64
 	Records, Requests, Retries int64
+	Cut                        int64
 	BytesIn, BytesOut          int64
 	InFlight                   int64
 }
@@ -33,6 +35,14 @@ func (s *Stats) Totals() Totals {
 		TotalObjects: s.TotalObjects.Load(), TotalBytes: s.TotalBytes.Load(),
 		Objects: s.Objects.Load(), Failed: s.Failed.Load(), Read: s.Read.Load(),
 		Records: s.Records.Load(), Requests: s.Requests.Load(), Retries: s.Retries.Load(),
-		BytesIn: s.BytesIn.Load(), BytesOut: s.BytesOut.Load(), InFlight: s.InFlight.Load(),
+		Cut: s.Cut.Load(), BytesIn: s.BytesIn.Load(), BytesOut: s.BytesOut.Load(), InFlight: s.InFlight.Load(),
 	}
+}
+
+// Done is about how many of TotalBytes have been answered: what was read, less what waits for its answer.
+func (t Totals) Done() int64 {
+	if t.Cut <= 0 || t.BytesIn >= t.Cut {
+		return t.Read // of an object that is streamed nothing waits
+	}
+	return int64(float64(t.Read) * float64(t.BytesIn) / float64(t.Cut))
 }

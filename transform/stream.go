@@ -30,7 +30,8 @@ func (w *worker) stream(it *item) (err error) {
 	p.stats.Requests.Add(1)
 	p.stats.InFlight.Add(1)
 	defer p.stats.InFlight.Add(-1)
-	deadline := time.Now().Add(p.cfg.Job.InvocationTimeout.Std())
+	w.saw = seen{began: time.Now()}
+	deadline := w.saw.began.Add(p.cfg.Job.InvocationTimeout.Std())
 	if w.c != nil { // it could not be repeated if the connection turned out to be dead
 		p.close(w.c)
 		w.c = nil
@@ -48,12 +49,16 @@ func (w *worker) stream(it *item) (err error) {
 	var out Writer
 	var n int64
 	status, rerr := c.readHead()
+	if rerr == nil {
+		w.saw.status, w.saw.head = status, c.said
+	}
 	switch {
 	case rerr != nil:
 	case !p.good(status):
 		rerr = &StatusError{status, errorBody(c)}
 	default:
 		out, n, rerr = p.streamOut(ctx, c, o)
+		w.saw.received = n
 	}
 	_, refused := rerr.(*StatusError)
 	if rerr != nil && !refused {
@@ -66,6 +71,10 @@ func (w *worker) stream(it *item) (err error) {
 	}
 	if werr != nil {
 		c.finish = true
+	}
+	w.saw.took, w.saw.sent = time.Since(w.saw.began), in.n
+	if rerr != nil {
+		w.saw.useless(body{}, rerr)
 	}
 	w.keep(c, rerr)
 	if rerr != nil {

@@ -17,12 +17,15 @@ const (
 
 // worker sends one request at a time over a connection of its own.
 type worker struct {
-	p *pool
-	c *conn
+	p      *pool
+	number int // counted from 1
+	c      *conn
+	saw    seen
+	line   []byte // of the request log
 }
 
-func (p *pool) worker() {
-	w := &worker{p: p}
+func (p *pool) worker(number int) {
+	w := &worker{p: p, number: number}
 	defer func() {
 		if w.c != nil {
 			p.close(w.c)
@@ -54,13 +57,19 @@ func (w *worker) idle() func() {
 // serve carries one request through its attempts (BT-105).
 func (w *worker) serve(it *item) {
 	p := w.p
+	w.saw = seen{}
+	var first time.Time
+	if p.requests != nil {
+		first = time.Now()
+	}
+	var err error
 	for attempt := 1; ; attempt++ {
 		if it.obj.failed.Load() || p.ctx.Err() != nil {
+			w.note(it, first, attempt-1, err)
 			p.failed(it, nil)
 			return
 		}
 		var b body
-		var err error
 		switch {
 		case p.exited():
 			err = ErrExited
@@ -71,6 +80,7 @@ func (w *worker) serve(it *item) {
 			b, err = w.attempt(it)
 		}
 		if err == nil {
+			w.note(it, first, attempt, nil)
 			if it.stream {
 				p.failed(it, nil) // nothing to write any more; its end is the object's
 			} else {
@@ -79,6 +89,7 @@ func (w *worker) serve(it *item) {
 			return
 		}
 		if p.ctx.Err() != nil {
+			w.note(it, first, attempt, context.Cause(p.ctx))
 			p.failed(it, nil)
 			return
 		}
@@ -87,6 +98,8 @@ func (w *worker) serve(it *item) {
 			if s, ok := errors.AsType[*StatusError](err); ok {
 				f.Status, f.Body = s.Status, string(s.Body[:min(len(s.Body), bodyShown)])
 			}
+			w.note(it, first, attempt, err)
+			w.keepBatch(it, attempt, err)
 			p.failed(it, f)
 			return
 		}
@@ -146,7 +159,8 @@ func (w *worker) attempt(it *item) (b body, err error) {
 	p.stats.Requests.Add(1)
 	p.stats.InFlight.Add(1)
 	defer p.stats.InFlight.Add(-1)
-	deadline := time.Now().Add(p.cfg.Job.InvocationTimeout.Std())
+	w.saw = seen{began: time.Now()}
+	deadline := w.saw.began.Add(p.cfg.Job.InvocationTimeout.Std())
 	for {
 		c, err := w.connect(deadline)
 		if err != nil {

@@ -54,12 +54,32 @@ func meters(s ledger.Snapshot) []meter {
 		m = append(m, meter{key: "upload " + x.Artifact, name: "upload " + x.Artifact, now: x.Bytes, total: x.TotalBytes})
 	}
 	if t := s.Transform; t != nil {
-		m = append(m, meter{
-			key: "transform", name: "transform", now: t.Objects, total: t.TotalObjects, unit: "objects",
-			extra: fmt.Sprintf("%d records, %d requests", t.Records, t.Requests),
-		})
+		x := meter{key: "transform", name: "transform", now: t.Bytes, total: t.TotalBytes, extra: transformedText(t)}
+		if t.TotalBytes == 0 { // sizes are not known
+			x.now, x.total, x.unit = t.Objects, t.TotalObjects, "objects"
+		}
+		m = append(m, x)
 	}
 	return m
+}
+
+// transformedText is how far a transform is, but for its bytes.
+func transformedText(t *ledger.TransformLive) string {
+	parts := []string{plural(t.Objects, "object")}
+	if t.TotalObjects > 0 {
+		parts[0] = fmt.Sprintf("%d of %s", t.Objects, plural(t.TotalObjects, "object"))
+	}
+	if t.Failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", t.Failed))
+	}
+	parts = append(parts, plural(t.Records, "record"))
+	if t.RecordsPerSecond >= 0.05 {
+		parts = append(parts, fmt.Sprintf("%.3g records/s", t.RecordsPerSecond))
+	}
+	if t.Left >= time.Second {
+		parts = append(parts, timeText(t.Left.Round(time.Second))+" left")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // objectsText is how far a channel is, in objects and epochs.

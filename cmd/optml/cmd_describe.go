@@ -70,6 +70,9 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		for _, c := range r.Channels {
 			row(t, "Channel", "%s: %s", c.Channel, c.Summary())
 		}
+		if live, ok, err := j.Live(); err == nil && ok && live.Transform != nil && !s.Final {
+			row(t, "Progress", "%s", progressText(live.Transform))
+		}
 		for _, c := range s.Children {
 			row(t, "Child", "%s/%s", c.Kind, c.Name)
 		}
@@ -99,6 +102,15 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", clock(x.StartTime), x.Status, took, x.StatusMessage)
 		}
 	})
+}
+
+// progressText is how far a transform is.
+func progressText(t *ledger.TransformLive) string {
+	bytes := bytesText(t.Bytes)
+	if t.TotalBytes > 0 {
+		bytes += " of " + bytesText(t.TotalBytes)
+	}
+	return bytes + ", " + transformedText(t)
 }
 
 func clock(t time.Time) string {

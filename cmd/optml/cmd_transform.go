@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/optml/optml/job"
 )
@@ -13,16 +15,40 @@ import (
 func (a *app) cmdTransform() *cobra.Command {
 	var f jobFlags
 	var m modelFlags
+	var failed string
+	var tune bool
 	c := &cobra.Command{
 		Use:   "transform JOB.json",
 		Short: "Run a batch transform from a CreateTransformJob request",
 		Long: `Run a batch transform from a CreateTransformJob request ("-" reads stdin).
 The model is that of a CreateModel request (--model-doc), or a model.tar.gz with
-an inference image (--model, --image).`,
+an inference image (--model, --image).
+
+What failed is on record: each failed object in failures.jsonl of the job's
+directory, and the first failing batches with their responses in failing/.
+--rerun-failed JOB is a new job with the documents, the model and the flags of
+JOB, for exactly the objects that failed there.
+
+--tune tries MaxConcurrentTransforms, MaxPayloadInMB and, where the document leaves
+it open, BatchStrategy on a sample of the input, each with a container of its own.`,
 		Example: `  optml transform job.json --model-doc model.json
-  optml transform job.json --model out/model.tar.gz --image registry/name:tag`,
-		Args: nargs(1, 1, "the document"),
-		RunE: func(_ *cobra.Command, args []string) error {
+  optml transform job.json --model out/model.tar.gz --image registry/name:tag
+  optml transform --rerun-failed my-job
+  optml transform job.json --model-doc model.json --tune`,
+		Args: func(c *cobra.Command, args []string) error {
+			if failed != "" {
+				return nargs(0, 0, "")(c, args)
+			}
+			return nargs(1, 1, "the document")(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if failed != "" {
+				hint := "a rerun has the documents, the model and the flags of the job in which the objects failed"
+				if err := exclude(c, "rerun-failed", hint, func(name string) bool { return !slices.Contains(rerunFlags, name) }); err != nil {
+					return err
+				}
+				return a.rerunFailed(&f, failed)
+			}
 			if err := m.check(); err != nil {
 				return err
 			}
@@ -30,12 +56,39 @@ an inference image (--model, --image).`,
 			if err != nil {
 				return err
 			}
+			if tune {
+				hint := "a tuning is no job: what its trials make is removed"
+				if err := exclude(c, "tune", hint, func(name string) bool { return slices.Contains(notTuned, name) }); err != nil {
+					return err
+				}
+				return a.tune(&f, args[0], docs, m.set)
+			}
 			return a.runAll(&f, args[0], docs, m.set)
 		},
 	}
 	f.add(c, false)
+	f.requests(c)
 	m.add(c)
+	c.Flags().BoolVar(&tune, "tune", false, "try settings on a sample of the input and print the best; no job is run")
+	c.Flags().StringVar(&failed, "rerun-failed", "", "process again what failed in this `job`, a transform")
 	return c
+}
+
+// rerunFlags may be given with --rerun-failed: they say how a job is run, not what it is.
+var rerunFlags = []string{"rerun-failed", "name", "replace", "pull", "detach", "progress", "logs", "quiet", "record-requests"}
+
+// notTuned may not be given with --tune: they are about a job and its record.
+var notTuned = []string{"name", "replace", "detach", "progress", "logs", "record-requests"}
+
+// exclude refuses flags that are not for what another flag asks for.
+func exclude(c *cobra.Command, flag, hint string, not func(name string) bool) error {
+	var err error
+	c.LocalFlags().VisitAll(func(x *pflag.Flag) {
+		if err == nil && x.Changed && not(x.Name) {
+			err = &usageError{Err: fmt.Errorf("--%s and --%s exclude each other", x.Name, flag), Hint: hint}
+		}
+	})
+	return err
 }
 
 // modelFlags say which model a transform drives.

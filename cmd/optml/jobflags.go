@@ -39,6 +39,8 @@ type jobFlags struct {
 	currentHost   string
 	fileSystems   fileSystems
 
+	recordRequests bool
+
 	detach   bool
 	progress string
 	logs     bool
@@ -91,13 +93,18 @@ func (f *jobFlags) data(c *cobra.Command) {
 	c.Flags().Var(&f.fileSystems, "fs", "`ID=DIR`: the directory that stands for a file system, such as fs-0123abcd=/data; repeatable")
 }
 
+// requests declares the flag of the verbs that drive a transform.
+func (f *jobFlags) requests(c *cobra.Command) {
+	c.Flags().BoolVar(&f.recordRequests, "record-requests", false, "write one JSON line a request of the transform to requests.jsonl in its directory")
+}
+
 // options are job.Options of a document at path, relative paths in it being relative to its directory (D6).
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
 		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
-		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems,
+		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
 	}
 	if f.strict && f.lenient {
 		return o, usage("--strict and --lenient exclude each other")

@@ -120,7 +120,7 @@ func TestBarsKeepTheLines(t *testing.T) {
 	train := ledger.ChannelTotals{Channel: "train", Mode: "File", Bytes: 5 << 20, Objects: 3}
 	pipe := ledger.ChannelTotals{Channel: "side", Mode: "Pipe", Bytes: 7 << 20, Objects: 9, Epochs: 2}
 	o.Live(ledger.Snapshot{Channels: []ledger.ChannelLive{{ChannelTotals: train, TotalBytes: 10 << 20, TotalObjects: 6}, {ChannelTotals: pipe}},
-		Transform: &ledger.TransformLive{Objects: 1, TotalObjects: 4, Records: 10}})
+		Transform: &ledger.TransformLive{Objects: 1, TotalObjects: 4, Records: 10, Bytes: 3 << 20, TotalBytes: 12 << 20, RecordsPerSecond: 250, Left: 90 * time.Second}})
 	appendAll(t, o, ledger.Transition{Status: "InProgress", Secondary: "Training", Message: "go"})
 	var b lockedBuffer
 	done := make(chan struct{})
@@ -138,7 +138,7 @@ func TestBarsKeepTheLines(t *testing.T) {
 		}
 		return ""
 	}
-	drawn := []string{"Training: go\n", "train ", "5.0 MiB / 10.0 MiB", "3 of 6 objects", "7.0 MiB  9 objects, 2 epochs", "1 / 4 objects", "10 records"}
+	drawn := []string{"Training: go\n", "train ", "5.0 MiB / 10.0 MiB", "3 of 6 objects", "7.0 MiB  9 objects, 2 epochs", "3.0 MiB / 12.0 MiB", "1 of 4 objects, 10 records"}
 	for end := time.Now().Add(20 * time.Second); missing(drawn...) != "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 	}
 	appendAll(t, o, ledger.Transition{Status: "Completed"})

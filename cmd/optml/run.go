@@ -60,12 +60,22 @@ func (a *app) runAll(f *jobFlags, path string, docs []given, more func(*job.Opti
 	return first
 }
 
-// run makes the plan, the job and its owner, and carries it out here or hands it to a process in the background.
+// run makes the plan of the documents and carries it out.
 func (r runOptions) run(stdout, stderr io.Writer) error {
 	plan, err := r.plan()
 	if err != nil {
 		return err
 	}
+	docs := map[string][]byte{}
+	for _, d := range r.documents {
+		docs[d.Operation+".json"] = d.raw
+	}
+	return r.carry(plan, docs, stdout, stderr)
+}
+
+// carry makes a job of a plan and its documents, and its owner, and carries it out here or hands it to a process in the
+// background.
+func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr io.Writer) error {
 	if err := taken(r.jobs, plan, r.replace); err != nil {
 		return err
 	}
@@ -80,10 +90,7 @@ func (r runOptions) run(stdout, stderr io.Writer) error {
 		return interrupted(ctx, err)
 	}
 	defer h.Close()
-	request := ledger.Request{Documents: map[string][]byte{}, Options: r.kept, Plan: plan, Replace: r.replace}
-	for _, d := range r.documents {
-		request.Documents[d.Operation+".json"] = d.raw
-	}
+	request := ledger.Request{Documents: docs, Options: r.kept, Plan: plan, Replace: r.replace}
 	recovered := func() {
 		if err := h.recover(ctx, r.jobs, say); err != nil && ctx.Err() == nil {
 			say("not every dead job could be recovered: %v", err)

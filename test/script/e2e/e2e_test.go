@@ -77,6 +77,7 @@ const (
 	imageNoTrain = "optml.test/no-train:1"
 	imageNotExec = "optml.test/not-exec:1"
 	imageUser    = "optml.test/user:1"
+	imageMend    = "optml.test/mend:1" // fails on "poison" in picky.tar, not in mended.tar
 )
 
 // prepare puts the binary on the PATH, makes the images and imports those that can be.
@@ -118,6 +119,15 @@ func prepare(binary string) error {
 	if err := images.WriteOCIArchive(filepath.Join(work, "one.tar"), good[0]); err != nil {
 		return err
 	}
+	for file, o := range map[string]images.Options{"picky.tar": {Env: []string{"TINY_FAIL_IF=poison"}}, "mended.tar": {}} {
+		img, err := images.Build(o)
+		if err != nil {
+			return err
+		}
+		if err := images.WriteOCIArchive(filepath.Join(work, file), images.Named{Ref: imageMend, Image: img}); err != nil {
+			return err
+		}
+	}
 	broken, err := images.Build(images.Options{Corrupt: true})
 	if err != nil {
 		return err
@@ -125,7 +135,7 @@ func prepare(binary string) error {
 	if err := images.WriteOCIArchive(filepath.Join(work, "broken.tar"), images.Named{Ref: "optml.test/broken:1", Image: broken}); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"images", "import", filepath.Join(work, "good.tar")}} {
+	for _, args := range [][]string{{"images", "import", filepath.Join(work, "good.tar")}, {"images", "import", filepath.Join(work, "picky.tar")}} {
 		cmd := exec.Command("optml", args...)
 		cmd.Env = append(os.Environ(), "OPTML_ROOT="+filepath.Join(work, "root"), "OPTML_RUN_DIR="+runDir)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -148,7 +158,7 @@ func tearDown() error {
 		return err
 	}
 	defer c.Close()
-	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser} {
+	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser, imageMend} {
 		if err := c.Remove(ctx, ref); err != nil {
 			return err
 		}

@@ -7,14 +7,33 @@ import (
 	"time"
 )
 
-// exchange sends one request and reads its response.
+// exchange sends one request and reads its response, of a pipeline the last container's.
 func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err error) {
+	request := payload{bytes: it.body, chunked: w.p.limit == 0}
+	read := func(c *conn) (err error) {
+		b, err = w.read(c, it.ord)
+		return err
+	}
+	if len(w.p.in.Next) > 0 {
+		err = w.pipeline(c, request, deadline, read)
+	} else {
+		err = w.converse(c, w.p.post, request, deadline, read)
+	}
+	if err != nil {
+		w.p.q.giveChunks(b.chunks)
+		return body{}, err
+	}
+	return b, nil
+}
+
+// converse sends one request and reads its response, the body of one that succeeds with read.
+func (w *worker) converse(c *conn, h header, request payload, deadline time.Time, read func(*conn) error) error {
 	p := w.p
 	c.start(deadline)
-	sent, err := c.send(p.post, payload{bytes: it.body, chunked: p.limit == 0})
+	sent, err := c.send(h, request)
 	if err != nil {
 		if c.used {
-			return b, &errNoAnswer{err}
+			return &errNoAnswer{err}
 		}
 		// It may have answered without reading.
 		c.nc.SetReadDeadline(time.Now().Add(writeGrace))
@@ -23,7 +42,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	status, rerr := c.readHead()
 	if rerr == nil {
 		if p.good(status) {
-			b, rerr = w.read(c, it.ord)
+			rerr = read(c)
 		} else {
 			rerr = &StatusError{status, errorBody(c)}
 		}
@@ -36,11 +55,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	if rerr != nil && !refused && err != nil {
 		rerr = err
 	}
-	if rerr != nil {
-		p.q.giveChunks(b.chunks)
-		return body{}, rerr
-	}
-	return b, nil
+	return rerr
 }
 
 // good is INF-70.

@@ -53,7 +53,10 @@ func (w *worker) stream(it *item) (err error) {
 	case !p.good(status):
 		rerr = &StatusError{status, errorBody(c)}
 	default:
-		out, n, rerr = p.streamOut(ctx, c, o)
+		rerr = w.passOn(c, deadline, func(c *conn) (err error) {
+			out, n, err = p.streamOut(ctx, c, o)
+			return err
+		})
 	}
 	_, refused := rerr.(*StatusError)
 	if rerr != nil && !refused {

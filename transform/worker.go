@@ -17,8 +17,9 @@ const (
 
 // worker sends one request at a time over a connection of its own.
 type worker struct {
-	p *pool
-	c *conn
+	p    *pool
+	c    *conn
+	hops hops // of a pipeline: to the containers after the first
 }
 
 func (p *pool) worker() {
@@ -27,6 +28,7 @@ func (p *pool) worker() {
 		if w.c != nil {
 			p.close(w.c)
 		}
+		w.p.closeAll(w.hops.conns)
 	}()
 	for {
 		it, ok := p.q.take(w.idle)
@@ -39,14 +41,17 @@ func (p *pool) worker() {
 
 // idle closes the connection if nothing comes for a while.
 func (w *worker) idle() func() {
-	c := w.c
+	c, hops := w.c, w.hops.conns
 	if c == nil {
 		return func() {}
 	}
-	timer := time.AfterFunc(idleClose, func() { w.p.close(c) })
+	timer := time.AfterFunc(idleClose, func() {
+		w.p.close(c)
+		w.p.closeAll(hops)
+	})
 	return func() {
 		if !timer.Stop() {
-			w.c = nil
+			w.c, w.hops.conns = nil, nil
 		}
 	}
 }
@@ -99,7 +104,7 @@ func retryable(err error) bool {
 	if s, ok := errors.AsType[*StatusError](err); ok {
 		return s.Status >= 500
 	}
-	return !errors.Is(err, ErrResponse) && !errors.Is(err, ErrInput) && !errors.Is(err, ErrOutput) && !errors.Is(err, ErrExited)
+	return !errors.Is(err, ErrResponse) && !errors.Is(err, ErrHop) && !errors.Is(err, ErrInput) && !errors.Is(err, ErrOutput) && !errors.Is(err, ErrExited)
 }
 
 // pause waits before the next attempt. false: there is none.
@@ -122,7 +127,7 @@ func (w *worker) connect(deadline time.Time) (*conn, error) {
 		w.c = w.p.takeSpare()
 	}
 	if w.c == nil {
-		c, err := w.p.dial(w.p.ctx, deadline)
+		c, err := w.p.dial(w.p.ctx, w.p.in.Container, deadline)
 		if err != nil {
 			return nil, err
 		}

@@ -76,6 +76,8 @@ type Ending struct {
 	Failure string          // /opt/ml/output/failure
 	Upload  error           // of the delivery, which runs after failure and stop too (OUT-5)
 	Region  string
+
+	Container string // that Exit is of, where the job has several
 }
 
 // Outcome turns an ending into the final transition: status, secondary status with its message, FailureReason in the
@@ -129,7 +131,7 @@ func (e Ending) judge() ledger.Transition {
 		return failed(ExitAlgorithm, outOfMemory, fmt.Sprintf("the kernel killed the container for want of memory (exit code %d)", e.Exit.Code),
 			"give it more memory, or process less at once")
 	case e.Exit.Code != 0: // END-1, FAIL-2, FAIL-3
-		o := failed(ExitAlgorithm, algorithmError(e.Failure, e.Exit.Code), describeExit(*e.Exit), "")
+		o := failed(ExitAlgorithm, algorithmError(e.Failure, e.Exit.Code), e.describeExit(), "")
 		if e.Failure == "" {
 			o.Hint = "write what went wrong to /opt/ml/output/failure before exiting: it becomes the FailureReason (FAIL-1)"
 		}
@@ -169,7 +171,7 @@ func (e Ending) judgeError() ledger.Transition {
 		}
 		o := failed(code, tr.Reason, tr.Err.Error(), transformHint(tr))
 		if e.Exit != nil && e.Exit.Code != 0 {
-			o.Detail += "; " + describeExit(*e.Exit)
+			o.Detail += "; " + e.describeExit()
 		}
 		return o
 	case errors.As(err, &host):
@@ -216,11 +218,15 @@ func failed(code int, reason, detail, hint string) ledger.Transition {
 	return ledger.Transition{Status: "Failed", FailureReason: reason, Detail: detail, Hint: hint, ExitCode: new(code)}
 }
 
-func describeExit(x container.Exit) string {
-	if x.Signal != 0 {
-		return fmt.Sprintf("the container was ended by signal %d (exit code %d)", x.Signal, x.Code)
+func (e Ending) describeExit() string {
+	who := "the container"
+	if e.Container != "" {
+		who = "container " + e.Container
 	}
-	return fmt.Sprintf("the container ended with exit code %d", x.Code)
+	if e.Exit.Signal != 0 {
+		return fmt.Sprintf("%s was ended by signal %d (exit code %d)", who, e.Exit.Signal, e.Exit.Code)
+	}
+	return fmt.Sprintf("%s ended with exit code %d", who, e.Exit.Code)
 }
 
 func transformHint(e *transform.Error) string {

@@ -401,7 +401,6 @@ func TestRefusedValues(t *testing.T) {
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
-		{"transform.json", "TransformResources.InstanceCount", `2`, "2 is refused: several instances are not carried out yet"},
 		{"transform.json", "DataProcessing.InputFilter", `"$[1:]"`, "$[1:] is refused: filters are not carried out yet"},
 		{"transform.json", "DataProcessing.JoinSource", `"Input"`, "Input is refused"},
 		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},

@@ -115,26 +115,37 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		}
 		tr.MaxRetries = int(value(c.InvocationsMaxRetries, invocationRetries))
 	}
-	inst := Instance{Host: trainingInstance, GPUs: m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))}
-	for i, c := range model.containers {
-		name, host := trainingInstance, c.hostname
-		if len(model.containers) > 1 {
-			name = trainingInstance + "-" + cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43, ST-18
+	gpus := m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))
+	for rank := range int(t.resources.InstanceCount) { // BT-37
+		inst := Instance{Host: "algo-" + strconv.Itoa(rank+1), GPUs: gpus}
+		for i, c := range model.containers {
+			inst.Containers = append(inst.Containers, m.serving(p, inst, rank, i, model, t, batch))
+			if rank == 0 {
+				tr.Models = append(tr.Models, ModelSource{Container: inst.Containers[i].Name, URI: c.uri})
+			}
 		}
-		if host == "" {
-			host = dnsName(p.Region, i)
-		}
-		env := maps.Clone(c.env) // the model's, then the transform's, then the service's own (INF-40)
-		if env == nil {
-			env = map[string]string{}
-		}
-		maps.Copy(env, t.environment)
-		inst.Containers = append(inst.Containers, Container{
-			Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: servingPort,
-			Env: serviceEnv(env, p.Region, inst.GPUs, batch),
-		})
-		tr.Models = append(tr.Models, ModelSource{Container: name, URI: c.uri})
+		tr.Instances = append(tr.Instances, inst)
 	}
-	tr.Instances = []Instance{inst}
 	return tr
+}
+
+// serving is container i of a model on the instance with that rank.
+func (m *maker) serving(p *Plan, inst Instance, rank, i int, model servedModel, t transformView, batch map[string]string) Container {
+	c := model.containers[i]
+	name, host := inst.Host, c.hostname
+	if len(model.containers) > 1 {
+		name += "-" + cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43, ST-18
+	}
+	if host == "" {
+		host = dnsName(p.Region, rank)
+	}
+	env := maps.Clone(c.env) // the model's, then the transform's, then the service's own (INF-40)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, t.environment)
+	return Container{
+		Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: servingPort,
+		Env: serviceEnv(env, p.Region, inst.GPUs, batch),
+	}
 }

@@ -134,7 +134,7 @@ type MetricDefinition struct {
 type Transform struct {
 	ModelName string          `json:"modelName"`
 	Instances []Instance      `json:"instances"` // each drives its own share of the objects (BT-37)
-	Models    []ModelSource   `json:"models"`    // in the order of an instance's containers
+	Models    []ModelSource   `json:"models"`    // in the order of an instance's containers; all instances have the same
 	Input     TransformInput  `json:"input"`
 	Output    TransformOutput `json:"output"`
 
@@ -157,7 +157,7 @@ type Transform struct {
 
 // ModelSource is where one container's /opt/ml/model comes from. An empty URI is an empty directory (INF-30).
 type ModelSource struct {
-	Container string `json:"container"`
+	Container string `json:"container"`     // of the first instance
 	URI       string `json:"uri,omitempty"` // of a tar.gz (INF-20)
 }
 

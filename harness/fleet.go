@@ -14,7 +14,8 @@ import (
 	"github.com/optml/optml/transform"
 )
 
-// fleet is the containers of a transform: of each instance one, each with a network of its own (BT-37).
+// fleet is the containers of a transform: of each instance one, or a pipeline that shares a network (INF-54). Instances
+// have a network each (BT-37).
 type fleet struct {
 	run       *run
 	transform *job.Transform
@@ -30,6 +31,8 @@ type modelContainer struct {
 	spec   job.Container
 	model  *modelData
 	bridge string
+	of     string // ID of the container whose network it is in
+	name   string // within a pipeline; "" of one that is alone
 
 	task  container.Task
 	ended chan struct{} // closed when the main process has ended; nil before it was started
@@ -54,6 +57,12 @@ func (r *run) fleet() (*fleet, error) {
 		var servers []*modelContainer
 		for i, c := range in.Containers {
 			s := &modelContainer{run: r, host: in.Host, spec: c}
+			if i > 0 {
+				s.of = containerID(r.owner.Dir(), in.Containers[0].Name)
+			}
+			if len(in.Containers) > 1 {
+				s.name = c.Hostname
+			}
 			if len(t.Instances) > 1 {
 				s.bridge = in.Host
 			}
@@ -68,8 +77,8 @@ func (r *run) fleet() (*fleet, error) {
 			}
 			servers = append(servers, s)
 		}
-		if len(servers) != 1 {
-			return nil, errors.New("Containers: an inference pipeline is not carried out yet")
+		if len(servers) == 0 {
+			return nil, errors.New("the plan has an instance without a container")
 		}
 		f.hosts = append(f.hosts, servers)
 	}
@@ -134,6 +143,9 @@ func (f *fleet) prepare(ctx context.Context) error {
 	})
 }
 
+// pipelineLabel is what an image says that listens on SAGEMAKER_BIND_TO_PORT (INF-52).
+const pipelineLabel = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
+
 // images finds the image of each container. All instances have the first one's.
 func (f *fleet) images(ctx context.Context) error {
 	r := f.run
@@ -141,6 +153,9 @@ func (f *fleet) images(ctx context.Context) error {
 		img, err := r.ensure(ctx, s.host, s.spec)
 		if err != nil {
 			return err
+		}
+		if len(f.hosts[0]) > 1 && img.Labels[pipelineLabel] != "true" {
+			return &LabelError{Ref: s.spec.Image.Ref, Label: pipelineLabel + "=true"}
 		}
 		for _, servers := range f.hosts {
 			servers[i].spec.Image.Ref = img.Ref
@@ -155,7 +170,7 @@ func (f *fleet) images(ctx context.Context) error {
 func (s *modelContainer) create(ctx context.Context, t *job.Transform) error {
 	task, err := s.run.launch(ctx, s.host, s.spec, container.Spec{
 		Mounts:   []container.Mount{{Source: s.model.dir, Target: "/opt/ml/model", ReadOnly: !t.ModelWritable}}, // INF-22
-		Network:  container.Network{Isolated: t.Isolated, Hosts: []string{s.host}, Bridge: s.bridge},
+		Network:  container.Network{Isolated: t.Isolated, Hosts: []string{s.host}, Bridge: s.bridge, Of: s.of},
 		ShmBytes: t.ShmBytes,
 	})
 	s.task = task
@@ -247,7 +262,7 @@ func (s *modelContainer) container() transform.Container {
 	if port == 0 {
 		port = servingPort
 	}
-	return transform.Container{Addr: net.JoinHostPort(s.task.Addr(), strconv.Itoa(port)), Dial: s.task.Dial, Exited: s.ended}
+	return transform.Container{Name: s.name, Addr: net.JoinHostPort(s.task.Addr(), strconv.Itoa(port)), Dial: s.task.Dial, Exited: s.ended}
 }
 
 // instances are what transform drives, each with its own data log (ST-18).
@@ -265,8 +280,11 @@ func (f *fleet) instances() (all []transform.Instance, closeLogs func(), err err
 			return nil, nil, err
 		}
 		logs = append(logs, log)
-		s := servers[0]
-		all = append(all, transform.Instance{Host: s.host, Container: s.container(), DataLog: streamWriter{log}})
+		in := transform.Instance{Host: servers[0].host, Container: servers[0].container(), DataLog: streamWriter{log}}
+		for _, s := range servers[1:] {
+			in.Next = append(in.Next, s.container())
+		}
+		all = append(all, in)
 	}
 	return all, closeLogs, nil
 }

@@ -148,6 +148,7 @@ func (e Ending) judgeError() ledger.Transition {
 		model *ModelError
 		tr    *transform.Error
 		host  *HostError
+		label *LabelError
 	)
 	err := e.Err
 	switch {
@@ -160,6 +161,9 @@ func (e Ending) judgeError() ledger.Transition {
 			o.FailureReason = internalError
 		}
 		return o
+	case errors.As(err, &label):
+		return failed(ExitClient, "ClientError: "+label.Error(), "",
+			"an image of an inference pipeline listens on the port in SAGEMAKER_BIND_TO_PORT and says so: LABEL "+label.Label+" in its Dockerfile (INF-51, INF-52)")
 	case errors.As(err, &model):
 		return failed(ExitClient, "ClientError: "+model.Reason(), err.Error(), model.Hint())
 	case errors.As(err, &data):
@@ -233,6 +237,8 @@ func transformHint(e *transform.Error) string {
 	switch {
 	case errors.Is(e, transform.ErrExited):
 		return "the container's last log lines say why: optml logs JOB"
+	case errors.Is(e, transform.ErrPing) && errors.As(e, new(*transform.ContainerError)):
+		return "answer GET /ping on the port in SAGEMAKER_BIND_TO_PORT, on all interfaces, with 200 once the model is loaded (INF-51, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrPing):
 		return "answer GET /ping on port 8080, on all interfaces, with 200 once the model is loaded (INF-50, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrObjects):
@@ -308,6 +314,13 @@ type ModelError struct {
 
 func (e *ModelError) Error() string { return fmt.Sprintf("model %s: %v", e.URI, e.Err) }
 func (e *ModelError) Unwrap() error { return e.Err }
+
+// LabelError is an image that lacks a label without which the service does not run it (INF-52).
+type LabelError struct{ Ref, Label string }
+
+func (e *LabelError) Error() string {
+	return fmt.Sprintf("Your Ecr Image %s does not contain required %s Docker label(s).", e.Ref, e.Label)
+}
 
 // Reason is what follows "ClientError: "; the service's own text is not published.
 func (e *ModelError) Reason() string {

@@ -3,8 +3,7 @@ package job
 var modelRows = []row{
 	{shape: "CreateModelInput", member: "ModelName", treatment: Honoured, rules: "VAL-53"},
 	{shape: "CreateModelInput", member: "PrimaryContainer", treatment: Honoured, rules: "VAL-53"},
-	{shape: "CreateModelInput", member: "Containers", treatment: Honoured, rules: "VAL-53", cases: []when{
-		{is: ">1", treatment: Refused, rules: "INF-51", note: "inference pipelines are not carried out yet: give one container"}}},
+	{shape: "CreateModelInput", member: "Containers", treatment: Honoured, rules: "VAL-53, INF-51, INF-54", note: "several are an inference pipeline: each request goes through all, in order"},
 	{shape: "CreateModelInput", member: "InferenceExecutionConfig", treatment: Honoured, rules: "INF-57"},
 	{shape: "CreateModelInput", member: "ExecutionRoleArn", treatment: Emulated, rules: "ruling 6", note: "its account number makes the ARNs; no role is assumed"},
 	{shape: "CreateModelInput", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},

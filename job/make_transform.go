@@ -2,7 +2,9 @@ package job
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -47,6 +49,18 @@ type servedContainer struct {
 	env      map[string]string
 }
 
+// pipelinePort is where the first container of a pipeline serves, with the ports behind it its own up to the next one's:
+// below those that the kernel gives out, above what images like to take (INF-51 leaves the numbers open).
+const (
+	pipelinePort  = 21000
+	pipelinePorts = 100
+)
+
+// untrained is the container that gets a model from elsewhere: the first without its own (ruling 21), else the first.
+func (s servedModel) untrained() int {
+	return max(0, slices.IndexFunc(s.containers, func(c servedContainer) bool { return c.uri == "" }))
+}
+
 // transformJob makes the plan of a CreateTransformJob with its model.
 func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 	model := servedModel{name: r.ModelName}
@@ -56,7 +70,7 @@ func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 		model.containers = []servedContainer{{image: image(m.o.ModelImage, "")}}
 	}
 	if m.o.ModelURI != "" {
-		model.containers[0].uri = resolve(m.o.Dir, m.o.ModelURI)
+		model.containers[model.untrained()].uri = resolve(m.o.Dir, m.o.ModelURI)
 	}
 	p := m.plan(KindTransform, cmp.Or(m.o.Name, r.TransformJobName), "transform-job", model.role, model.containers[0].image.Ref)
 	p.Transform = m.transform(p, r.view(), model)
@@ -132,12 +146,14 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 // serving is container i of a model on the instance with that rank.
 func (m *maker) serving(p *Plan, inst Instance, rank, i int, model servedModel, t transformView, batch map[string]string) Container {
 	c := model.containers[i]
-	name, host := inst.Host, c.hostname
-	if len(model.containers) > 1 {
-		name += "-" + cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43, ST-18
-	}
-	if host == "" {
-		host = dnsName(p.Region, rank)
+	name, host, port := inst.Host, cmp.Or(c.hostname, dnsName(p.Region, rank)), servingPort
+	if len(model.containers) > 1 { // a pipeline: one network, a port for each (INF-51)
+		host = cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43
+		name += "-" + host                                        // ST-18
+		port = pipelinePort + i*pipelinePorts
+		batch = maps.Clone(batch)
+		batch["SAGEMAKER_BIND_TO_PORT"] = strconv.Itoa(port)
+		batch["SAGEMAKER_SAFE_PORT_RANGE"] = fmt.Sprintf("%d-%d", port+1, port+pipelinePorts-1)
 	}
 	env := maps.Clone(c.env) // the model's, then the transform's, then the service's own (INF-40)
 	if env == nil {
@@ -145,7 +161,7 @@ func (m *maker) serving(p *Plan, inst Instance, rank, i int, model servedModel, 
 	}
 	maps.Copy(env, t.environment)
 	return Container{
-		Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: servingPort,
+		Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: port,
 		Env: serviceEnv(env, p.Region, inst.GPUs, batch),
 	}
 }

@@ -78,7 +78,7 @@ type Container struct {
 	Args       []string          `json:"args,omitempty"`       // replace the image's CMD (START table, INF-1)
 	Env        map[string]string `json:"env,omitempty"`        // over the image's; the service's own included (1.3, INF-40)
 	Hostname   string            `json:"hostname"`
-	Port       int               `json:"port,omitempty"` // that it serves on; 8080 (INF-50)
+	Port       int               `json:"port,omitempty"` // that it serves on: 8080 (INF-50), in a pipeline its own (INF-51)
 }
 
 // Training is a training job.

@@ -78,7 +78,7 @@ var transformRules = []rule{
 		}
 	})},
 	{"BT-10", onTransform(func(c *ruling, t transformView) {
-		for _, k := range []string{"SAGEMAKER_BATCH", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "SAGEMAKER_BATCH_STRATEGY", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "NVIDIA_VISIBLE_DEVICES"} {
+		for _, k := range []string{"SAGEMAKER_BATCH", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "SAGEMAKER_BATCH_STRATEGY", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_SAFE_PORT_RANGE", "NVIDIA_VISIBLE_DEVICES"} {
 			if _, set := t.environment[k]; set {
 				c.warn(t.at("Environment."+k), "the service sets "+k+" itself where it applies, over the document's value")
 			}
@@ -146,6 +146,15 @@ var modelRules = []rule{
 			envs = append(envs, ct.Environment)
 		}
 		c.environmentSize("", envs)
+	})},
+	{"INF-51", onModel(func(c *ruling, r *createModelInput) {
+		for i, ct := range r.Containers {
+			for _, k := range []string{"SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_SAFE_PORT_RANGE"} {
+				if _, set := ct.Environment[k]; set && len(r.Containers) > 1 {
+					c.warn(index("Containers", i)+".Environment."+k, "the service sets "+k+" itself in a pipeline, over the document's value")
+				}
+			}
+		}
 	})},
 	{"INF-43", onModel(func(c *ruling, r *createModelInput) {
 		seen, named := map[string]bool{}, 0

@@ -77,6 +77,7 @@ const (
 	imageNoTrain = "optml.test/no-train:1"
 	imageNotExec = "optml.test/not-exec:1"
 	imageUser    = "optml.test/user:1"
+	imagePipe    = "optml.test/pipe:1" // takes its port from the environment (INF-52)
 )
 
 // prepare puts the binary on the PATH, makes the images and imports those that can be.
@@ -105,6 +106,7 @@ func prepare(binary string) error {
 		{imageNoTrain, images.Options{Without: []string{"train"}}},
 		{imageNotExec, images.Options{Entrypoint: []string{"/usr/local/bin/train"}, NotExec: []string{"train"}}},
 		{imageUser, images.Options{User: "1000"}},
+		{imagePipe, images.Options{Labels: map[string]string{"com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true"}}},
 	} {
 		img, err := images.Build(x.o)
 		if err != nil {
@@ -148,7 +150,7 @@ func tearDown() error {
 		return err
 	}
 	defer c.Close()
-	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser} {
+	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser, imagePipe} {
 		if err := c.Remove(ctx, ref); err != nil {
 			return err
 		}

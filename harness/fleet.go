@@ -29,7 +29,7 @@ type modelContainer struct {
 	run    *run
 	host   string
 	spec   job.Container
-	model  *modelData
+	models []*modelData // its own, and what it has beside that
 	bridge string
 	of     string // ID of the container whose network it is in
 	name   string // within a pipeline; "" of one that is alone
@@ -67,13 +67,10 @@ func (r *run) fleet() (*fleet, error) {
 				s.bridge = in.Host
 			}
 			if t.ModelWritable || len(f.hosts) == 0 {
-				s.model = &modelData{run: r, dir: filepath.Join(r.owner.WorkDir(), in.Host, "model", strconv.Itoa(i))}
-				if i < len(t.Models) {
-					s.model.source = t.Models[i]
-				}
-				f.models = append(f.models, s.model)
+				s.models = r.models(in.Host, i)
+				f.models = append(f.models, s.models...)
 			} else {
-				s.model = f.hosts[0][i].model
+				s.models = f.hosts[0][i].models
 			}
 			servers = append(servers, s)
 		}
@@ -83,6 +80,23 @@ func (r *run) fleet() (*fleet, error) {
 		f.hosts = append(f.hosts, servers)
 	}
 	return f, nil
+}
+
+// models are the data of container i, to be staged for that host.
+func (r *run) models(host string, i int) []*modelData {
+	t := r.plan.Transform
+	dir := filepath.Join(r.owner.WorkDir(), host, "model", strconv.Itoa(i))
+	own := &modelData{run: r, dir: filepath.Join(dir, "own")}
+	all := []*modelData{own}
+	if i < len(t.Models) {
+		own.source = t.Models[i]
+	}
+	for _, x := range t.More {
+		if x.Container == own.source.Container {
+			all = append(all, &modelData{run: r, source: x, dir: filepath.Join(dir, "more", x.Channel)})
+		}
+	}
+	return all
 }
 
 // each does f for each instance side by side, as a step.
@@ -168,8 +182,12 @@ func (f *fleet) images(ctx context.Context) error {
 }
 
 func (s *modelContainer) create(ctx context.Context, t *job.Transform) error {
+	var mounts []container.Mount
+	for _, m := range s.models {
+		mounts = append(mounts, container.Mount{Source: m.dir, Target: m.target(), ReadOnly: !t.ModelWritable || m.source.Channel != ""}) // INF-22
+	}
 	task, err := s.run.launch(ctx, s.host, s.spec, container.Spec{
-		Mounts:   []container.Mount{{Source: s.model.dir, Target: "/opt/ml/model", ReadOnly: !t.ModelWritable}}, // INF-22
+		Mounts:   mounts,
 		Network:  container.Network{Isolated: t.Isolated, Hosts: []string{s.host}, Bridge: s.bridge, Of: s.of},
 		ShmBytes: t.ShmBytes,
 	})

@@ -308,8 +308,10 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // ModelError says why a container's model artifacts cannot be used (INF-20, INF-31, ruling 19).
 type ModelError struct {
-	URI string
-	Err error
+	URI     string
+	Files   bool   // it is no archive
+	Channel string // of additional data
+	Err     error
 }
 
 func (e *ModelError) Error() string { return fmt.Sprintf("model %s: %v", e.URI, e.Err) }
@@ -329,6 +331,8 @@ func (e *ModelError) Reason() string {
 		return fmt.Sprintf("Could not find model data at %s.", e.URI)
 	case errors.Is(e.Err, objstore.ErrAccessDenied):
 		return fmt.Sprintf("Failed to download model data from URL: %q: Access Denied.", e.URI)
+	case e.Files, errors.Is(e.Err, ErrETag):
+		return fmt.Sprintf("Failed to download model data from URL: %q: %v", e.URI, e.Err)
 	}
 	return fmt.Sprintf("Failed to extract model data from URL: %q: %v", e.URI, e.Err)
 }
@@ -338,7 +342,14 @@ func (e *ModelError) Hint() string {
 	if h := hint(e.Err); h != "" {
 		return h
 	}
-	if errors.Is(e.Err, objstore.ErrNotFound) {
+	switch {
+	case errors.Is(e.Err, ErrETag):
+		return "the object has been replaced since the document was written: give its new ETag, or none (ruling 21)"
+	case e.Files && errors.Is(e.Err, objstore.ErrNotFound):
+		return "S3Uri must name an object, or a prefix with objects below it (INF-24)"
+	case e.Files:
+		return "each key below the prefix must be usable as a file's path, and none may be a folder (INF-26)"
+	case errors.Is(e.Err, objstore.ErrNotFound):
 		return "ModelDataUrl must name an existing .tar.gz"
 	}
 	return "ModelDataUrl must be a gzip-compressed tar with plain files at its root, as a training job packs /opt/ml/model (INF-20, INF-31)"

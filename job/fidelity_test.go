@@ -261,7 +261,7 @@ var mutationBases = map[string][][2]string{
 	"CreateTrainingJob InputDataConfig[0].ShuffleConfig":                              {{`"InputMode": "File"`, `"InputMode": "Pipe"`}},
 	"CreateTrainingJob InputDataConfig[0].DataSource.FileSystemDataSource":            {{fixtureS3Source, fixtureFileSystem}},
 	"CreateModel Containers":                                                          {{`"PrimaryContainer": {`, `"Containers": [{`}, {"\"LOG\": \"model\"}\n  }", "\"LOG\": \"model\"}\n  }]"}},
-	"CreateModel PrimaryContainer.ModelDataSource":                                    {{"-", "PrimaryContainer.ModelDataUrl"}},
+	"CreateModel PrimaryContainer.ModelDataSource":                                    {{`"ModelDataUrl": "s3://bucket/models/boost-2026-11-20/output/model.tar.gz"`, `"ModelDataSource": {"S3DataSource": {"S3Uri": "s3://b/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}`}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
 	"CreateAlgorithm TrainingSpecification.SupportsDistributedTraining":               {{`"InstanceCount": 1, "VolumeSizeInGB"`, `"InstanceCount": 2, "VolumeSizeInGB"`}},
 	"CreateAlgorithm TrainingSpecification.SupportedHyperParameters[0].IsRequired":    {{"-", "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.HyperParameters"}},

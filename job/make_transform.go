@@ -45,7 +45,8 @@ type servedModel struct {
 type servedContainer struct {
 	image    Image
 	hostname string // "": the instance's
-	uri      string // of model.tar.gz
+	model    ModelSource
+	more     []ModelSource // beside the model
 	env      map[string]string
 }
 
@@ -58,7 +59,7 @@ const (
 
 // untrained is the container that gets a model from elsewhere: the first without its own (ruling 21), else the first.
 func (s servedModel) untrained() int {
-	return max(0, slices.IndexFunc(s.containers, func(c servedContainer) bool { return c.uri == "" }))
+	return max(0, slices.IndexFunc(s.containers, func(c servedContainer) bool { return c.model.URI == "" }))
 }
 
 // transformJob makes the plan of a CreateTransformJob with its model.
@@ -70,7 +71,7 @@ func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 		model.containers = []servedContainer{{image: image(m.o.ModelImage, "")}}
 	}
 	if m.o.ModelURI != "" {
-		model.containers[model.untrained()].uri = resolve(m.o.Dir, m.o.ModelURI)
+		model.containers[model.untrained()].model = ModelSource{URI: resolve(m.o.Dir, m.o.ModelURI)}
 	}
 	p := m.plan(KindTransform, cmp.Or(m.o.Name, r.TransformJobName), "transform-job", model.role, model.containers[0].image.Ref)
 	p.Transform = m.transform(p, r.view(), model)
@@ -86,13 +87,23 @@ func (m *maker) servedModel(r *createModelInput) servedModel {
 		list[0].ContainerHostname = "" // ignored for a model with one PrimaryContainer (INF-43)
 	}
 	for _, c := range list {
-		uri := c.ModelDataUrl
+		sc := servedContainer{image: image(c.Image, ""), hostname: c.ContainerHostname, env: c.Environment,
+			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}}
 		if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
-			uri = c.ModelDataSource.S3DataSource.S3Uri // Gzip and S3Object, else the member is refused
+			sc.model = m.modelSource(*c.ModelDataSource.S3DataSource)
 		}
-		s.containers = append(s.containers, servedContainer{image(c.Image, ""), c.ContainerHostname, resolve(m.o.Dir, uri), c.Environment})
+		for _, a := range c.AdditionalModelDataSources {
+			x := m.modelSource(*a.S3DataSource)
+			x.Channel = a.ChannelName
+			sc.more = append(sc.more, x)
+		}
+		s.containers = append(s.containers, sc)
 	}
 	return s
+}
+
+func (m *maker) modelSource(s s3ModelDataSource) ModelSource {
+	return ModelSource{URI: resolve(m.o.Dir, s.S3Uri), Type: s.S3DataType, Unpacked: s.CompressionType == "None", ETag: s.ETag}
 }
 
 // transform makes the part that a job and a profile's definition share.
@@ -134,8 +145,14 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		inst := Instance{Host: "algo-" + strconv.Itoa(rank+1), GPUs: gpus}
 		for i, c := range model.containers {
 			inst.Containers = append(inst.Containers, m.serving(p, inst, rank, i, model, t, batch))
-			if rank == 0 {
-				tr.Models = append(tr.Models, ModelSource{Container: inst.Containers[i].Name, URI: c.uri})
+			if rank > 0 {
+				continue // all instances have the same
+			}
+			c.model.Container = inst.Containers[i].Name
+			tr.Models = append(tr.Models, c.model)
+			for _, x := range c.more {
+				x.Container = c.model.Container
+				tr.More = append(tr.More, x)
 			}
 		}
 		tr.Instances = append(tr.Instances, inst)

@@ -72,9 +72,10 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 		model := servedModel{name: childName(a.AlgorithmName, prof.ProfileName, "model", m.o.RunSuffix), role: role}
 		given := false
 		for _, c := range a.InferenceSpecification.Containers {
-			sc := servedContainer{image(c.Image, c.ImageDigest), c.ContainerHostname, resolve(m.o.Dir, c.ModelDataUrl), c.Environment}
-			if sc.uri == "" && !given { // ruling 21: the first container without its own
-				sc.uri, given = train.Training.ModelURI, true
+			sc := servedContainer{image: image(c.Image, c.ImageDigest), hostname: c.ContainerHostname, env: c.Environment,
+				model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}}
+			if sc.model.URI == "" && !given { // ruling 21: the first container without its own
+				sc.model.URI, given = train.Training.ModelURI, true
 			}
 			model.containers = append(model.containers, sc)
 		}

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,5 +85,28 @@ func TestWhereTheModelGoesInAPipeline(t *testing.T) {
 	}
 	if m := p.Transform.Models; m[0].URI != "s3://b/own.tar.gz" || m[1].URI != "s3://b/trained.tar.gz" {
 		t.Errorf("%+v", m)
+	}
+}
+
+// INF-24, INF-28, ruling 21: a ModelDataSource and what is beside it stand in the plan, of each container its own.
+func TestModelSources(t *testing.T) {
+	source := func(uri, kind, compression string) object {
+		return object{"S3Uri": uri, "S3DataType": kind, "CompressionType": compression, "ETag": "tag"}
+	}
+	p, err := Make([]*Document{fixture(t, "transform.json"), pipelineModel(t,
+		object{"Image": "img:1", "ModelDataSource": object{"S3DataSource": source("m/", "S3Prefix", "None")}},
+		object{"Image": "img:2", "ModelDataSource": object{"S3DataSource": source("s3://b/m.tar.gz", "S3Object", "Gzip")},
+			"AdditionalModelDataSources": []any{object{"ChannelName": "draft", "S3DataSource": source("s3://b/d", "S3Object", "None")}}},
+	)}, Options{Dir: "/d"}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []ModelSource{
+		{Container: "algo-1-container-1", URI: "/d/m/", Type: "S3Prefix", Unpacked: true, ETag: "tag"},
+		{Container: "algo-1-container-2", URI: "s3://b/m.tar.gz", Type: "S3Object", ETag: "tag"},
+		{Container: "algo-1-container-2", Channel: "draft", URI: "s3://b/d", Type: "S3Object", Unpacked: true, ETag: "tag"},
+	}
+	if got := append(p.Transform.Models, p.Transform.More...); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }

@@ -137,7 +137,46 @@ var modelRules = []rule{
 			if ct.ModelDataUrl != "" {
 				c.broken(path+".ModelDataSource", "", "ModelDataUrl and ModelDataSource exclude each other", "give one of the two")
 			}
+			if ct.ModelDataSource.S3DataSource == nil {
+				c.broken(path+".ModelDataSource", "", "ModelDataSource needs S3DataSource", "")
+			}
 			c.soft(serviceNo, path+".ModelDataSource", "", "SageMaker does not allow ModelDataSource in a transform", "give ModelDataUrl") // ruling 21
+		}
+	})},
+	{"INF-24", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.S3DataType == "S3Prefix" && s.CompressionType == "Gzip" {
+			c.broken(path+".CompressionType", "", "Gzip is one archive, and S3Prefix is many objects", "say S3Object, or None")
+		}
+	})},
+	{"INF-25", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.S3DataType == "S3Prefix" && !strings.HasSuffix(s.S3Uri, "/") {
+			c.broken(path+".S3Uri", "", "the address of a model's prefix ends in a slash", "add it")
+		}
+		if s.S3DataType == "S3Object" && strings.HasSuffix(s.S3Uri, "/") {
+			c.broken(path+".S3Uri", "", "an object's address does not end in a slash", "name the object, or say S3Prefix")
+		}
+	})},
+	{"ruling 21", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.S3DataType == "S3Prefix" && s.ETag != "" {
+			c.warn(path+".ETag", "a prefix has no ETag: nothing is compared")
+		}
+	})},
+	{"INF-28", onModel(func(c *ruling, r *createModelInput) {
+		for path, ct := range r.each() {
+			seen := map[string]bool{}
+			for i, a := range ct.AdditionalModelDataSources {
+				at := index(path+".AdditionalModelDataSources", i)
+				switch {
+				case a.ChannelName == "." || a.ChannelName == "..":
+					c.broken(at+".ChannelName", "", fmt.Sprintf("%q cannot be the name of a directory", a.ChannelName), "choose another name")
+				case seen[a.ChannelName]:
+					c.broken(at+".ChannelName", "", fmt.Sprintf("channel %q stands there already", a.ChannelName), "give each its own name")
+				}
+				seen[a.ChannelName] = true
+			}
+			if len(ct.AdditionalModelDataSources) > 0 {
+				c.soft(serviceNo, path+".AdditionalModelDataSources", "", "SageMaker has AdditionalModelDataSources beside ModelDataSource alone, which it does not allow in a transform", "put the data into the model's archive") // ruling 21
+			}
 		}
 	})},
 	{"INF-41", onModel(func(c *ruling, r *createModelInput) {
@@ -186,6 +225,22 @@ func (r *createModelInput) each() func(yield func(string, containerDefinition) b
 			}
 		}
 	}
+}
+
+// onModelData runs a rule on each S3DataSource of a model.
+func onModelData(f func(c *ruling, path string, s s3ModelDataSource)) func(*ruling) {
+	return onModel(func(c *ruling, r *createModelInput) {
+		for path, ct := range r.each() {
+			if ct.ModelDataSource != nil && ct.ModelDataSource.S3DataSource != nil {
+				f(c, path+".ModelDataSource.S3DataSource", *ct.ModelDataSource.S3DataSource)
+			}
+			for i, a := range ct.AdditionalModelDataSources {
+				if a.S3DataSource != nil {
+					f(c, index(path+".AdditionalModelDataSources", i)+".S3DataSource", *a.S3DataSource)
+				}
+			}
+		}
+	})
 }
 
 func onPackage(f func(c *ruling, r *createModelPackageInput)) func(*ruling) {

@@ -152,10 +152,13 @@ func trainingText(t io.Writer, x *job.Training) {
 func transformText(t io.Writer, x *job.Transform) {
 	instancesText(t, x.Instances)
 	row(t, "Network", "%s", network(x.Isolated))
-	for _, m := range x.Models {
+	for _, m := range slices.Concat(x.Models, x.More) {
 		uri := m.URI
 		if uri == "" {
 			uri = "an empty /opt/ml/model"
+		}
+		if m.Channel != "" {
+			uri += " (" + m.Channel + ")"
 		}
 		row(t, "Model", "%s: %s", m.Container, uri)
 	}

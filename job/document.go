@@ -75,6 +75,14 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 	return d, nil
 }
 
+// Algorithm is the name of the algorithm that the document asks for by name or ARN (TRAP-25); "" if it asks for none.
+func (d *Document) Algorithm() string {
+	if r, ok := d.body.(*createTrainingJobRequest); ok && r.AlgorithmSpecification != nil {
+		return lastSegment(r.AlgorithmSpecification.AlgorithmName)
+	}
+	return ""
+}
+
 func operationNames() []string {
 	names := make([]string, 0, 5)
 	for op := range facts().Operations {

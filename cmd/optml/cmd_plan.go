@@ -36,6 +36,10 @@ the CreateAlgorithm request of a training job. Needs neither root nor images.`,
 				}
 				docs = append(docs, d)
 			}
+			docs, err := a.withAlgorithm(docs, true)
+			if err != nil {
+				return err
+			}
 			o, err := f.options(a, args[0])
 			if err != nil {
 				return err

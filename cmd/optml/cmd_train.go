@@ -15,6 +15,9 @@ func (a *app) cmdTrain() *cobra.Command {
 		Long: `Run a training job from a CreateTrainingJob request, as
 "aws sagemaker create-training-job --cli-input-json" takes it ("-" reads stdin).
 
+An algorithm that the request names is that of its last validation here which it
+has passed, or of a CreateAlgorithm request (--algorithm).
+
 Ctrl-C stops the job with its grace period, a second one kills the container,
 a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 		Example: `  optml train job.json
@@ -26,13 +29,16 @@ a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 			if err != nil {
 				return err
 			}
+			if docs, err = a.withAlgorithm(docs, f.quiet); err != nil {
+				return err
+			}
 			return a.runAll(&f, args[0], docs, nil)
 		},
 	}
 	f.add(c, true)
 	f.place(c)
 	f.data(c)
-	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names")
+	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names (default: that of its last validation)")
 	return c
 }
 

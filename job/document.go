@@ -77,8 +77,15 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 
 // Algorithm is the name of the algorithm that the document asks for by name or ARN (TRAP-25); "" if it asks for none.
 func (d *Document) Algorithm() string {
-	if r, ok := d.body.(*createTrainingJobRequest); ok && r.AlgorithmSpecification != nil {
-		return lastSegment(r.AlgorithmSpecification.AlgorithmName)
+	switch r := d.body.(type) {
+	case *createTrainingJobRequest:
+		if r.AlgorithmSpecification != nil {
+			return lastSegment(r.AlgorithmSpecification.AlgorithmName)
+		}
+	case *createModelPackageInput:
+		if s := r.SourceAlgorithmSpecification; s != nil && len(s.SourceAlgorithms) > 0 {
+			return lastSegment(s.SourceAlgorithms[0].AlgorithmName)
+		}
 	}
 	return ""
 }

@@ -19,7 +19,7 @@ var modelRows = []row{
 	{shape: "ContainerDefinition", member: "ModelDataSource", treatment: Emulated, rules: "INF-23, INF-24, ruling 21", note: "carried out as for an endpoint; SageMaker does not allow this member in a transform"},
 	{shape: "ContainerDefinition", member: "AdditionalModelDataSources", treatment: Emulated, rules: "INF-28, ruling 21", note: "read-only at /opt/ml/additional-model-data-sources, as for an endpoint; SageMaker has it beside ModelDataSource alone"},
 	{shape: "ContainerDefinition", member: "Environment", treatment: Honoured, rules: "INF-40, INF-41"},
-	{shape: "ContainerDefinition", member: "ModelPackageName", treatment: Refused, rules: "VAL-53", note: "a model package's image can be had from AWS alone: give Image and ModelDataUrl"},
+	{shape: "ContainerDefinition", member: "ModelPackageName", treatment: Honoured, rules: "VAL-53, TRAP-25", note: "by name or ARN: of the CreateModelPackage request that is given beside it (--model-package)"},
 	{shape: "ContainerDefinition", member: "InferenceSpecificationName", treatment: Refused, rules: "VAL-53", note: "it chooses within a model package: give Image and ModelDataUrl"},
 	{shape: "ContainerDefinition", member: "MultiModelConfig", treatment: Inert, rules: "INF-53", note: "matters to multi-model endpoints only"},
 	{shape: "ContainerDefinition", member: "ContainerMetricsConfig", treatment: Inert, rules: "ruling 3", note: "matters to endpoints only"},

@@ -87,6 +87,10 @@ func (m *maker) servedModel(r *createModelInput) servedModel {
 		list[0].ContainerHostname = "" // ignored for a model with one PrimaryContainer (INF-43)
 	}
 	for _, c := range list {
+		if c.ModelPackageName != "" { // then it is the only one
+			s.containers = m.packaged(c)
+			break
+		}
 		sc := servedContainer{image: image(c.Image, ""), hostname: c.ContainerHostname, env: c.Environment,
 			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}}
 		if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
@@ -100,6 +104,43 @@ func (m *maker) servedModel(r *createModelInput) servedModel {
 		s.containers = append(s.containers, sc)
 	}
 	return s
+}
+
+// packaged are the containers of the model package that a model is made of (VAL-53): its own, or those of its algorithm
+// with its model (VAL-52, ruling 21).
+func (m *maker) packaged(c containerDefinition) []servedContainer {
+	p := m.set.pkg.body.(*createModelPackageInput)
+	spec, trained := p.InferenceSpecification, ""
+	if s := p.SourceAlgorithmSpecification; s != nil {
+		spec, trained = m.set.algorithm.body.(*createAlgorithmInput).InferenceSpecification, s.SourceAlgorithms[0].ModelDataUrl
+	}
+	s := servedModel{containers: m.packageContainers(spec.Containers)}
+	if len(s.containers) == 1 {
+		s.containers[0].hostname = "" // as of a PrimaryContainer (INF-43)
+		s.containers[0].env = over(s.containers[0].env, c.Environment)
+	}
+	if trained != "" {
+		s.containers[s.untrained()].model = ModelSource{URI: resolve(m.o.Dir, trained)}
+	}
+	return s.containers
+}
+
+// packageContainers are those of an InferenceSpecification.
+func (m *maker) packageContainers(list []modelPackageContainerDefinition) []servedContainer {
+	var all []servedContainer
+	for _, c := range list {
+		all = append(all, servedContainer{image: image(c.Image, c.ImageDigest), hostname: c.ContainerHostname, env: c.Environment,
+			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}})
+	}
+	return all
+}
+
+// over lays one environment over another.
+func over(env, more map[string]string) map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, env)
+	maps.Copy(all, more)
+	return all
 }
 
 func (m *maker) modelSource(s s3ModelDataSource) ModelSource {
@@ -172,11 +213,7 @@ func (m *maker) serving(p *Plan, inst Instance, rank, i int, model servedModel, 
 		batch["SAGEMAKER_BIND_TO_PORT"] = strconv.Itoa(port)
 		batch["SAGEMAKER_SAFE_PORT_RANGE"] = fmt.Sprintf("%d-%d", port+1, port+pipelinePorts-1)
 	}
-	env := maps.Clone(c.env) // the model's, then the transform's, then the service's own (INF-40)
-	if env == nil {
-		env = map[string]string{}
-	}
-	maps.Copy(env, t.environment)
+	env := over(c.env, t.environment) // then the service's own (INF-40)
 	return Container{
 		Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: port,
 		Env: serviceEnv(env, p.Region, inst.GPUs, batch),

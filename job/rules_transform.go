@@ -129,6 +129,7 @@ var modelRules = []rule{
 			}
 		}
 	})},
+	{"VAL-53", onModel(modelPackage)},
 	{"INF-23", onModel(func(c *ruling, r *createModelInput) {
 		for path, ct := range r.each() {
 			if ct.ModelDataSource == nil {
@@ -213,6 +214,47 @@ var modelRules = []rule{
 	})},
 }
 
+// modelPackage: a container that names a package is the model's only one and has nothing of its own but its environment,
+// and the package is at hand.
+func modelPackage(c *ruling, r *createModelInput) {
+	named := false
+	for path, ct := range r.each() {
+		if ct.ModelPackageName == "" {
+			continue
+		}
+		named = true
+		at := path + ".ModelPackageName"
+		switch {
+		case ct.Image != "" || ct.ModelDataUrl != "" || ct.ModelDataSource != nil || len(ct.AdditionalModelDataSources) > 0:
+			c.broken(at, "", "ModelPackageName excludes Image and model data: the package has them", "leave one or the other out")
+		case len(r.Containers) > 1:
+			c.broken(at, "", "a model of a package has no other container", "give it as PrimaryContainer")
+		case c.set.pkg == nil:
+			c.broken(at, "", fmt.Sprintf("model package %q is not known here", ct.ModelPackageName), "give its CreateModelPackage request beside this one (--model-package)")
+		default:
+			p := c.set.pkg.body.(*createModelPackageInput)
+			if have := cmp.Or(p.ModelPackageName, p.ModelPackageGroupName); packageName(ct.ModelPackageName) != have {
+				c.broken(at, "", fmt.Sprintf("names model package %q, and the CreateModelPackage request given makes %q", ct.ModelPackageName, have), "")
+			}
+			if s := p.InferenceSpecification; s != nil && len(s.Containers) > 1 && len(ct.Environment) > 0 {
+				c.broken(path+".Environment", "", fmt.Sprintf("the package has %d containers, and this does not say which it is for", len(s.Containers)), "put it into the package")
+			}
+		}
+	}
+	if c.set.pkg != nil && !named {
+		c.broken("PrimaryContainer", "", "a CreateModelPackage request was given, and this model names no package", "leave the CreateModelPackage request out, or name it in ModelPackageName")
+	}
+}
+
+// packageName is the name or group in a package's name, with its version or not, or in its ARN (TRAP-25).
+func packageName(s string) string {
+	if _, rest, arn := strings.Cut(s, ":model-package/"); arn {
+		s = rest
+	}
+	name, _, _ := strings.Cut(s, "/")
+	return name
+}
+
 // each goes over a model's containers with their paths.
 func (r *createModelInput) each() func(yield func(string, containerDefinition) bool) {
 	return func(yield func(string, containerDefinition) bool) {
@@ -265,6 +307,28 @@ var packageRules = []rule{
 		}
 		if (r.InferenceSpecification == nil) == (r.SourceAlgorithmSpecification == nil) {
 			c.broken("InferenceSpecification", "", "a model package has either InferenceSpecification or SourceAlgorithmSpecification", "give one of the two")
+		}
+	})},
+	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
+		const at = "SourceAlgorithmSpecification.SourceAlgorithms[0].AlgorithmName"
+		if r.SourceAlgorithmSpecification == nil || len(r.SourceAlgorithmSpecification.SourceAlgorithms) != 1 || c.doc == c.set.main {
+			return
+		}
+		name := r.SourceAlgorithmSpecification.SourceAlgorithms[0].AlgorithmName
+		if c.set.algorithm == nil {
+			c.broken(at, "", fmt.Sprintf("algorithm %q is not known here", name), "validate it here, or give its CreateAlgorithm request beside this one (--algorithm)")
+			return
+		}
+		switch a := c.set.algorithm.body.(*createAlgorithmInput); {
+		case lastSegment(name) != a.AlgorithmName:
+			c.broken(at, "", fmt.Sprintf("names algorithm %q, and the CreateAlgorithm request given makes %q", name, a.AlgorithmName), "")
+		case a.InferenceSpecification == nil:
+			c.broken(at, "", fmt.Sprintf("algorithm %s has no InferenceSpecification: there is nothing to serve with", a.AlgorithmName), "")
+		}
+	})},
+	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.SourceAlgorithmSpecification == nil && c.set.algorithm != nil && c.doc != c.set.main {
+			c.broken("SourceAlgorithmSpecification", "", "a CreateAlgorithm request was given, and this package is of none", "leave the CreateAlgorithm request out")
 		}
 	})},
 	{"VAL-8", onPackage(func(c *ruling, r *createModelPackageInput) {

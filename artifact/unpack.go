@@ -22,6 +22,16 @@ type Limits struct {
 	NoLinks bool
 }
 
+func (l Limits) orDefault() Limits {
+	if l.Bytes == 0 {
+		l.Bytes = 1 << 40
+	}
+	if l.Members == 0 {
+		l.Members = 1_000_000
+	}
+	return l
+}
+
 // UnpackStats are what an Unpack did.
 type UnpackStats struct {
 	Files       int64
@@ -37,12 +47,7 @@ type UnpackStats struct {
 // (INF-21, INF-26, INF-31, ruling 19). A later member of the same name replaces a file. After an error a directory that
 // was empty is empty again.
 func Unpack(ctx context.Context, r io.Reader, dir string, l Limits) (UnpackStats, error) {
-	if l.Bytes == 0 {
-		l.Bytes = 1 << 40
-	}
-	if l.Members == 0 {
-		l.Members = 1_000_000
-	}
+	l = l.orDefault()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return UnpackStats{}, &Error{Op: "unpack", Err: err}

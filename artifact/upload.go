@@ -95,3 +95,13 @@ func Download(ctx context.Context, store objstore.Store, key, dir string, l Limi
 	defer r.Close()
 	return Unpack(ctx, r, dir, l)
 }
+
+// DownloadVersion is Download of the very object that the store has described.
+func DownloadVersion(ctx context.Context, store objstore.Store, o objstore.Object, dir string, l Limits) (UnpackStats, error) {
+	r, err := store.OpenVersion(ctx, o, 0, -1)
+	if err != nil {
+		return UnpackStats{}, &Error{Op: "download", Err: err}
+	}
+	defer r.Close()
+	return Unpack(ctx, r, dir, l)
+}

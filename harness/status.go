@@ -76,6 +76,8 @@ type Ending struct {
 	Failure string          // /opt/ml/output/failure
 	Upload  error           // of the delivery, which runs after failure and stop too (OUT-5)
 	Region  string
+
+	Container string // that Exit is of, where the job has several
 }
 
 // Outcome turns an ending into the final transition: status, secondary status with its message, FailureReason in the
@@ -129,7 +131,7 @@ func (e Ending) judge() ledger.Transition {
 		return failed(ExitAlgorithm, outOfMemory, fmt.Sprintf("the kernel killed the container for want of memory (exit code %d)", e.Exit.Code),
 			"give it more memory, or process less at once")
 	case e.Exit.Code != 0: // END-1, FAIL-2, FAIL-3
-		o := failed(ExitAlgorithm, algorithmError(e.Failure, e.Exit.Code), describeExit(*e.Exit), "")
+		o := failed(ExitAlgorithm, algorithmError(e.Failure, e.Exit.Code), e.describeExit(), "")
 		if e.Failure == "" {
 			o.Hint = "write what went wrong to /opt/ml/output/failure before exiting: it becomes the FailureReason (FAIL-1)"
 		}
@@ -146,6 +148,7 @@ func (e Ending) judgeError() ledger.Transition {
 		model *ModelError
 		tr    *transform.Error
 		host  *HostError
+		label *LabelError
 	)
 	err := e.Err
 	switch {
@@ -158,6 +161,9 @@ func (e Ending) judgeError() ledger.Transition {
 			o.FailureReason = internalError
 		}
 		return o
+	case errors.As(err, &label):
+		return failed(ExitClient, "ClientError: "+label.Error(), "",
+			"an image of an inference pipeline listens on the port in SAGEMAKER_BIND_TO_PORT and says so: LABEL "+label.Label+" in its Dockerfile (INF-51, INF-52)")
 	case errors.As(err, &model):
 		return failed(ExitClient, "ClientError: "+model.Reason(), err.Error(), model.Hint())
 	case errors.As(err, &data):
@@ -169,7 +175,7 @@ func (e Ending) judgeError() ledger.Transition {
 		}
 		o := failed(code, tr.Reason, tr.Err.Error(), transformHint(tr))
 		if e.Exit != nil && e.Exit.Code != 0 {
-			o.Detail += "; " + describeExit(*e.Exit)
+			o.Detail += "; " + e.describeExit()
 		}
 		return o
 	case errors.As(err, &host):
@@ -216,17 +222,23 @@ func failed(code int, reason, detail, hint string) ledger.Transition {
 	return ledger.Transition{Status: "Failed", FailureReason: reason, Detail: detail, Hint: hint, ExitCode: new(code)}
 }
 
-func describeExit(x container.Exit) string {
-	if x.Signal != 0 {
-		return fmt.Sprintf("the container was ended by signal %d (exit code %d)", x.Signal, x.Code)
+func (e Ending) describeExit() string {
+	who := "the container"
+	if e.Container != "" {
+		who = "container " + e.Container
 	}
-	return fmt.Sprintf("the container ended with exit code %d", x.Code)
+	if e.Exit.Signal != 0 {
+		return fmt.Sprintf("%s was ended by signal %d (exit code %d)", who, e.Exit.Signal, e.Exit.Code)
+	}
+	return fmt.Sprintf("%s ended with exit code %d", who, e.Exit.Code)
 }
 
 func transformHint(e *transform.Error) string {
 	switch {
 	case errors.Is(e, transform.ErrExited):
 		return "the container's last log lines say why: optml logs JOB"
+	case errors.Is(e, transform.ErrPing) && errors.As(e, new(*transform.ContainerError)):
+		return "answer GET /ping on the port in SAGEMAKER_BIND_TO_PORT, on all interfaces, with 200 once the model is loaded (INF-51, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrPing):
 		return "answer GET /ping on port 8080, on all interfaces, with 200 once the model is loaded (INF-50, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrObjects):
@@ -303,12 +315,21 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // ModelError says why a container's model artifacts cannot be used (INF-20, INF-31, ruling 19).
 type ModelError struct {
-	URI string
-	Err error
+	URI     string
+	Files   bool   // it is no archive
+	Channel string // of additional data
+	Err     error
 }
 
 func (e *ModelError) Error() string { return fmt.Sprintf("model %s: %v", e.URI, e.Err) }
 func (e *ModelError) Unwrap() error { return e.Err }
+
+// LabelError is an image that lacks a label without which the service does not run it (INF-52).
+type LabelError struct{ Ref, Label string }
+
+func (e *LabelError) Error() string {
+	return fmt.Sprintf("Your Ecr Image %s does not contain required %s Docker label(s).", e.Ref, e.Label)
+}
 
 // Reason is what follows "ClientError: "; the service's own text is not published.
 func (e *ModelError) Reason() string {
@@ -317,6 +338,8 @@ func (e *ModelError) Reason() string {
 		return fmt.Sprintf("Could not find model data at %s.", e.URI)
 	case errors.Is(e.Err, objstore.ErrAccessDenied):
 		return fmt.Sprintf("Failed to download model data from URL: %q: Access Denied.", e.URI)
+	case e.Files, errors.Is(e.Err, ErrETag):
+		return fmt.Sprintf("Failed to download model data from URL: %q: %v", e.URI, e.Err)
 	}
 	return fmt.Sprintf("Failed to extract model data from URL: %q: %v", e.URI, e.Err)
 }
@@ -326,7 +349,14 @@ func (e *ModelError) Hint() string {
 	if h := hint(e.Err); h != "" {
 		return h
 	}
-	if errors.Is(e.Err, objstore.ErrNotFound) {
+	switch {
+	case errors.Is(e.Err, ErrETag):
+		return "the object has been replaced since the document was written: give its new ETag, or none (ruling 21)"
+	case e.Files && errors.Is(e.Err, objstore.ErrNotFound):
+		return "S3Uri must name an object, or a prefix with objects below it (INF-24)"
+	case e.Files:
+		return "each key below the prefix must be usable as a file's path, and none may be a folder (INF-26)"
+	case errors.Is(e.Err, objstore.ErrNotFound):
 		return "ModelDataUrl must name an existing .tar.gz"
 	}
 	return "ModelDataUrl must be a gzip-compressed tar with plain files at its root, as a training job packs /opt/ml/model (INF-20, INF-31)"

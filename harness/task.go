@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,7 +28,8 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
 }
 
-// launch creates a container of this job. What the Intent names is undone when the run ends, however it ends.
+// launch creates a container of this job. What the Intent names is undone when the run ends, however it ends. s has what
+// is not every container's; its Bridge is the name of a network within the job, "" for the job's only one.
 func (r *run) launch(ctx context.Context, host string, c job.Container, s container.Spec) (container.Task, error) {
 	s.ID = containerID(r.owner.Dir(), c.Name)
 	s.Job = r.owner.Dir()
@@ -39,7 +41,7 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 	s.Hostname = c.Hostname
 	s.Log = r.owner.LogPath(c.Name)
 	s.Guard = r.owner.LockPath()
-	s.Network.Bridge = "optml-" + digest8(s.Job)
+	s.Network.Bridge = bridge(s.Job, s.Network.Bridge)
 	for i, h := range s.Network.Hosts {
 		if h == host {
 			s.Network.Index = i
@@ -93,9 +95,23 @@ func probeIsolation(ctx context.Context, task container.Task) error {
 	return nil
 }
 
-// containerID is unique on the host: two roots may hold jobs of one name.
+// containerID is unique on the host: two roots may hold jobs of one name, and two long names may begin alike.
 func containerID(dir, name string) string {
-	return fmt.Sprintf("%s.%s.%s", clip(filepath.Base(dir), 40), clip(name, 20), digest8(dir))
+	const most = 20
+	short := strings.ToLower(name)
+	if len(name) > most || short != name {
+		short = strings.TrimRight(clip(short, most-9), "-") + "-" + digest8(name)
+	}
+	base := strings.ReplaceAll(strings.ToLower(clip(filepath.Base(dir), 40)), "_", "-")
+	return fmt.Sprintf("%s.%s.%s", base, short, digest8(dir))
+}
+
+// bridge names a network: the job's, or one of several that do not reach each other.
+func bridge(dir, which string) string {
+	if which != "" {
+		dir += "\x00" + which
+	}
+	return "optml-" + digest8(dir)
 }
 
 // start starts a container's process.

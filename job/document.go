@@ -75,6 +75,21 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 	return d, nil
 }
 
+// Algorithm is the name of the algorithm that the document asks for by name or ARN (TRAP-25); "" if it asks for none.
+func (d *Document) Algorithm() string {
+	switch r := d.body.(type) {
+	case *createTrainingJobRequest:
+		if r.AlgorithmSpecification != nil {
+			return lastSegment(r.AlgorithmSpecification.AlgorithmName)
+		}
+	case *createModelPackageInput:
+		if s := r.SourceAlgorithmSpecification; s != nil && len(s.SourceAlgorithms) > 0 {
+			return lastSegment(s.SourceAlgorithms[0].AlgorithmName)
+		}
+	}
+	return ""
+}
+
 func operationNames() []string {
 	names := make([]string, 0, 5)
 	for op := range facts().Operations {

@@ -48,8 +48,7 @@ var algorithmRows = []row{
 	{shape: "HyperParameterTuningJobObjective", member: "MetricName", treatment: Honoured, rules: "VAL-13"},
 	{shape: "AdditionalS3DataSource", member: "*", treatment: Inert, rules: "ruling 10, INF-29", note: "not mounted: its place in the container is not published"},
 
-	{shape: "InferenceSpecification", member: "Containers", treatment: Honoured, rules: "VAL-50", cases: []when{
-		{is: ">1", treatment: Refused, rules: "INF-51", note: "inference pipelines are not carried out yet: give one container"}}},
+	{shape: "InferenceSpecification", member: "Containers", treatment: Honoured, rules: "VAL-50, INF-51, INF-54", note: "several are an inference pipeline; the first without a ModelDataUrl gets the trained model"},
 	{shape: "InferenceSpecification", member: "SupportedTransformInstanceTypes", treatment: Honoured, rules: "VAL-13", note: declared},
 	{shape: "InferenceSpecification", member: "SupportedRealtimeInferenceInstanceTypes", treatment: Inert, rules: "ruling 3, VAL-3", note: "validation makes no endpoint"},
 	{shape: "InferenceSpecification", member: "SupportedContentTypes", treatment: Honoured, rules: "VAL-13", note: declared},

@@ -1,14 +1,17 @@
 package job
 
-const packages = "model packages are read and checked, and not validated yet"
+const (
+	packages    = "model packages are read and checked, and not validated yet"
+	unvalidated = "a package is what a model is made of here; it is not validated yet"
+)
 
 var packageRows = []row{
-	{shape: "CreateModelPackageInput", member: "ModelPackageName", treatment: Refused, rules: "VAL-52", note: packages},
-	{shape: "CreateModelPackageInput", member: "ModelPackageGroupName", treatment: Refused, rules: "VAL-52", note: packages},
-	{shape: "CreateModelPackageInput", member: "InferenceSpecification", treatment: Refused, rules: "VAL-2", note: packages},
-	{shape: "CreateModelPackageInput", member: "ValidationSpecification", treatment: Refused, rules: "VAL-2", note: packages},
-	{shape: "CreateModelPackageInput", member: "SourceAlgorithmSpecification", treatment: Refused, rules: "VAL-52", note: packages},
-	{shape: "CreateModelPackageInput", member: "CertifyForMarketplace", treatment: Refused, rules: "VAL-8", note: packages},
+	{shape: "CreateModelPackageInput", member: "ModelPackageName", treatment: Honoured, rules: "VAL-52, VAL-53"},
+	{shape: "CreateModelPackageInput", member: "ModelPackageGroupName", treatment: Honoured, rules: "VAL-52, VAL-53"},
+	{shape: "CreateModelPackageInput", member: "InferenceSpecification", treatment: Honoured, rules: "VAL-53", note: "what a model that names the package is made of"},
+	{shape: "CreateModelPackageInput", member: "ValidationSpecification", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
+	{shape: "CreateModelPackageInput", member: "SourceAlgorithmSpecification", treatment: Honoured, rules: "VAL-52, VAL-53", note: "the algorithm's inference containers, the first without its own model with this one"},
+	{shape: "CreateModelPackageInput", member: "CertifyForMarketplace", treatment: Honoured, rules: "VAL-8", note: "checked; nothing is listed anywhere"},
 	{shape: "CreateModelPackageInput", member: "ModelPackageDescription", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "ModelPackageRegistrationType", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},
@@ -22,17 +25,20 @@ var packageRows = []row{
 	{shape: "CreateModelPackageInput", member: "CustomerMetadataProperties", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "DriftCheckBaselines", treatment: Inert, rules: "ruling 3", note: "for SageMaker Model Monitor"},
 	{shape: "CreateModelPackageInput", member: "AdditionalInferenceSpecifications", treatment: Inert, rules: "ruling 3, VAL-2", note: "validation uses InferenceSpecification alone"},
-	{shape: "CreateModelPackageInput", member: "SkipModelValidation", treatment: Refused, rules: "VAL-52", note: packages},
+	{shape: "CreateModelPackageInput", member: "SkipModelValidation", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
 	{shape: "CreateModelPackageInput", member: "SourceUri", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "SecurityConfig", treatment: Inert, rules: "ruling 3", note: "encrypts what the service keeps"},
 	{shape: "CreateModelPackageInput", member: "ModelCard", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "ModelLifeCycle", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "ManagedStorageType", treatment: Inert, rules: "ruling 3", note: catalogue},
 
-	{shape: "ModelPackageValidationSpecification", member: "*", treatment: Refused, rules: "VAL-2", note: packages},
-	{shape: "ModelPackageValidationProfile", member: "*", treatment: Refused, rules: "VAL-2", note: packages},
-	{shape: "SourceAlgorithmSpecification", member: "*", treatment: Refused, rules: "VAL-52", note: packages},
-	{shape: "SourceAlgorithm", member: "*", treatment: Refused, rules: "VAL-52", note: packages},
+	{shape: "ModelPackageValidationSpecification", member: "*", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
+	{shape: "ModelPackageValidationProfile", member: "*", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
+	{shape: "SourceAlgorithmSpecification", member: "SourceAlgorithms", treatment: Honoured, rules: "VAL-52"},
+	{shape: "SourceAlgorithm", member: "AlgorithmName", treatment: Honoured, rules: "VAL-52, TRAP-25", note: "of the last validation here that it has passed, or of a CreateAlgorithm request (--algorithm)"},
+	{shape: "SourceAlgorithm", member: "ModelDataUrl", treatment: Honoured, rules: "INF-20, ruling 21"},
+	{shape: "SourceAlgorithm", member: "ModelDataSource", treatment: Refused, rules: "INF-23", note: "the service does not allow it where a transform runs: give ModelDataUrl"},
+	{shape: "SourceAlgorithm", member: "ModelDataETag", treatment: Refused, rules: "ruling 21", note: "ETags of a package are not compared yet: leave the member out"},
 	{shape: "MetadataProperties", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "ModelMetrics", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "ModelQuality", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},

@@ -261,7 +261,10 @@ var mutationBases = map[string][][2]string{
 	"CreateTrainingJob InputDataConfig[0].ShuffleConfig":                              {{`"InputMode": "File"`, `"InputMode": "Pipe"`}},
 	"CreateTrainingJob InputDataConfig[0].DataSource.FileSystemDataSource":            {{fixtureS3Source, fixtureFileSystem}},
 	"CreateModel Containers":                                                          {{`"PrimaryContainer": {`, `"Containers": [{`}, {"\"LOG\": \"model\"}\n  }", "\"LOG\": \"model\"}\n  }]"}},
-	"CreateModel PrimaryContainer.ModelDataSource":                                    {{"-", "PrimaryContainer.ModelDataUrl"}},
+	"CreateModel PrimaryContainer.ModelDataSource":                                    {{`"ModelDataUrl": "s3://bucket/models/boost-2026-11-20/output/model.tar.gz"`, `"ModelDataSource": {"S3DataSource": {"S3Uri": "s3://b/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}`}},
+	"CreateModel PrimaryContainer.ModelPackageName":                                   {{"-", "PrimaryContainer.Image"}, {"-", "PrimaryContainer.ModelDataUrl"}},
+	"CreateModelPackage CertifyForMarketplace":                                        {{"-", "ValidationSpecification"}},
+	"CreateModelPackage SourceAlgorithmSpecification":                                 {{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"CertifyForMarketplace": true, "SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "iris-forest"}]}`}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
 	"CreateAlgorithm TrainingSpecification.SupportsDistributedTraining":               {{`"InstanceCount": 1, "VolumeSizeInGB"`, `"InstanceCount": 2, "VolumeSizeInGB"`}},
 	"CreateAlgorithm TrainingSpecification.SupportedHyperParameters[0].IsRequired":    {{"-", "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.HyperParameters"}},
@@ -270,6 +273,13 @@ var mutationBases = map[string][][2]string{
 	"CreateAlgorithm TrainingSpecification.SupportedHyperParameters[0].Range.C":       {{"-", "TrainingSpecification.SupportedHyperParameters[0].Range.IntegerParameterRangeSpecification"}},
 	"CreateAlgorithm TrainingSpecification.SupportedHyperParameters[0].Range.Cont":    {{`"Type": "Integer"`, `"Type": "Continuous"`}, {"-", "TrainingSpecification.SupportedHyperParameters[0].Range.IntegerParameterRangeSpecification"}},
 	"CreateAlgorithm TrainingSpecification.SupportedHyperParameters[0].Range.Categor": {{`"Type": "Integer"`, `"Type": "Categorical"`}, {"-", "TrainingSpecification.SupportedHyperParameters[0].Range.IntegerParameterRangeSpecification"}},
+}
+
+// packaged is a transform job and its model, which names the package of package.json.
+func packaged(t testing.TB) []*Document {
+	t.Helper()
+	text := change(t, edit(t, "model.json", "", ""), "PrimaryContainer", map[string]any{"ModelPackageName": "boost-package"})
+	return []*Document{fixture(t, "transform.json"), decode(t, "model.json", text)}
 }
 
 // base is the text of an operation's fixture in which a member's effect can be seen, and its companions.
@@ -287,6 +297,16 @@ func base(t testing.TB, s spot) (text string, companions []*Document) {
 		companions = fixtures(t, "transform.json")
 	case CreateTransformJob:
 		companions = fixtures(t, "model.json")
+	}
+	if s.op == CreateModelPackage { // what it is for shows in a model that names it
+		companions = packaged(t)
+		if strings.HasPrefix(s.path, "SourceAlgorithmSpecification") {
+			companions = append(companions, fixture(t, "algorithm.json"))
+		}
+		return edited(t, file, edits), companions
+	}
+	if s.op == CreateModel && strings.HasSuffix(best, "ModelPackageName") {
+		companions = append(companions, fixture(t, "package.json"))
 	}
 	if strings.HasSuffix(best, "AlgorithmName") {
 		companions = fixtures(t, "algorithm.json")
@@ -401,7 +421,6 @@ func TestRefusedValues(t *testing.T) {
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
-		{"transform.json", "TransformResources.InstanceCount", `2`, "2 is refused: several instances are not carried out yet"},
 		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},
 		{"model.json", "PrimaryContainer.Mode", `"MultiModel"`, "MultiModel is refused"},
 		{"model.json", "InferenceExecutionConfig.Mode", `"Direct"`, "Direct is refused"},

@@ -31,7 +31,7 @@ var trainingRows = []row{
 	{shape: "CreateTrainingJobRequest", member: "ModelPackageConfig", treatment: Refused, rules: "ruling 3", note: "no model package is registered: leave the member out"},
 
 	{shape: "AlgorithmSpecification", member: "TrainingImage", treatment: Honoured, rules: "START-6"},
-	{shape: "AlgorithmSpecification", member: "AlgorithmName", treatment: Honoured, rules: "START-7, HP-4"},
+	{shape: "AlgorithmSpecification", member: "AlgorithmName", treatment: Honoured, rules: "START-7, HP-4, TRAP-25", note: "by name or ARN: of the last validation here that it has passed, or of a CreateAlgorithm request (--algorithm)"},
 	{shape: "AlgorithmSpecification", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1, FF-1"},
 	{shape: "AlgorithmSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1"},
 	{shape: "AlgorithmSpecification", member: "EnableSageMakerMetricsTimeSeries", treatment: Inert, rules: "ruling 3", note: "optml keeps every metric's series in any case"},

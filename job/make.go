@@ -9,8 +9,9 @@ import (
 )
 
 // Make checks documents and makes the Plan of the one that is to be carried out. docs holds one CreateTrainingJob,
-// CreateTransformJob or CreateAlgorithm and, in any order, what it names: the CreateModel of a transform's ModelName,
-// the CreateAlgorithm of a training's AlgorithmName. A CreateAlgorithm alone becomes the plan of its validation.
+// CreateTransformJob or CreateAlgorithm and, in any order, what it names: the CreateModel of a transform's ModelName with
+// the CreateModelPackage that it may be of, the CreateAlgorithm of a training's AlgorithmName or of such a package. A
+// CreateAlgorithm alone becomes the plan of its validation.
 //
 // Its errors are *Invalid (the service's words) and *Unsupported (members that optml does not carry out), joined when
 // both hold; errors.As finds each.
@@ -51,8 +52,8 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 		p, err = m.transformJob(b)
 	case *createAlgorithmInput:
 		p, err = m.validation(b)
-	default: // each member of such a document that asks for work is refused above; this one asks for none
-		m.cannot = append(m.cannot, RefusedMember{File: set.main.Name, Path: set.main.Operation, Text: "this operation is read and checked but not carried out"})
+	default:
+		m.cannot = append(m.cannot, RefusedMember{File: set.main.Name, Path: set.main.Operation, Text: packages, Rule: "VAL-2"})
 	}
 	if err != nil {
 		return nil, err
@@ -66,12 +67,12 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 
 // documents is one main document and those that it names.
 type documents struct {
-	main, algorithm, model *Document
+	main, algorithm, model, pkg *Document
 }
 
 func (s documents) all() []*Document {
 	var out []*Document
-	for _, d := range []*Document{s.main, s.algorithm, s.model} {
+	for _, d := range []*Document{s.main, s.algorithm, s.model, s.pkg} {
 		if d != nil && !slices.Contains(out, d) {
 			out = append(out, d)
 		}
@@ -89,18 +90,20 @@ func arrange(docs []*Document) (documents, error) {
 		by[d.Operation] = d
 	}
 	jobs := 0
-	for _, op := range []string{CreateTrainingJob, CreateTransformJob, CreateModelPackage} {
+	for _, op := range []string{CreateTrainingJob, CreateTransformJob} {
 		if by[op] != nil {
 			s.main = by[op]
 			jobs++
 		}
 	}
 	if jobs > 1 {
-		return s, errors.New("several jobs at once: give one CreateTrainingJob, CreateTransformJob or CreateModelPackage request")
+		return s, errors.New("several jobs at once: give one CreateTrainingJob or CreateTransformJob request")
 	}
-	s.algorithm, s.model = by[CreateAlgorithm], by[CreateModel]
+	s.algorithm, s.model, s.pkg = by[CreateAlgorithm], by[CreateModel], by[CreateModelPackage]
 	switch {
 	case s.main != nil:
+	case s.pkg != nil:
+		s.main = s.pkg
 	case s.algorithm != nil:
 		s.main = s.algorithm
 	case s.model != nil:
@@ -111,7 +114,13 @@ func arrange(docs []*Document) (documents, error) {
 	if s.main.Operation != CreateTransformJob && s.model != nil {
 		return s, fmt.Errorf("%s: a %s request uses no CreateModel request", s.model.Name, s.main.Operation)
 	}
-	if s.main.Operation == CreateTransformJob && s.algorithm != nil {
+	if s.main.Operation != CreateTransformJob && s.pkg != nil && s.pkg != s.main {
+		return s, fmt.Errorf("%s: a %s request uses no CreateModelPackage request", s.pkg.Name, s.main.Operation)
+	}
+	if s.pkg != nil && s.pkg != s.main && s.model == nil {
+		return s, fmt.Errorf("%s: give the CreateModel request that names the package too", s.pkg.Name)
+	}
+	if s.main.Operation == CreateTransformJob && s.algorithm != nil && s.pkg == nil {
 		return s, fmt.Errorf("%s: a CreateTransformJob request uses no CreateAlgorithm request", s.algorithm.Name)
 	}
 	return s, nil

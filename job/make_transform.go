@@ -2,7 +2,9 @@ package job
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -54,8 +56,21 @@ type servedModel struct {
 type servedContainer struct {
 	image    Image
 	hostname string // "": the instance's
-	uri      string // of model.tar.gz
+	model    ModelSource
+	more     []ModelSource // beside the model
 	env      map[string]string
+}
+
+// pipelinePort is where the first container of a pipeline serves, with the ports behind it its own up to the next one's:
+// below those that the kernel gives out, above what images like to take (INF-51 leaves the numbers open).
+const (
+	pipelinePort  = 21000
+	pipelinePorts = 100
+)
+
+// untrained is the container that gets a model from elsewhere: the first without its own (ruling 21), else the first.
+func (s servedModel) untrained() int {
+	return max(0, slices.IndexFunc(s.containers, func(c servedContainer) bool { return c.model.URI == "" }))
 }
 
 // transformJob makes the plan of a CreateTransformJob with its model.
@@ -67,7 +82,7 @@ func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 		model.containers = []servedContainer{{image: image(m.o.ModelImage, "")}}
 	}
 	if m.o.ModelURI != "" {
-		model.containers[0].uri = resolve(m.o.Dir, m.o.ModelURI)
+		model.containers[model.untrained()].model = ModelSource{URI: resolve(m.o.Dir, m.o.ModelURI)}
 	}
 	p := m.plan(KindTransform, cmp.Or(m.o.Name, r.TransformJobName), "transform-job", model.role, model.containers[0].image.Ref)
 	p.Transform = m.transform(p, r.view(), model)
@@ -83,13 +98,64 @@ func (m *maker) servedModel(r *createModelInput) servedModel {
 		list[0].ContainerHostname = "" // ignored for a model with one PrimaryContainer (INF-43)
 	}
 	for _, c := range list {
-		uri := c.ModelDataUrl
-		if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
-			uri = c.ModelDataSource.S3DataSource.S3Uri // Gzip and S3Object, else the member is refused
+		if c.ModelPackageName != "" { // then it is the only one
+			s.containers = m.packaged(c)
+			break
 		}
-		s.containers = append(s.containers, servedContainer{image(c.Image, ""), c.ContainerHostname, resolve(m.o.Dir, uri), c.Environment})
+		sc := servedContainer{image: image(c.Image, ""), hostname: c.ContainerHostname, env: c.Environment,
+			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}}
+		if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
+			sc.model = m.modelSource(*c.ModelDataSource.S3DataSource)
+		}
+		for _, a := range c.AdditionalModelDataSources {
+			x := m.modelSource(*a.S3DataSource)
+			x.Channel = a.ChannelName
+			sc.more = append(sc.more, x)
+		}
+		s.containers = append(s.containers, sc)
 	}
 	return s
+}
+
+// packaged are the containers of the model package that a model is made of (VAL-53): its own, or those of its algorithm
+// with its model (VAL-52, ruling 21).
+func (m *maker) packaged(c containerDefinition) []servedContainer {
+	p := m.set.pkg.body.(*createModelPackageInput)
+	spec, trained := p.InferenceSpecification, ""
+	if s := p.SourceAlgorithmSpecification; s != nil {
+		spec, trained = m.set.algorithm.body.(*createAlgorithmInput).InferenceSpecification, s.SourceAlgorithms[0].ModelDataUrl
+	}
+	s := servedModel{containers: m.packageContainers(spec.Containers)}
+	if len(s.containers) == 1 {
+		s.containers[0].hostname = "" // as of a PrimaryContainer (INF-43)
+		s.containers[0].env = over(s.containers[0].env, c.Environment)
+	}
+	if trained != "" {
+		s.containers[s.untrained()].model = ModelSource{URI: resolve(m.o.Dir, trained)}
+	}
+	return s.containers
+}
+
+// packageContainers are those of an InferenceSpecification.
+func (m *maker) packageContainers(list []modelPackageContainerDefinition) []servedContainer {
+	var all []servedContainer
+	for _, c := range list {
+		all = append(all, servedContainer{image: image(c.Image, c.ImageDigest), hostname: c.ContainerHostname, env: c.Environment,
+			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}})
+	}
+	return all
+}
+
+// over lays one environment over another.
+func over(env, more map[string]string) map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, env)
+	maps.Copy(all, more)
+	return all
+}
+
+func (m *maker) modelSource(s s3ModelDataSource) ModelSource {
+	return ModelSource{URI: resolve(m.o.Dir, s.S3Uri), Type: s.S3DataType, Unpacked: s.CompressionType == "None", ETag: s.ETag}
 }
 
 // transform makes the part that a job and a profile's definition share.
@@ -129,26 +195,41 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		}
 		tr.MaxRetries = int(value(c.InvocationsMaxRetries, invocationRetries))
 	}
-	inst := Instance{Host: trainingInstance, GPUs: m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))}
-	for i, c := range model.containers {
-		name, host := trainingInstance, c.hostname
-		if len(model.containers) > 1 {
-			name = trainingInstance + "-" + cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43, ST-18
+	gpus := m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))
+	for rank := range int(t.resources.InstanceCount) { // BT-37
+		inst := Instance{Host: "algo-" + strconv.Itoa(rank+1), GPUs: gpus}
+		for i, c := range model.containers {
+			inst.Containers = append(inst.Containers, m.serving(p, inst, rank, i, model, t, batch))
+			if rank > 0 {
+				continue // all instances have the same
+			}
+			c.model.Container = inst.Containers[i].Name
+			tr.Models = append(tr.Models, c.model)
+			for _, x := range c.more {
+				x.Container = c.model.Container
+				tr.More = append(tr.More, x)
+			}
 		}
-		if host == "" {
-			host = dnsName(p.Region, i)
-		}
-		env := maps.Clone(c.env) // the model's, then the transform's, then the service's own (INF-40)
-		if env == nil {
-			env = map[string]string{}
-		}
-		maps.Copy(env, t.environment)
-		inst.Containers = append(inst.Containers, Container{
-			Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: servingPort,
-			Env: serviceEnv(env, p.Region, inst.GPUs, batch),
-		})
-		tr.Models = append(tr.Models, ModelSource{Container: name, URI: c.uri})
+		tr.Instances = append(tr.Instances, inst)
 	}
-	tr.Instances = []Instance{inst}
 	return tr
+}
+
+// serving is container i of a model on the instance with that rank.
+func (m *maker) serving(p *Plan, inst Instance, rank, i int, model servedModel, t transformView, batch map[string]string) Container {
+	c := model.containers[i]
+	name, host, port := inst.Host, cmp.Or(c.hostname, dnsName(p.Region, rank)), servingPort
+	if len(model.containers) > 1 { // a pipeline: one network, a port for each (INF-51)
+		host = cmp.Or(c.hostname, "container-"+strconv.Itoa(i+1)) // INF-43
+		name += "-" + host                                        // ST-18
+		port = pipelinePort + i*pipelinePorts
+		batch = maps.Clone(batch)
+		batch["SAGEMAKER_BIND_TO_PORT"] = strconv.Itoa(port)
+		batch["SAGEMAKER_SAFE_PORT_RANGE"] = fmt.Sprintf("%d-%d", port+1, port+pipelinePorts-1)
+	}
+	env := over(c.env, t.environment) // then the service's own (INF-40)
+	return Container{
+		Name: name, Image: c.image, Args: []string{"serve"}, Hostname: host, Port: port,
+		Env: serviceEnv(env, p.Region, inst.GPUs, batch),
+	}
 }

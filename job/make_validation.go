@@ -70,15 +70,10 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 
 	if prof.TransformJobDefinition != nil && a.InferenceSpecification != nil {
 		model := servedModel{name: childName(a.AlgorithmName, prof.ProfileName, "model", m.o.RunSuffix), role: role}
-		given := false
-		for _, c := range a.InferenceSpecification.Containers {
-			sc := servedContainer{image(c.Image, c.ImageDigest), c.ContainerHostname, resolve(m.o.Dir, c.ModelDataUrl), c.Environment}
-			if sc.uri == "" && !given { // ruling 21: the first container without its own
-				sc.uri, given = train.Training.ModelURI, true
-			}
-			model.containers = append(model.containers, sc)
-		}
-		if !given {
+		model.containers = m.packageContainers(a.InferenceSpecification.Containers)
+		if c := &model.containers[model.untrained()]; c.model.URI == "" { // ruling 21
+			c.model.URI = train.Training.ModelURI
+		} else {
 			m.warn("ruling 21", "InferenceSpecification.Containers", "each inference container has its own ModelDataUrl: the model that the training makes is not used by the transform")
 		}
 		tf := m.plan(KindTransform, childName(a.AlgorithmName, prof.ProfileName, "transform", m.o.RunSuffix), "transform-job", role, model.containers[0].image.Ref)

@@ -78,7 +78,7 @@ type Container struct {
 	Args       []string          `json:"args,omitempty"`       // replace the image's CMD (START table, INF-1)
 	Env        map[string]string `json:"env,omitempty"`        // over the image's; the service's own included (1.3, INF-40)
 	Hostname   string            `json:"hostname"`
-	Port       int               `json:"port,omitempty"` // that it serves on; 8080 (INF-50)
+	Port       int               `json:"port,omitempty"` // that it serves on: 8080 (INF-50), in a pipeline its own (INF-51)
 }
 
 // Training is a training job.
@@ -133,8 +133,9 @@ type MetricDefinition struct {
 // Transform is a batch transform job with the model that it drives.
 type Transform struct {
 	ModelName string          `json:"modelName"`
-	Instances []Instance      `json:"instances"` // each drives its own share of the objects (BT-37)
-	Models    []ModelSource   `json:"models"`    // in the order of an instance's containers
+	Instances []Instance      `json:"instances"`      // each drives its own share of the objects (BT-37)
+	Models    []ModelSource   `json:"models"`         // in the order of an instance's containers; all instances have the same
+	More      []ModelSource   `json:"more,omitempty"` // additional data of those containers
 	Input     TransformInput  `json:"input"`
 	Output    TransformOutput `json:"output"`
 
@@ -159,10 +160,15 @@ type Transform struct {
 	CreationTime      time.Time `json:"creationTime"`
 }
 
-// ModelSource is where one container's /opt/ml/model comes from. An empty URI is an empty directory (INF-30).
+// ModelSource is where one container's /opt/ml/model comes from, or what it has beside that. An empty URI is an empty
+// directory (INF-30).
 type ModelSource struct {
-	Container string `json:"container"`
-	URI       string `json:"uri,omitempty"` // of a tar.gz (INF-20)
+	Container string `json:"container"`          // of the first instance
+	Channel   string `json:"channel,omitempty"`  // of additional data: its directory (INF-28)
+	URI       string `json:"uri,omitempty"`      // of a tar.gz (INF-20), or as Type and Compression say (INF-24)
+	Type      string `json:"type,omitempty"`     // S3Object, S3Prefix; "": S3Object
+	Unpacked  bool   `json:"unpacked,omitempty"` // files as they are: CompressionType None
+	ETag      string `json:"etag,omitempty"`     // that the object must have (ruling 21)
 }
 
 // TransformInput is what a transform reads.

@@ -16,11 +16,18 @@ type containerDefinition struct {
 	ModelDataSource   *modelDataSource
 	Environment       map[string]string
 	ModelPackageName  string
+
+	AdditionalModelDataSources []additionalModelDataSource
+}
+
+type additionalModelDataSource struct {
+	ChannelName  string
+	S3DataSource *s3ModelDataSource
 }
 
 type modelDataSource struct{ S3DataSource *s3ModelDataSource }
 
-type s3ModelDataSource struct{ S3Uri, S3DataType, CompressionType string }
+type s3ModelDataSource struct{ S3Uri, S3DataType, CompressionType, ETag string }
 
 type createModelPackageInput struct {
 	ModelPackageName             string

@@ -241,7 +241,7 @@ func oneAlgorithm(c *ruling, r *createTrainingJobRequest) {
 	case s.TrainingImage == "" && s.AlgorithmName == "":
 		c.broken(image, "", "one of TrainingImage and AlgorithmName is required", "give the image, or the name of an algorithm")
 	case s.AlgorithmName != "" && c.set.algorithm == nil:
-		c.broken(name, "", fmt.Sprintf("algorithm %q is not known here", s.AlgorithmName), "give its CreateAlgorithm request beside this one, or TrainingImage")
+		c.broken(name, "", fmt.Sprintf("algorithm %q is not known here", s.AlgorithmName), "validate it here, or give its CreateAlgorithm request beside this one, or TrainingImage")
 	case s.AlgorithmName == "" && c.set.algorithm != nil:
 		c.broken(image, "", "a CreateAlgorithm request was given, and this job names an image, not an algorithm", "leave the CreateAlgorithm request out, or name it in AlgorithmName")
 	case s.AlgorithmName != "":

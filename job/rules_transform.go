@@ -99,7 +99,7 @@ var transformRules = []rule{
 		}
 	})},
 	{"BT-10", onTransform(func(c *ruling, t transformView) {
-		for _, k := range []string{"SAGEMAKER_BATCH", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "SAGEMAKER_BATCH_STRATEGY", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "NVIDIA_VISIBLE_DEVICES"} {
+		for _, k := range []string{"SAGEMAKER_BATCH", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "SAGEMAKER_BATCH_STRATEGY", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_SAFE_PORT_RANGE", "NVIDIA_VISIBLE_DEVICES"} {
 			if _, set := t.environment[k]; set {
 				c.warn(t.at("Environment."+k), "the service sets "+k+" itself where it applies, over the document's value")
 			}
@@ -172,6 +172,7 @@ var modelRules = []rule{
 			}
 		}
 	})},
+	{"VAL-53", onModel(modelPackage)},
 	{"INF-23", onModel(func(c *ruling, r *createModelInput) {
 		for path, ct := range r.each() {
 			if ct.ModelDataSource == nil {
@@ -180,7 +181,46 @@ var modelRules = []rule{
 			if ct.ModelDataUrl != "" {
 				c.broken(path+".ModelDataSource", "", "ModelDataUrl and ModelDataSource exclude each other", "give one of the two")
 			}
+			if ct.ModelDataSource.S3DataSource == nil {
+				c.broken(path+".ModelDataSource", "", "ModelDataSource needs S3DataSource", "")
+			}
 			c.soft(serviceNo, path+".ModelDataSource", "", "SageMaker does not allow ModelDataSource in a transform", "give ModelDataUrl") // ruling 21
+		}
+	})},
+	{"INF-24", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.S3DataType == "S3Prefix" && s.CompressionType == "Gzip" {
+			c.broken(path+".CompressionType", "", "Gzip is one archive, and S3Prefix is many objects", "say S3Object, or None")
+		}
+	})},
+	{"INF-25", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.S3DataType == "S3Prefix" && !strings.HasSuffix(s.S3Uri, "/") {
+			c.broken(path+".S3Uri", "", "the address of a model's prefix ends in a slash", "add it")
+		}
+		if s.S3DataType == "S3Object" && strings.HasSuffix(s.S3Uri, "/") {
+			c.broken(path+".S3Uri", "", "an object's address does not end in a slash", "name the object, or say S3Prefix")
+		}
+	})},
+	{"ruling 21", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.S3DataType == "S3Prefix" && s.ETag != "" {
+			c.warn(path+".ETag", "a prefix has no ETag: nothing is compared")
+		}
+	})},
+	{"INF-28", onModel(func(c *ruling, r *createModelInput) {
+		for path, ct := range r.each() {
+			seen := map[string]bool{}
+			for i, a := range ct.AdditionalModelDataSources {
+				at := index(path+".AdditionalModelDataSources", i)
+				switch {
+				case a.ChannelName == "." || a.ChannelName == "..":
+					c.broken(at+".ChannelName", "", fmt.Sprintf("%q cannot be the name of a directory", a.ChannelName), "choose another name")
+				case seen[a.ChannelName]:
+					c.broken(at+".ChannelName", "", fmt.Sprintf("channel %q stands there already", a.ChannelName), "give each its own name")
+				}
+				seen[a.ChannelName] = true
+			}
+			if len(ct.AdditionalModelDataSources) > 0 {
+				c.soft(serviceNo, path+".AdditionalModelDataSources", "", "SageMaker has AdditionalModelDataSources beside ModelDataSource alone, which it does not allow in a transform", "put the data into the model's archive") // ruling 21
+			}
 		}
 	})},
 	{"INF-41", onModel(func(c *ruling, r *createModelInput) {
@@ -189,6 +229,15 @@ var modelRules = []rule{
 			envs = append(envs, ct.Environment)
 		}
 		c.environmentSize("", envs)
+	})},
+	{"INF-51", onModel(func(c *ruling, r *createModelInput) {
+		for i, ct := range r.Containers {
+			for _, k := range []string{"SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_SAFE_PORT_RANGE"} {
+				if _, set := ct.Environment[k]; set && len(r.Containers) > 1 {
+					c.warn(index("Containers", i)+".Environment."+k, "the service sets "+k+" itself in a pipeline, over the document's value")
+				}
+			}
+		}
 	})},
 	{"INF-43", onModel(func(c *ruling, r *createModelInput) {
 		seen, named := map[string]bool{}, 0
@@ -208,6 +257,47 @@ var modelRules = []rule{
 	})},
 }
 
+// modelPackage: a container that names a package is the model's only one and has nothing of its own but its environment,
+// and the package is at hand.
+func modelPackage(c *ruling, r *createModelInput) {
+	named := false
+	for path, ct := range r.each() {
+		if ct.ModelPackageName == "" {
+			continue
+		}
+		named = true
+		at := path + ".ModelPackageName"
+		switch {
+		case ct.Image != "" || ct.ModelDataUrl != "" || ct.ModelDataSource != nil || len(ct.AdditionalModelDataSources) > 0:
+			c.broken(at, "", "ModelPackageName excludes Image and model data: the package has them", "leave one or the other out")
+		case len(r.Containers) > 1:
+			c.broken(at, "", "a model of a package has no other container", "give it as PrimaryContainer")
+		case c.set.pkg == nil:
+			c.broken(at, "", fmt.Sprintf("model package %q is not known here", ct.ModelPackageName), "give its CreateModelPackage request beside this one (--model-package)")
+		default:
+			p := c.set.pkg.body.(*createModelPackageInput)
+			if have := cmp.Or(p.ModelPackageName, p.ModelPackageGroupName); packageName(ct.ModelPackageName) != have {
+				c.broken(at, "", fmt.Sprintf("names model package %q, and the CreateModelPackage request given makes %q", ct.ModelPackageName, have), "")
+			}
+			if s := p.InferenceSpecification; s != nil && len(s.Containers) > 1 && len(ct.Environment) > 0 {
+				c.broken(path+".Environment", "", fmt.Sprintf("the package has %d containers, and this does not say which it is for", len(s.Containers)), "put it into the package")
+			}
+		}
+	}
+	if c.set.pkg != nil && !named {
+		c.broken("PrimaryContainer", "", "a CreateModelPackage request was given, and this model names no package", "leave the CreateModelPackage request out, or name it in ModelPackageName")
+	}
+}
+
+// packageName is the name or group in a package's name, with its version or not, or in its ARN (TRAP-25).
+func packageName(s string) string {
+	if _, rest, arn := strings.Cut(s, ":model-package/"); arn {
+		s = rest
+	}
+	name, _, _ := strings.Cut(s, "/")
+	return name
+}
+
 // each goes over a model's containers with their paths.
 func (r *createModelInput) each() func(yield func(string, containerDefinition) bool) {
 	return func(yield func(string, containerDefinition) bool) {
@@ -220,6 +310,22 @@ func (r *createModelInput) each() func(yield func(string, containerDefinition) b
 			}
 		}
 	}
+}
+
+// onModelData runs a rule on each S3DataSource of a model.
+func onModelData(f func(c *ruling, path string, s s3ModelDataSource)) func(*ruling) {
+	return onModel(func(c *ruling, r *createModelInput) {
+		for path, ct := range r.each() {
+			if ct.ModelDataSource != nil && ct.ModelDataSource.S3DataSource != nil {
+				f(c, path+".ModelDataSource.S3DataSource", *ct.ModelDataSource.S3DataSource)
+			}
+			for i, a := range ct.AdditionalModelDataSources {
+				if a.S3DataSource != nil {
+					f(c, index(path+".AdditionalModelDataSources", i)+".S3DataSource", *a.S3DataSource)
+				}
+			}
+		}
+	})
 }
 
 func onPackage(f func(c *ruling, r *createModelPackageInput)) func(*ruling) {
@@ -244,6 +350,28 @@ var packageRules = []rule{
 		}
 		if (r.InferenceSpecification == nil) == (r.SourceAlgorithmSpecification == nil) {
 			c.broken("InferenceSpecification", "", "a model package has either InferenceSpecification or SourceAlgorithmSpecification", "give one of the two")
+		}
+	})},
+	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
+		const at = "SourceAlgorithmSpecification.SourceAlgorithms[0].AlgorithmName"
+		if r.SourceAlgorithmSpecification == nil || len(r.SourceAlgorithmSpecification.SourceAlgorithms) != 1 || c.doc == c.set.main {
+			return
+		}
+		name := r.SourceAlgorithmSpecification.SourceAlgorithms[0].AlgorithmName
+		if c.set.algorithm == nil {
+			c.broken(at, "", fmt.Sprintf("algorithm %q is not known here", name), "validate it here, or give its CreateAlgorithm request beside this one (--algorithm)")
+			return
+		}
+		switch a := c.set.algorithm.body.(*createAlgorithmInput); {
+		case lastSegment(name) != a.AlgorithmName:
+			c.broken(at, "", fmt.Sprintf("names algorithm %q, and the CreateAlgorithm request given makes %q", name, a.AlgorithmName), "")
+		case a.InferenceSpecification == nil:
+			c.broken(at, "", fmt.Sprintf("algorithm %s has no InferenceSpecification: there is nothing to serve with", a.AlgorithmName), "")
+		}
+	})},
+	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.SourceAlgorithmSpecification == nil && c.set.algorithm != nil && c.doc != c.set.main {
+			c.broken("SourceAlgorithmSpecification", "", "a CreateAlgorithm request was given, and this package is of none", "leave the CreateAlgorithm request out")
 		}
 	})},
 	{"VAL-8", onPackage(func(c *ruling, r *createModelPackageInput) {

@@ -103,10 +103,19 @@ type TransformTotals struct {
 	BytesIn       int64         `json:"bytesIn"`
 	BytesOut      int64         `json:"bytesOut"`
 	Duration      time.Duration `json:"durationNs"`
-	PingAfter     time.Duration `json:"pingAfterNs"` // start to the first 200
+	PingAfter     time.Duration `json:"pingAfterNs"` // start to the first 200, of the last instance
 	MaxConcurrent int           `json:"maxConcurrent"`
 	MaxPayloadMB  int           `json:"maxPayloadMb"`
 	BatchStrategy string        `json:"batchStrategy"` // SINGLE_RECORD, MULTI_RECORD
+
+	Instances []InstanceTotals `json:"instances,omitempty"` // of several: what each had (BT-37)
+}
+
+// InstanceTotals are one instance's part of a transform.
+type InstanceTotals struct {
+	Host      string        `json:"host"`
+	Objects   int64         `json:"objects"` // assigned to it
+	PingAfter time.Duration `json:"pingAfterNs"`
 }
 
 // FinalMetric is a metric's last value (MET-8).

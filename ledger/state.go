@@ -145,6 +145,7 @@ func (s *State) clone() State {
 	}
 	if s.Transform != nil {
 		c.Transform = new(*s.Transform)
+		c.Transform.Instances = slices.Clone(s.Transform.Instances)
 	}
 	c.Transitions = slices.Clone(s.Transitions)
 	c.Steps = slices.Clone(s.Steps)

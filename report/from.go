@@ -85,6 +85,9 @@ func from(src source) *Report {
 			r.Transform.RecordsPerSec = float64(x.Records) / d
 			r.Transform.RequestsPerSec = float64(x.Requests) / d
 		}
+		for _, in := range x.Instances {
+			r.Transform.Instances = append(r.Transform.Instances, Instance{in.Host, in.Objects, seconds(in.PingAfter)})
+		}
 	}
 	for _, x := range s.Metrics {
 		r.Metrics = append(r.Metrics, Metric{x.Name, x.Value, x.At, x.Count})

@@ -140,6 +140,15 @@ type Transform struct {
 	BatchStrategy  string  `json:"batchStrategy"`
 	RecordsPerSec  float64 `json:"recordsPerSecond,omitempty"`
 	RequestsPerSec float64 `json:"requestsPerSecond,omitempty"`
+
+	Instances []Instance `json:"instances,omitempty"` // of several
+}
+
+// Instance is one instance's part of a transform.
+type Instance struct {
+	Host        string  `json:"host"`
+	Objects     int64   `json:"objects"`
+	PingSeconds float64 `json:"pingSeconds"`
 }
 
 // Metric is a metric's final value.

@@ -78,7 +78,12 @@ func (t *text) head(r *Report, outermost bool) {
 		took = "so far"
 	}
 	rows = append(rows, row{took, secondsText(r.Seconds)})
+	said := map[Image]bool{} // containers that have one image need it said once
 	for _, i := range r.Images {
+		if i.Container = ""; said[i] {
+			continue
+		}
+		said[i] = true
 		rows = append(rows, row{"image", plain(i.Ref)})
 		if i.Digest != "" && !strings.Contains(i.Ref, i.Digest) {
 			rows = append(rows, row{"", plain(i.Digest)})
@@ -232,6 +237,9 @@ func (t *text) transform(x *Transform) {
 	}
 	if x.RecordsPerSec > 0 {
 		rows[5][1] += fmt.Sprintf(", %s records/s", valueText(roughly(x.RecordsPerSec)))
+	}
+	for _, in := range x.Instances {
+		rows = append(rows, row{plain(in.Host), countText(in.Objects, "object") + ", ready after " + secondsText(in.PingSeconds)})
 	}
 	t.section("Transform", rows)
 }

@@ -49,9 +49,20 @@ type Config struct {
 	payloadBytes int64 // for tests: the limit in bytes instead of megabytes
 }
 
-// Instance is one container that answers /ping, /execution-parameters and /invocations.
+// Instance is one container that answers /ping, /execution-parameters and /invocations, or the first of a pipeline.
 type Instance struct {
 	Host string // algo-1
+	Container
+	// Next are the other containers of an inference pipeline, in order: each gets what the one before has answered, and
+	// the last one's answer is the result (INF-54).
+	Next []Container
+	// DataLog takes the lines of the job's data log (ST-18 to ST-23). nil: none.
+	DataLog io.Writer
+}
+
+// Container is where one container answers.
+type Container struct {
+	Name string // in errors and in the data log; "" where an instance has one container
 	// Addr is host:port to dial and the Host header that the container sees.
 	Addr string
 	// Dial connects from inside the container's network.
@@ -59,8 +70,6 @@ type Instance struct {
 	// Exited is closed when the container's main process has ended: nothing is waited for any longer (INF-65, INF-67).
 	// nil: not known.
 	Exited <-chan struct{}
-	// DataLog takes the lines of the job's data log (ST-18 to ST-23). nil: none.
-	DataLog io.Writer
 }
 
 // Object is one input object.

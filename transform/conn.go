@@ -26,6 +26,11 @@ type conn struct {
 	left   int64  // of the body with a length, or of the chunk
 	kind   bodyKind
 	finish bool // the connection ends with this response
+
+	status int
+
+	keepType    bool   // the content type matters: to the next container of a pipeline
+	contentType string // of the response, then
 }
 
 type bodyKind int

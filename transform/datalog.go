@@ -83,6 +83,9 @@ func (l *dataLog) failure(f *Failure, s Settings) {
 	}
 	object := l.bucket + "/" + f.Key + ": "
 	lines := []string{object + head}
+	if c, ok := errors.AsType[*ContainerError](f.Err); ok {
+		lines = append(lines, object+"Container: "+c.Container) // ours: the service's line does not tell whose answer it was
+	}
 	if message != "" {
 		if len(message) > maxLogged {
 			message = message[:maxLogged]

@@ -42,6 +42,7 @@ var (
 	ErrTimeout   = errors.New("no complete response within the time allowed") // BT-104
 	ErrMalformed = errors.New("malformed HTTP response")                      //
 	ErrResponse  = errors.New("response too large")                           // ruling 23
+	ErrHop       = errors.New("too large for the next container")             // INF-55
 	ErrInput     = errors.New("input object")                                 // reading it
 	ErrOutput    = errors.New("output object")                                // writing it
 )
@@ -101,7 +102,7 @@ func class(err error) Class {
 		return AlgorithmError
 	}
 	switch {
-	case errors.Is(err, ErrInput):
+	case errors.Is(err, ErrInput), errors.Is(err, ErrHop):
 		return ClientError
 	case errors.Is(err, ErrOutput):
 		return InternalError

@@ -8,15 +8,39 @@ import (
 	"time"
 )
 
-// exchange sends one request and reads its response.
+// exchange sends one request and reads its response, of a pipeline the last container's.
 func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err error) {
+	request := payload{bytes: it.body, chunked: w.p.limit == 0}
+	w.saw.sent = int64(len(it.body))
+	read := func(c *conn) (err error) {
+		b, err = w.read(c, it.ord)
+		return err
+	}
+	if len(w.p.in.Next) > 0 {
+		err = w.pipeline(c, request, deadline, read)
+	} else {
+		err = w.converse(c, w.p.post, request, deadline, read)
+	}
+	w.saw.received = b.size()
+	if w.p.requests != nil {
+		w.saw.took = time.Since(w.saw.began)
+	}
+	if err != nil {
+		w.saw.useless(b, err)
+		w.p.q.giveChunks(b.chunks)
+		return body{}, err
+	}
+	return b, nil
+}
+
+// converse sends one request and reads its response, the body of one that succeeds with read.
+func (w *worker) converse(c *conn, h header, request payload, deadline time.Time, read func(*conn) error) error {
 	p := w.p
 	c.start(deadline)
-	w.saw.sent = int64(len(it.body))
-	sent, err := c.send(p.post, payload{bytes: it.body, chunked: p.limit == 0})
+	sent, err := c.send(h, request)
 	if err != nil {
 		if c.used {
-			return b, &errNoAnswer{err}
+			return &errNoAnswer{err}
 		}
 		// It may have answered without reading.
 		c.nc.SetReadDeadline(time.Now().Add(writeGrace))
@@ -26,8 +50,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	if rerr == nil {
 		w.saw.status, w.saw.head = status, c.said
 		if p.good(status) {
-			b, rerr = w.read(c, it.ord)
-			w.saw.received = b.size()
+			rerr = read(c)
 		} else {
 			rerr = &StatusError{status, errorBody(c)}
 		}
@@ -40,15 +63,7 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 	if rerr != nil && !refused && err != nil {
 		rerr = err
 	}
-	if p.requests != nil {
-		w.saw.took = time.Since(w.saw.began)
-	}
-	if rerr != nil {
-		w.saw.useless(b, rerr)
-		p.q.giveChunks(b.chunks)
-		return body{}, rerr
-	}
-	return b, nil
+	return rerr
 }
 
 // useless remembers how a response began that is no use.

@@ -23,7 +23,7 @@ func (p *pool) get(ctx context.Context, path string, timeout time.Duration) (int
 	for {
 		if c == nil {
 			var err error
-			if c, err = p.dial(ctx, deadline); err != nil {
+			if c, err = p.dial(ctx, p.in.Container, deadline); err != nil {
 				return 0, nil, err
 			}
 		}
@@ -60,9 +60,17 @@ func getOn(c *conn, h header) (int, []byte, error) {
 	return status, body, err
 }
 
-// ready pings until the container answers 200, about once a second (INF-60 to INF-65, BT-20). Refusals, other statuses
-// and timeouts are all the same: not yet.
+// ready pings the container until it answers 200; of a pipeline each container, side by side (INF-51).
 func (p *pool) ready(ctx context.Context, window time.Duration, r *InstanceResult) error {
+	if len(p.in.Next) > 0 {
+		return p.allReady(ctx, window, r)
+	}
+	return p.await(ctx, window, r, p.get)
+}
+
+// await pings about once a second until the answer is 200 (INF-60 to INF-65, BT-20). Refusals, other statuses and timeouts
+// are all the same: not yet.
+func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResult, get func(context.Context, string, time.Duration) (int, []byte, error)) error {
 	start := time.Now()
 	end := start.Add(window)
 	last := errors.New("never asked")
@@ -81,7 +89,7 @@ func (p *pool) ready(ctx context.Context, window time.Duration, r *InstanceResul
 			return fmt.Errorf("%w within %v; last answer: %v", ErrPing, window, last)
 		}
 		r.Pings++
-		status, _, err := p.get(ctx, "/ping", min(pingTimeout, end.Sub(asked)))
+		status, _, err := get(ctx, "/ping", min(pingTimeout, end.Sub(asked)))
 		switch {
 		case err == nil && status == 200:
 			r.PingAfter = time.Since(start)

@@ -61,10 +61,15 @@ const maxCommits = 8
 
 func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record func(*Failure)) *pool {
 	t := &cfg.Job
+	accept := t.Output.Accept
+	if len(in.Next) > 0 {
+		in.Exited = anyExited(ctx, in)
+		accept = "" // only the last container of a pipeline gets it (INF-56)
+	}
 	p := &pool{
 		cfg: cfg, in: in, ctx: ctx, stats: stats, record: record,
 		log:         &dataLog{w: in.DataLog, bucket: cfg.Bucket},
-		post:        newHeader("POST", "/invocations", in.Addr, t.Output.Accept, t.Input.ContentType),
+		post:        newHeader("POST", "/invocations", in.Addr, accept, t.Input.ContentType),
 		contentType: t.Output.Accept,
 		line:        t.Output.AssembleWith == "Line",
 		commits:     make(chan struct{}, maxCommits),
@@ -193,14 +198,15 @@ func (p *pool) put(o *object, it item) bool {
 	return false
 }
 
-func (p *pool) dial(ctx context.Context, deadline time.Time) (*conn, error) {
+func (p *pool) dial(ctx context.Context, to Container, deadline time.Time) (*conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	nc, err := p.in.Dial(ctx, "tcp", p.in.Addr)
+	nc, err := to.Dial(ctx, "tcp", to.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	c := newConn(nc)
+	c.keepType = len(p.in.Next) > 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

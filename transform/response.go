@@ -57,6 +57,7 @@ func (c *conn) readHead() (status int, err error) {
 		}
 		if status >= 200 {
 			c.said = append(c.said[:0], head...)
+			c.status = status
 			return status, nil
 		}
 		if status == 101 {
@@ -111,7 +112,7 @@ func (c *conn) parse(head []byte) (int, error) {
 		return 0, malformed("%s", shown(line))
 	}
 	old := line[7] == '0' // HTTP/1.0 closes unless it says otherwise
-	c.kind, c.left, c.finish = bodyToEnd, 0, false
+	c.kind, c.left, c.finish, c.contentType = bodyToEnd, 0, false, ""
 	keep := !old
 	length := int64(-1)
 	chunked := false
@@ -143,6 +144,14 @@ func (c *conn) parse(head []byte) (int, error) {
 				return 0, malformed("Transfer-Encoding %s", shown(value))
 			}
 			chunked = true
+		case len("Content-Type"):
+			if !c.keepType || !bytes.EqualFold(name, []byte("Content-Type")) {
+				break
+			}
+			if bytes.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return 0, malformed("Content-Type %s", shown(value))
+			}
+			c.contentType = string(value)
 		case len("Connection"):
 			if !bytes.EqualFold(name, []byte("Connection")) {
 				break

@@ -57,7 +57,10 @@ func (w *worker) stream(it *item) (err error) {
 	case !p.good(status):
 		rerr = &StatusError{status, errorBody(c)}
 	default:
-		out, n, rerr = p.streamOut(ctx, c, o)
+		rerr = w.passOn(c, deadline, func(c *conn) (err error) {
+			out, n, err = p.streamOut(ctx, c, o)
+			return err
+		})
 		w.saw.received = n
 	}
 	_, refused := rerr.(*StatusError)

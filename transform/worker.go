@@ -20,6 +20,7 @@ type worker struct {
 	p      *pool
 	number int // counted from 1
 	c      *conn
+	hops   hops // of a pipeline: to the containers after the first
 	saw    seen
 	line   []byte // of the request log
 }
@@ -30,6 +31,7 @@ func (p *pool) worker(number int) {
 		if w.c != nil {
 			p.close(w.c)
 		}
+		w.p.closeAll(w.hops.conns)
 	}()
 	for {
 		it, ok := p.q.take(w.idle)
@@ -42,14 +44,17 @@ func (p *pool) worker(number int) {
 
 // idle closes the connection if nothing comes for a while.
 func (w *worker) idle() func() {
-	c := w.c
+	c, hops := w.c, w.hops.conns
 	if c == nil {
 		return func() {}
 	}
-	timer := time.AfterFunc(idleClose, func() { w.p.close(c) })
+	timer := time.AfterFunc(idleClose, func() {
+		w.p.close(c)
+		w.p.closeAll(hops)
+	})
 	return func() {
 		if !timer.Stop() {
-			w.c = nil
+			w.c, w.hops.conns = nil, nil
 		}
 	}
 }
@@ -112,7 +117,7 @@ func retryable(err error) bool {
 	if s, ok := errors.AsType[*StatusError](err); ok {
 		return s.Status >= 500
 	}
-	return !errors.Is(err, ErrResponse) && !errors.Is(err, ErrInput) && !errors.Is(err, ErrOutput) && !errors.Is(err, ErrExited)
+	return !errors.Is(err, ErrResponse) && !errors.Is(err, ErrHop) && !errors.Is(err, ErrInput) && !errors.Is(err, ErrOutput) && !errors.Is(err, ErrExited)
 }
 
 // pause waits before the next attempt. false: there is none.
@@ -135,7 +140,7 @@ func (w *worker) connect(deadline time.Time) (*conn, error) {
 		w.c = w.p.takeSpare()
 	}
 	if w.c == nil {
-		c, err := w.p.dial(w.p.ctx, deadline)
+		c, err := w.p.dial(w.p.ctx, w.p.in.Container, deadline)
 		if err != nil {
 			return nil, err
 		}

@@ -67,6 +67,16 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		for _, x := range s.Images {
 			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
 		}
+		if len(s.Containers) > 1 {
+			for _, c := range s.Containers {
+				row(t, "Container", "%s: %s", c.Name, containerText(c))
+			}
+		}
+		if s.Transform != nil {
+			for _, in := range s.Transform.Instances {
+				row(t, "Instance", "%s: %s, ready after %s", in.Host, plural(in.Objects, "object"), timeText(in.PingAfter))
+			}
+		}
 		for _, c := range r.Channels {
 			row(t, "Channel", "%s: %s", c.Channel, c.Summary())
 		}
@@ -111,6 +121,20 @@ func progressText(t *ledger.TransformLive) string {
 		bytes += " of " + bytesText(t.TotalBytes)
 	}
 	return bytes + ", " + transformedText(t)
+}
+
+// containerText says how one of several containers stands.
+func containerText(c ledger.Container) string {
+	switch x := c.Exited; {
+	case x == nil:
+		return "running"
+	case x.OOM:
+		return "killed for want of memory"
+	case x.Signal != 0:
+		return fmt.Sprintf("ended by signal %d", x.Signal)
+	default:
+		return fmt.Sprintf("ended with exit code %d", x.Code)
+	}
 }
 
 func clock(t time.Time) string {

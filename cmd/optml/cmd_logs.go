@@ -50,7 +50,7 @@ training and its transform.`,
 	f := c.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on until the job's end")
 	f.IntVar(&o.tail, "tail", -1, "only the last `n` lines of each container")
-	f.StringVar(&o.container, "container", "", "only this `container`: algo-1")
+	f.StringVar(&o.container, "container", "", "only this `container`, algo-1, or all whose names begin so: data-log")
 	f.BoolVarP(&o.times, "timestamps", "t", false, "begin each line with the time when it was read")
 	return c
 }
@@ -93,6 +93,11 @@ func family(j *ledger.Job) ([]*ledger.Job, error) {
 	return all, nil
 }
 
+// wants says of a log whether it was asked for: algo-1 is also algo-1-container-2, and data-log is also data-log-algo-2.
+func (o logsOptions) wants(name string) bool {
+	return o.container == "" || name == o.container || strings.HasPrefix(name, o.container+"-")
+}
+
 // logNames are the containers that a job has logs of, in order.
 func logNames(j *ledger.Job) ([]string, error) {
 	entries, err := os.ReadDir(j.LogsDir())
@@ -124,7 +129,7 @@ func printLogs(j *ledger.Job, o logsOptions, out *logPrinter) error {
 			return err
 		}
 		for _, n := range names {
-			if o.container == "" || n == o.container {
+			if o.wants(n) {
 				logs = append(logs, logOf{j, n})
 			}
 		}
@@ -335,7 +340,7 @@ func (f *logFollower) logs(j *ledger.Job, labelled bool, done <-chan struct{}) {
 			return
 		}
 		for _, n := range names {
-			if seen[n] || f.o.container != "" && n != f.o.container {
+			if seen[n] || !f.o.wants(n) {
 				continue
 			}
 			seen[n] = true

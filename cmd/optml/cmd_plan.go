@@ -17,16 +17,17 @@ func (a *app) cmdPlan() *cobra.Command {
 	var f jobFlags
 	var m modelFlags
 	c := &cobra.Command{
-		Use:   "plan DOCUMENT.json [SECOND.json]",
+		Use:   "plan DOCUMENT.json [OTHER.json...]",
 		Short: "Check a request and print what would be done, without doing it",
 		Long: `Check a CreateAlgorithm, CreateTrainingJob or CreateTransformJob request and
 print what would be run, and how each of its members is treated: honoured as on
 the service, emulated (the note says how), or inert (it has no effect inside a
-container). A second document is the CreateModel request of a transform job, or
-the CreateAlgorithm request of a training job. Needs neither root nor images.`,
+container). Others are what it names: the CreateModel request of a transform job
+with the CreateModelPackage request that it may name, the CreateAlgorithm request
+of a training job or of such a package. Needs neither root nor images.`,
 		Example: `  optml plan algorithm.json
   optml plan transform.json model.json --output json`,
-		Args: nargs(1, 2, "the document"),
+		Args: nargs(1, 4, "the document"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var docs []given
 			for _, path := range args {
@@ -35,6 +36,10 @@ the CreateAlgorithm request of a training job. Needs neither root nor images.`,
 					return err
 				}
 				docs = append(docs, d)
+			}
+			docs, err := a.withAlgorithm(docs, true)
+			if err != nil {
+				return err
 			}
 			o, err := f.options(a, args[0])
 			if err != nil {
@@ -152,10 +157,13 @@ func trainingText(t io.Writer, x *job.Training) {
 func transformText(t io.Writer, x *job.Transform) {
 	instancesText(t, x.Instances)
 	row(t, "Network", "%s", network(x.Isolated))
-	for _, m := range x.Models {
+	for _, m := range slices.Concat(x.Models, x.More) {
 		uri := m.URI
 		if uri == "" {
 			uri = "an empty /opt/ml/model"
+		}
+		if m.Channel != "" {
+			uri += " (" + m.Channel + ")"
 		}
 		row(t, "Model", "%s: %s", m.Container, uri)
 	}

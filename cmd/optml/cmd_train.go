@@ -15,6 +15,9 @@ func (a *app) cmdTrain() *cobra.Command {
 		Long: `Run a training job from a CreateTrainingJob request, as
 "aws sagemaker create-training-job --cli-input-json" takes it ("-" reads stdin).
 
+An algorithm that the request names is that of its last validation here which it
+has passed, or of a CreateAlgorithm request (--algorithm).
+
 Ctrl-C stops the job with its grace period, a second one kills the container,
 a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 		Example: `  optml train job.json
@@ -22,8 +25,11 @@ a third leaves at once. The model artifacts of a stopped job are uploaded.`,
   NAME=$(optml train job.json --detach); optml logs -f $NAME`,
 		Args: nargs(1, 1, "the document"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			docs, err := a.decodeAll(args[0], []string{job.CreateTrainingJob}, algorithm, job.CreateAlgorithm)
+			docs, err := a.decodeAll(args[0], job.CreateTrainingJob, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
+				return err
+			}
+			if docs, err = a.withAlgorithm(docs, f.quiet); err != nil {
 				return err
 			}
 			return a.runAll(&f, args[0], docs, nil)
@@ -32,22 +38,29 @@ a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 	f.add(c, true)
 	f.place(c)
 	f.data(c)
-	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names")
+	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names (default: that of its last validation)")
 	return c
 }
 
-// decodeAll reads the main document and, if one is named, the one that it refers to.
-func (a *app) decodeAll(path string, operations []string, second, operation string) ([]given, error) {
-	d, err := decode(path, a.stdin, operations...)
+// second is a document that goes with the main one; an empty path is none.
+type second struct{ path, operation string }
+
+// decodeAll reads the main document and those that it refers to.
+func (a *app) decodeAll(path, operation string, more ...second) ([]given, error) {
+	d, err := decode(path, a.stdin, operation)
 	if err != nil {
 		return nil, err
 	}
-	docs := []given{d}
-	if second != "" {
-		if second == "-" && path == "-" {
+	docs, stdin := []given{d}, path == "-"
+	for _, m := range more {
+		if m.path == "" {
+			continue
+		}
+		if m.path == "-" && stdin {
 			return nil, usage("only one document can be read from stdin")
 		}
-		d, err := decode(second, a.stdin, operation)
+		stdin = stdin || m.path == "-"
+		d, err := decode(m.path, a.stdin, m.operation)
 		if err != nil {
 			return nil, err
 		}

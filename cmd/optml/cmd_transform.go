@@ -22,7 +22,9 @@ func (a *app) cmdTransform() *cobra.Command {
 		Short: "Run a batch transform from a CreateTransformJob request",
 		Long: `Run a batch transform from a CreateTransformJob request ("-" reads stdin).
 The model is that of a CreateModel request (--model-doc), or a model.tar.gz with
-an inference image (--model, --image).
+an inference image (--model, --image). A model package that the model names is
+that of a CreateModelPackage request (--model-package); its algorithm is that of
+the last validation here which it has passed, or of --algorithm.
 
 What failed is on record: each failed object in failures.jsonl of the job's
 directory, and the first failing batches with their responses in failing/.
@@ -52,8 +54,12 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 			if err := m.check(); err != nil {
 				return err
 			}
-			docs, err := a.decodeAll(args[0], []string{job.CreateTransformJob}, m.document, job.CreateModel)
+			docs, err := a.decodeAll(args[0], job.CreateTransformJob, second{m.document, job.CreateModel},
+				second{m.pkg, job.CreateModelPackage}, second{m.algorithm, job.CreateAlgorithm})
 			if err != nil {
+				return err
+			}
+			if docs, err = a.withAlgorithm(docs, f.quiet); err != nil {
 				return err
 			}
 			if tune {
@@ -93,13 +99,17 @@ func exclude(c *cobra.Command, flag, hint string, not func(name string) bool) er
 
 // modelFlags say which model a transform drives.
 type modelFlags struct {
-	document string
-	model    string
-	image    string
+	document  string
+	model     string
+	image     string
+	pkg       string
+	algorithm string
 }
 
 func (m *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&m.document, "model-doc", "", "`file` with the CreateModel request that ModelName names")
+	c.Flags().StringVar(&m.pkg, "model-package", "", "`file` with the CreateModelPackage request that the model's ModelPackageName names")
+	c.Flags().StringVar(&m.algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that the package's AlgorithmName names")
 	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz, a path or an object's `URI`, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image`, when there is no --model-doc")
 }

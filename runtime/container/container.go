@@ -44,6 +44,9 @@ type Network struct {
 	Bridge   string   // name of the job's bridge, at most 15 bytes; made when missing
 	Hosts    []string // all host names of the job in order: .Hosts[i] has address i+2 in the bridge's /24
 	Index    int      // which of Hosts this container is
+	// Of is the ID of another container whose network this one is in, instead of having one: they share addresses, ports
+	// and the loopback (INF-54). That one was launched by the same Launcher and is not closed; the other fields are its.
+	Of string
 }
 
 // Launcher makes containers. Launch returns when the container is created but not started: its network exists, Dial

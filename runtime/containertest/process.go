@@ -55,13 +55,13 @@ func (p *Process) Path(name string) string {
 
 // Listen opens a port of the container, which Task.Dial reaches. Nothing of the host's network is used.
 func (p *Process) Listen(port string) (net.Listener, error) {
-	p.t.mu.Lock()
-	defer p.t.mu.Unlock()
-	if p.t.listeners[port] != nil {
+	p.t.ports.mu.Lock()
+	defer p.t.ports.mu.Unlock()
+	if p.t.ports.open[port] != nil {
 		return nil, fmt.Errorf("listen on port %s: address already in use", port)
 	}
-	l := &listener{port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
-	p.t.listeners[port] = l
+	l := &listener{of: p.t, port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
+	p.t.ports.open[port] = l
 	return l, nil
 }
 
@@ -73,6 +73,7 @@ func (p *Process) OOM() {
 
 // listener is a port in memory.
 type listener struct {
+	of     *Task
 	port   string
 	conns  chan net.Conn
 	closed chan struct{}

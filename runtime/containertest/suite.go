@@ -41,6 +41,7 @@ func RunSuite(t *testing.T, s Subject) {
 		{"the log is whole after Close (D2)", log},
 		{"Wait ends with its context, the container goes on", waitCancelled},
 		{"Dial reaches a port of the container (D3)", dial},
+		{"a container in another one's network (INF-54)", sharedNetwork},
 		{"Close kills, twice and at the same time", closeRunning},
 		{"Close before Start", closeUnstarted},
 		{"an ID is taken once", sameID},
@@ -300,6 +301,33 @@ func dial(t *testing.T, s Subject) {
 	if conn, err := task.Dial(t.Context(), "tcp", "127.0.0.1:8080"); err == nil {
 		conn.Close()
 		t.Error("a closed container was reached")
+	}
+}
+
+func sharedNetwork(t *testing.T, s Subject) {
+	spec := s.spec(t, "TINY_SLEEP=1m")
+	first := s.launch(t, spec)
+	start(t, first)
+	inside := s.spec(t, "TINY_SLEEP=1m", "TINY_LISTEN=0.0.0.0:8080")
+	inside.Job, inside.Network = spec.Job, spec.Network
+	inside.Network.Of = spec.ID
+	second := s.launch(t, inside)
+	if first.Addr() != second.Addr() {
+		t.Errorf("addresses %s and %s", first.Addr(), second.Addr())
+	}
+	start(t, second)
+	reach(t, first)
+	reach(t, second)
+	closeTask(t, second)
+	if _, err := first.Dial(t.Context(), "tcp", "127.0.0.1:8080"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("after the end of who listened: %v, want connection refused", err)
+	}
+	closeTask(t, first)
+	stray := s.spec(t)
+	stray.Job, stray.Network = spec.Job, inside.Network // of one that is closed
+	if task, err := s.Launcher.Launch(t.Context(), stray); err == nil {
+		t.Error("launched into the network of a container that is gone")
+		closeTask(t, task)
 	}
 }
 

@@ -28,14 +28,21 @@ type Task struct {
 	pid     int
 	done    chan struct{} // closed when exit is set
 
-	mu        sync.Mutex
-	started   bool
-	ended     bool
-	exit      container.Exit
-	usage     container.Usage
-	listeners map[string]*listener
-	closing   sync.Once
-	closeErr  error
+	ports *ports
+
+	mu       sync.Mutex
+	started  bool
+	ended    bool
+	exit     container.Exit
+	usage    container.Usage
+	closing  sync.Once
+	closeErr error
+}
+
+// ports are what listens in a network, which several containers may share.
+type ports struct {
+	mu   sync.Mutex
+	open map[string]*listener
 }
 
 var _ container.Task = (*Task)(nil)
@@ -47,6 +54,14 @@ const firstPID = 1 << 22
 const guardPoll = 50 * time.Millisecond
 
 func newTask(l *Launcher, s container.Spec, program Program, args, env []string, n int) (*Task, error) {
+	shared := &ports{open: map[string]*listener{}}
+	if of := s.Network.Of; of != "" {
+		other := l.live[of]
+		if other == nil || other.spec.Job != s.Job {
+			return nil, fmt.Errorf("container %s: its network is that of %s, which is no container of the job", s.ID, of)
+		}
+		shared = other.ports
+	}
 	log, err := logfile.Create(s.Log)
 	if err != nil {
 		return nil, err
@@ -54,7 +69,7 @@ func newTask(l *Launcher, s container.Spec, program Program, args, env []string,
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &Task{
 		l: l, spec: s, program: program, log: log, cancel: cancel, pid: firstPID + n,
-		signals: make(chan os.Signal, 16), done: make(chan struct{}), listeners: map[string]*listener{},
+		signals: make(chan os.Signal, 16), done: make(chan struct{}), ports: shared,
 	}
 	t.process = &Process{
 		Context: ctx, Spec: s, Args: args, Env: env, Signals: t.signals, Hostname: s.Hostname, t: t,
@@ -122,10 +137,15 @@ func (t *Task) end(e container.Exit) {
 	e.At = time.Now()
 	t.exit = e
 	t.cancel()
-	for _, l := range t.listeners {
-		l.Close()
-	}
 	close(t.done)
+	t.ports.mu.Lock()
+	defer t.ports.mu.Unlock()
+	for port, l := range t.ports.open {
+		if l.of == t {
+			l.Close()
+			delete(t.ports.open, port)
+		}
+	}
 }
 
 // Wait implements container.Task.
@@ -166,9 +186,9 @@ func (t *Task) Dial(ctx context.Context, network, address string) (net.Conn, err
 		}
 		return fail(syscall.ETIMEDOUT)
 	}
-	t.mu.Lock()
-	l := t.listeners[port]
-	t.mu.Unlock()
+	t.ports.mu.Lock()
+	l := t.ports.open[port]
+	t.ports.mu.Unlock()
 	if l == nil {
 		return fail(syscall.ECONNREFUSED)
 	}

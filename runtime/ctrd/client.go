@@ -65,6 +65,8 @@ type Client struct {
 	runc string   // absolute path
 	seen sync.Map // digest of an image -> imageFacts
 
+	tasks sync.Map // ID of a container launched and not closed -> *task
+
 	closed atomic.Bool
 }
 

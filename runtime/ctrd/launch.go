@@ -83,7 +83,12 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		}
 	}()
 	// The namespace is made first and connected beside all that follows: containerd and its shim take their time.
-	if t.ns, err = newNetns(); err != nil {
+	if s.Network.Of != "" {
+		t.ns, err = c.netnsOf(s)
+	} else {
+		t.ns, err = newNetns()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
 	connected, subnet := make(chan error, 1), make(chan netip.Prefix, 1)
@@ -99,7 +104,9 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 			}
 		}
 		subnet <- nf.Subnet
-		connected <- attach(t.ns, s.ID, nf, s.Network.Index)
+		if s.Network.Of == "" { // else it is connected already
+			connected <- attach(t.ns, s.ID, nf, s.Network.Index)
+		}
 	}()
 	defer func() { <-connected }() // before the undo, which is deferred above
 	opts, err := c.specOpts(s, facts, c.runDirOf(s.ID), rc)
@@ -156,8 +163,18 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		return nil, fmt.Errorf("connect container %s: %w", s.ID, err)
 	}
 	t.watched, t.ct = true, ct
+	c.tasks.Store(s.ID, t)
 	go t.watch(ct)
 	return t, nil
+}
+
+// netnsOf opens the network namespace of another container of the same job.
+func (c *Client) netnsOf(s container.Spec) (*os.File, error) {
+	other, ok := c.tasks.Load(s.Network.Of)
+	if !ok || other.(*task).spec.Job != s.Job {
+		return nil, fmt.Errorf("its network is that of %s, which is no container of the job", s.Network.Of)
+	}
+	return other.(*task).netns()
 }
 
 // remember takes from the finished specification what the image and the Spec have come to.

@@ -270,19 +270,26 @@ func (t *task) Signal(_ context.Context, sig os.Signal) error {
 
 // Dial implements container.Task.
 func (t *task) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return nil, fmt.Errorf("dial in container %s: %w", t.spec.ID, net.ErrClosed)
-	}
-	fd, err := unix.FcntlInt(t.ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	t.mu.Unlock()
+	ns, err := t.netns()
 	if err != nil {
 		return nil, fmt.Errorf("dial in container %s: %w", t.spec.ID, err)
 	}
-	ns := os.NewFile(uintptr(fd), "netns")
 	defer ns.Close()
 	return dialIn(ctx, ns, network, addr)
+}
+
+// netns opens the container's network namespace once more.
+func (t *task) netns() (*os.File, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, net.ErrClosed
+	}
+	fd, err := unix.FcntlInt(t.ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "netns"), nil
 }
 
 // Usage implements container.Task. Of a container that has ended it is the last one.
@@ -356,6 +363,7 @@ func (t *task) remove(ctx context.Context) error {
 	defer t.mu.Unlock()
 	if !t.closed {
 		t.closed = true
+		t.c.tasks.Delete(t.spec.ID)
 		if t.ns != nil {
 			t.ns.Close()
 		}

@@ -162,7 +162,7 @@ func Raw(t testing.TB, f func(net.Conn)) transform.Instance {
 
 // At is an instance at an address of this machine.
 func At(addr string) transform.Instance {
-	return transform.Instance{Host: "algo-1", Addr: addr, Dial: new(net.Dialer).DialContext}
+	return transform.Instance{Host: "algo-1", Container: transform.Container{Addr: addr, Dial: new(net.Dialer).DialContext}}
 }
 
 // Pipe runs a handler on a network of pipes until stop is called. Inside a synctest bubble call stop before it ends.
@@ -174,7 +174,7 @@ func Pipe(h http.Handler) (in transform.Instance, stop func()) {
 		defer close(served)
 		s.Serve(l)
 	}()
-	return transform.Instance{Host: "algo-1", Addr: "container:8080", Dial: l.dial}, func() {
+	return transform.Instance{Host: "algo-1", Container: transform.Container{Addr: "container:8080", Dial: l.dial}}, func() {
 		s.Close()
 		<-served
 	}

@@ -78,6 +78,7 @@ const (
 	imageNotExec = "optml.test/not-exec:1"
 	imageUser    = "optml.test/user:1"
 	imageMend    = "optml.test/mend:1" // fails on "poison" in picky.tar, not in mended.tar
+	imagePipe    = "optml.test/pipe:1" // takes its port from the environment (INF-52)
 )
 
 // prepare puts the binary on the PATH, makes the images and imports those that can be.
@@ -106,6 +107,7 @@ func prepare(binary string) error {
 		{imageNoTrain, images.Options{Without: []string{"train"}}},
 		{imageNotExec, images.Options{Entrypoint: []string{"/usr/local/bin/train"}, NotExec: []string{"train"}}},
 		{imageUser, images.Options{User: "1000"}},
+		{imagePipe, images.Options{Labels: map[string]string{"com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true"}}},
 	} {
 		img, err := images.Build(x.o)
 		if err != nil {
@@ -158,7 +160,7 @@ func tearDown() error {
 		return err
 	}
 	defer c.Close()
-	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser, imageMend} {
+	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser, imageMend, imagePipe} {
 		if err := c.Remove(ctx, ref); err != nil {
 			return err
 		}

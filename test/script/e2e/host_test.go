@@ -120,8 +120,8 @@ func cleanCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if in, err := os.ReadDir(j.WorkDir()); err == nil && len(in) > 0 && !kept {
 			left = append(left, name+": scratch "+j.WorkDir())
 		}
-		if _, err := net.InterfaceByName("optml-" + digest(j.Dir())); err == nil {
-			left = append(left, name+": its bridge")
+		for _, link := range linksOf(j.Dir()) {
+			left = append(left, name+": link "+link)
 		}
 		for _, g := range groups(j.Dir()) {
 			left = append(left, name+": control group "+g)
@@ -133,6 +133,18 @@ func cleanCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(left) > 0 {
 		ts.Fatalf("left behind:\n  %s", strings.Join(left, "\n  "))
 	}
+}
+
+// linksOf are the bridges and veths that are marked as a job's.
+func linksOf(dir string) []string {
+	var left []string
+	files, _ := filepath.Glob("/sys/class/net/*/ifalias")
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(b)) == "optml:"+dir {
+			left = append(left, filepath.Base(filepath.Dir(f)))
+		}
+	}
+	return left
 }
 
 // containersBelow are the containers of jobs below root that the runtime still knows.

@@ -48,7 +48,6 @@ type work struct {
 	key, split, strategy string
 	concurrent, payload  int
 	env                  map[string]string // of the server
-	processing           map[string]any    // DataProcessing
 }
 
 // documents writes the requests of a job.
@@ -68,9 +67,6 @@ func (o *optml) documents(w work) (name string, args []string, err error) {
 			"DataSource": map[string]any{"S3DataSource": map[string]any{"S3DataType": "S3Prefix", "S3Uri": "s3://in/" + w.key}}},
 		"TransformOutput":    map[string]any{"S3OutputPath": "s3://out/" + name, "Accept": "text/csv"},
 		"TransformResources": map[string]any{"InstanceType": "ml.m5.large", "InstanceCount": 1},
-	}
-	if w.processing != nil {
-		job["DataProcessing"], job["TransformOutput"].(map[string]any)["AssembleWith"] = w.processing, w.split
 	}
 	args = []string{"--s3-dir", o.s3, "transform", filepath.Join(o.Dir, name+".json"), "--model-doc", filepath.Join(o.Dir, name+"-model.json")}
 	for file, doc := range map[string]any{args[3]: job, args[5]: model} {

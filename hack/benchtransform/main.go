@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/optml/optml/hack/measure"
 	"github.com/optml/optml/test/images"
@@ -27,6 +28,8 @@ type bench struct {
 	dir     string // in memory, where there is such a place: ours' root, the objects, and what the peers write
 	short   string // sockets live below
 	self    string
+	bin     string
+	asked   map[int]bool // processes of ours that were told to end
 	optml   *optml
 	stopped atomic.Bool
 }
@@ -40,7 +43,7 @@ func main() {
 		}
 		return
 	}
-	b := &bench{}
+	b := &bench{asked: map[int]bool{}}
 	o := measure.Options{Stopped: &b.stopped}
 	bin := flag.String("optml", "build/optml", "the `binary` to measure")
 	flag.IntVar(&o.N, "n", 10, "runs of each side that count; one more before does not")
@@ -74,12 +77,26 @@ func (b *bench) run(bin, dir, only string, o measure.Options) error {
 	if err != nil {
 		return err
 	}
-	defer measure.Heed(&b.stopped, func() { measure.Kill(b.dir, b.short) })()
+	defer measure.Heed(&b.stopped, b.kill)()
 	b.versions()
 	if b.scale != 1 {
 		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
 	}
 	return measure.All(b, chosen, o)
+}
+
+// kill ends what is measured just now. Ours is asked, once: it stops its job and takes away what belongs to it.
+func (b *bench) kill() {
+	for pid, command := range measure.Processes {
+		switch {
+		case !strings.Contains(command, b.dir), strings.Contains(command, "containerd "), b.asked[pid]:
+		case strings.HasPrefix(command, b.bin+" "):
+			b.asked[pid] = true
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+		default:
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 // end takes away what prepare and the rows have made.
@@ -96,7 +113,7 @@ func (b *bench) end() {
 
 // prepare makes the directories, the server's image and ours' root. Something may be there to take away if it fails.
 func (b *bench) prepare(bin, dir string) (err error) {
-	if bin, err = filepath.Abs(bin); err != nil {
+	if b.bin, err = filepath.Abs(bin); err != nil {
 		return err
 	}
 	if b.self, err = os.Executable(); err != nil {
@@ -133,7 +150,7 @@ func (b *bench) prepare(bin, dir string) (err error) {
 	if err := os.WriteFile(b.file("peer.py"), peerSource, 0o644); err != nil {
 		return err
 	}
-	o, err := measure.NewOptml(bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), archive)
+	o, err := measure.NewOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), archive)
 	if err == nil {
 		b.optml = &optml{Optml: o, s3: filepath.Join(b.dir, "s3")}
 	}

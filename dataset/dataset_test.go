@@ -264,7 +264,7 @@ func TestManifestOfPaths(t *testing.T) {
 	}
 }
 
-func TestBadManifests(t *testing.T) {
+func TestBadManifests(t *testing.T) { // BT-31, BT-32: a prefix, then strings only
 	for name, c := range map[string]struct{ text, want string }{
 		"empty file":           {``, "not a JSON array"},
 		"an object":            {`{"prefix":"s3://bucket/"}`, "not a JSON array"},

@@ -90,6 +90,15 @@ func TestLinesKeepTheirEnds(t *testing.T) { // BT-51 to BT-56, BT-58, Appendix A
 	}
 }
 
+func TestMesosIsNotRecordIO(t *testing.T) { // BT-59: the format that one page of the documentation links
+	var err error
+	for _, err = range RecordIO.Split(strings.NewReader("5\nhello5\nworld"), 0) {
+	}
+	if e, ok := errors.AsType[*Error](err); !ok || e.Class != ErrMagic || e.Record != 1 || e.Offset != 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestDamage(t *testing.T) { // BT-64, BT-69
 	rec := func(words ...string) string { return strings.Join(words, "") }
 	whole := "0a23d7ce0100000061000000"

@@ -177,6 +177,9 @@ func (f *fleet) images(ctx context.Context) error {
 		if w, ok := userWarning(img.User, false); ok {
 			r.append(ledger.Warning{Rule: "INF-4", Text: w})
 		}
+		if w, ok := initWarning(img.Entrypoint); ok {
+			r.append(ledger.Warning{Rule: "INF-5", Text: w})
+		}
 	}
 	return nil
 }

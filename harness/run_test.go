@@ -477,7 +477,7 @@ func TestTransform(t *testing.T) {
 		}
 		log, err := os.ReadFile(filepath.Join(b.root, "transform", "t", "logs", "data-log.log"))
 		if err != nil || !strings.Contains(string(log), "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD") {
-			t.Errorf("ST-20: %q %v", log, err)
+			t.Errorf("ST-18, ST-20: %q %v", log, err)
 		}
 	})
 	t.Run("ST-12 /ping never 200", func(t *testing.T) {

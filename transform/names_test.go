@@ -2,7 +2,7 @@ package transform
 
 import "testing"
 
-func TestOutputName(t *testing.T) { // BT-130 to BT-134, BT-136, BT-43, Appendix A
+func TestOutputName(t *testing.T) { // BT-130 to BT-137, BT-43, Appendix A
 	for _, c := range []struct{ prefix, key, want string }{
 		{"in/", "in/x.csv", "x.csv.out"},
 		{"in", "in/x.csv", "x.csv.out"},
@@ -20,6 +20,7 @@ func TestOutputName(t *testing.T) { // BT-130 to BT-134, BT-136, BT-43, Appendix
 		{"x", "x", "x.out"},
 		{"in/d/", "in/d/", "d.out"},
 		{"ünï/", "ünï/ö.csv", "ö.csv.out"},
+		{"input-name-prefix/", "input-name-prefix/dataset01/data.csv", "dataset01/data.csv.out"}, // BT-135: not the documentation's own example
 		{"elsewhere/", "in/x", "in/x.out"},
 	} {
 		if got := OutputName(c.prefix, c.key); got != c.want {

@@ -43,7 +43,7 @@ func tagged(tag, contentType string) *tt.Container {
 	}}
 }
 
-// INF-51, INF-54, INF-56: every container is pinged, the first alone is asked for its parameters; each answer is the next
+// INF-51, INF-54, INF-56, INF-58: every container is pinged, the first alone is asked for its parameters; each answer is the next
 // request with its content type; Accept goes to the last one.
 func TestPipeline(t *testing.T) {
 	for _, payload := range []int{6, 0} {

@@ -29,6 +29,7 @@ type slab struct {
 
 const (
 	window = 4096 // requests outstanding: queued, open, or answered and waiting to be written
+	refill = 256  // places that must be free before a feed that waits for one goes on: waking it costs as much as a request
 	// One payload is read ahead of those that are open; of small ones some more, of very large ones none.
 	minAhead, maxAhead = 4 << 20, 24 << 20
 
@@ -45,12 +46,14 @@ const (
 type queue struct {
 	mu   sync.Mutex
 	work sync.Cond // for workers: an item, or the end
-	room sync.Cond // for the feed and for workers that hold a response: memory, or the oldest place
+	feed sync.Cond // for the feed: memory, or places
+	room sync.Cond // for workers that hold a response: memory, or the oldest place
 
 	items      [window]item
 	head, tail int64 // ord of the next item to take, and to put
 	base       int64 // ord of the oldest item outstanding
 	done       [window]bool
+	full       bool // the feed waits for places
 	closed     bool // nothing more comes
 	stopped    bool // and what is there is not wanted
 	idle       int  // workers waiting
@@ -66,7 +69,7 @@ type queue struct {
 func newQueue(concurrency int, payload int64) *queue {
 	ahead := min(max(payload, minAhead), maxAhead)
 	q := &queue{maxRequests: int64(concurrency)*payload + ahead, maxResponses: int64(concurrency-1) * payload}
-	q.work.L, q.room.L = &q.mu, &q.mu
+	q.work.L, q.feed.L, q.room.L = &q.mu, &q.mu, &q.mu
 	// Small payloads leave room for what is held only a little while.
 	q.maxResponses = max(q.maxResponses, 4<<20)
 	return q
@@ -85,7 +88,7 @@ func (q *queue) slab(n int) *slab {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.requests > 0 && q.requests+int64(n) > q.maxRequests && !q.stopped {
-		q.room.Wait()
+		q.feed.Wait()
 	}
 	if q.stopped {
 		return nil
@@ -116,7 +119,7 @@ func (q *queue) release(s *slab) {
 		q.free += int64(cap(s.b))
 		q.trim()
 	}
-	q.room.Broadcast()
+	q.feed.Broadcast()
 	q.mu.Unlock()
 }
 
@@ -132,8 +135,11 @@ func (q *queue) trim() {
 func (q *queue) put(it item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.tail-q.base >= window && !q.stopped {
-		q.room.Wait()
+	if q.tail-q.base >= window {
+		for q.full = true; q.tail-q.base > window-refill && !q.stopped; {
+			q.feed.Wait()
+		}
+		q.full = false
 	}
 	if q.stopped {
 		return false
@@ -180,6 +186,9 @@ func (q *queue) finished(ord int64) {
 	if ord == q.base {
 		for q.base < q.tail && q.done[q.base%window] {
 			q.base++
+		}
+		if q.full && q.tail-q.base <= window-refill {
+			q.feed.Broadcast()
 		}
 		q.room.Broadcast()
 		if q.idle > 0 {
@@ -247,6 +256,7 @@ func (q *queue) stop() {
 	q.mu.Lock()
 	q.stopped = true
 	q.work.Broadcast()
+	q.feed.Broadcast()
 	q.room.Broadcast()
 	q.mu.Unlock()
 }

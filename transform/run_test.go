@@ -229,7 +229,7 @@ func TestEmptyObjects(t *testing.T) { // BT-34, BT-35
 	}
 }
 
-func TestHeaders(t *testing.T) { // BT-21, BT-100, BT-125
+func TestHeaders(t *testing.T) { // BT-21, BT-100, BT-109, BT-125, INF-72: these and no others
 	for _, c := range []struct{ content, accept, stored string }{
 		{"text/csv", "application/json", "application/json"}, {"", "", "application/octet-stream"}, {"text/csv", "", "application/octet-stream"},
 	} {

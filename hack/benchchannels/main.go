@@ -6,24 +6,19 @@ package main
 
 import (
 	"debug/buildinfo"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/optml/optml/hack/measure"
 	"github.com/optml/optml/test/images"
 )
 
@@ -71,9 +66,7 @@ func main() {
 	}
 	flag.Parse()
 	if *list {
-		for _, r := range rows {
-			fmt.Printf("%-24s %s\n", r.name, r.says)
-		}
+		measure.List(rows)
 		return
 	}
 	if err := b.run(*bin, *dir, *disk, *only, *out); err != nil {
@@ -94,66 +87,28 @@ func role(name, arg string) error {
 }
 
 func (b *bench) run(bin, dir, disk, only, out string) (err error) {
-	match, err := regexp.Compile(only)
+	chosen, err := measure.Choose(rows, only)
 	if err != nil {
 		return err
-	}
-	var chosen []row
-	for _, r := range rows {
-		if match.MatchString(r.name) {
-			chosen = append(chosen, r)
-		}
-	}
-	if len(chosen) == 0 {
-		return fmt.Errorf("no row matches %q; -list lists them", only)
 	}
 	err = b.prepare(bin, dir, disk)
 	defer b.end()
 	if err != nil {
 		return err
 	}
-	defer b.heed()()
+	defer measure.Heed(&b.stopped, b.kill)()
 	b.versions()
 	if b.scale != 1 {
 		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
 	}
-	var all []rowOutcome
-	var failed []string
-	for _, r := range chosen {
-		o, err := b.measure(r)
-		if err != nil { // the others are still worth their time
-			if len(o.Sides) == 0 || len(o.Sides[0].Samples) == 0 {
-				fmt.Printf("\n## %s\n%s; NOT MEASURED\n", r.name, r.says)
-			}
-			fmt.Printf("failed: %v\n", err)
-			o.Error = err.Error()
-			failed = append(failed, r.name)
-		}
-		all = append(all, o)
-		if b.stopped.Load() {
-			break
-		}
-	}
-	if out != "" {
-		text, err := json.MarshalIndent(all, "", " ")
-		if err == nil {
-			err = os.WriteFile(out, append(text, '\n'), 0o644)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if len(failed) > 0 {
-		return fmt.Errorf("something of these rows could not be measured: %s", strings.Join(failed, ", "))
-	}
-	return nil
+	return measure.All(b, chosen, measure.Options{N: b.n, Memory: 256 << 20, JSON: out, Stopped: &b.stopped})
 }
 
 // end takes away what prepare and the rows have made.
 func (b *bench) end() {
 	for _, o := range []*optml{b.optml, b.slow} {
 		if o != nil {
-			o.close()
+			o.Close()
 		}
 	}
 	if b.ctr != nil {
@@ -169,42 +124,9 @@ func (b *bench) dirs() []string {
 	return slices.DeleteFunc([]string{b.dir, b.disk, b.short}, func(d string) bool { return d == "" })
 }
 
-// heed stops the measuring at a signal: gigabytes of memory would stay taken if it ended this process. It returns what
-// ends the heeding.
-func (b *bench) heed() func() {
-	signals, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		select {
-		case <-done:
-			return
-		case s := <-signals:
-			fmt.Fprintln(os.Stderr, "benchchannels:", s)
-			b.stopped.Store(true)
-		}
-		for {
-			b.kill()
-			select {
-			case <-done:
-				return
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
-}
-
-// kill ends the processes that measure or are measured: all that name a directory of this run, but for containerd, which
-// is asked later.
+// kill ends what is measured just now.
 func (b *bench) kill() {
-	for pid, command := range processes {
-		for _, d := range b.dirs() {
-			if strings.Contains(command, d) && !strings.Contains(command, "containerd ") {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
-	}
+	measure.Kill(b.dirs()...)
 	_ = unix.Unmount(filepath.Join(b.dir, "mnt"), unix.MNT_DETACH)
 	// Whoever waits for a pipe's reader has one for a moment.
 	if fd, err := unix.Open(filepath.Join(b.dir, "fifo"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
@@ -260,7 +182,7 @@ func (b *bench) onDisk() (_ *optml, err error) {
 // versions says which programs are measured.
 func (b *bench) versions() {
 	for _, p := range []struct{ name, flag string }{{"s5cmd", ""}, {"rclone", ""}, {"s3fs", "--version"}, {"aws", "--version"}, {"pigz", "--version"}, {"gzip", "--version"}} {
-		path, err := b.find(p.name)
+		path, err := measure.Find(b.peers, p.name)
 		text := ""
 		switch {
 		case err != nil:

@@ -10,8 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/optml/optml/hack/measure"
 )
 
 // reading is a reader's plan; reader/main.go says what its members mean.
@@ -49,19 +50,13 @@ func readAnswer(log []byte) (answer, error) {
 
 // optml is the binary with a root of its own.
 type optml struct {
-	bin, dir, root, runDir string
-	count                  int
+	*measure.Optml
+	count int
 }
 
 func newOptml(bin, dir, runDir, archive string) (*optml, error) {
-	o := &optml{bin: bin, dir: dir, root: filepath.Join(dir, "root"), runDir: runDir}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	if b, err := o.command(nil, "images", "import", archive).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("optml images import: %w\n%s", err, b)
-	}
-	return o, nil
+	o, err := measure.NewOptml(bin, dir, runDir, archive)
+	return &optml{Optml: o}, err
 }
 
 // source is where a job's data comes from.
@@ -71,34 +66,15 @@ type source struct {
 }
 
 func (o *optml) command(from *source, args ...string) *exec.Cmd {
-	flags := []string{"--root", o.root, "--run-dir", o.runDir}
-	if from != nil && from.dir != "" {
-		flags = append(flags, "--s3-dir", from.dir)
+	if from.dir != "" {
+		args = append([]string{"--s3-dir", from.dir}, args...)
 	}
-	cmd := exec.Command(o.bin, append(flags, args...)...)
-	cmd.Env = plain()
-	if from != nil && from.server != nil {
+	cmd := o.Command(args...)
+	if from.server != nil {
 		cmd.Env = from.server.environ()
 		cmd.Args = append(cmd.Args, "--endpoint-url", from.server.url)
 	}
 	return cmd
-}
-
-// close ends the containerd that the jobs have used; it would end by itself a minute later.
-func (o *optml) close() {
-	_ = o.command(nil, "prune").Run()
-	for range 100 {
-		left := o.helpers()
-		if len(left) == 0 {
-			return
-		}
-		for pid, name := range left {
-			if name == "containerd" {
-				_ = syscall.Kill(pid, syscall.SIGTERM)
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }
 
 // result is one job's.
@@ -136,7 +112,7 @@ func (o *optml) train(from *source, mode, prefix, compression string, plan readi
 	if err != nil {
 		return r, err
 	}
-	file := filepath.Join(o.dir, "job.json")
+	file := filepath.Join(o.Dir, "job.json")
 	if err := os.WriteFile(file, text, 0o644); err != nil {
 		return r, err
 	}
@@ -148,13 +124,13 @@ func (o *optml) train(from *source, mode, prefix, compression string, plan readi
 	if err := cmd.Start(); err != nil {
 		return r, err
 	}
-	w := watch(cmd.Process.Pid, o.helpers)
+	w := measure.Watch(cmd.Process.Pid, o.Helpers)
 	err = cmd.Wait()
-	w.end()
+	w.End()
 	if err != nil {
 		return r, fmt.Errorf("optml train: %w\n%s", err, out.Bytes())
 	}
-	r.cpu, r.peak, r.beside, r.checked = cpu(cmd), w.peak, w.beside, plan.Sum
+	r.cpu, r.peak, r.beside, r.checked = measure.CPU(cmd), w.Peak, w.Beside, plan.Sum
 	if r.answer, err = readAnswer(out.Bytes()); err != nil {
 		return r, err
 	}
@@ -164,24 +140,8 @@ func (o *optml) train(from *source, mode, prefix, compression string, plan readi
 	return r, err
 }
 
-// helpers are the processes beside the owner.
-func (o *optml) helpers() map[int]string {
-	all := map[int]string{}
-	for pid, command := range processes {
-		switch {
-		case strings.HasPrefix(command, "optml-containerd --root "+o.root):
-			all[pid] = "containerd"
-		case strings.Contains(command, "-address "+o.runDir):
-			all[pid] = "shim"
-		case strings.HasPrefix(command, o.runDir+"/bin/optml-logger"):
-			all[pid] = "logger"
-		}
-	}
-	return all
-}
-
 func (o *optml) filled(name string) (time.Duration, error) {
-	b, err := o.command(nil, "report", name, "--output", "json").Output()
+	b, err := o.Command("report", name, "--output", "json").Output()
 	if err != nil {
 		return 0, fmt.Errorf("optml report: %w", err)
 	}
@@ -196,8 +156,8 @@ func (o *optml) filled(name string) (time.Duration, error) {
 	return time.Duration(report.Channels[0].Seconds * float64(time.Second)), nil
 }
 
-func (r result) sample(took ...time.Duration) sample {
-	return sample{Took: took, CPU: r.cpu, Peak: r.peak, Beside: r.beside, bytes: r.Bytes, sum: r.Sum, hasSum: r.checked}
+func (r result) sample(took ...time.Duration) measure.Sample {
+	return measure.Sample{Took: took, CPU: r.cpu, Peak: r.peak, Beside: r.beside, Bytes: r.Bytes, Sum: r.Sum, HasSum: r.checked}
 }
 
 // between are the instants that rows are measured from and to.

@@ -8,17 +8,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/optml/optml/hack/measure"
 )
 
 // environ is how every program reaches the server.
 func (s *server) environ() []string {
-	env := append(plain(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=benchbench", "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+	env := append(measure.Plain(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=benchbench", "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 		"RCLONE_CONFIG=/dev/null", "RCLONE_CONFIG_S_TYPE=s3", "RCLONE_CONFIG_S_PROVIDER=Other", "RCLONE_CONFIG_S_ENDPOINT="+s.url,
 		"RCLONE_CONFIG_S_ACCESS_KEY_ID=bench", "RCLONE_CONFIG_S_SECRET_ACCESS_KEY=benchbench", "RCLONE_CONFIG_S_REGION=us-east-1", "RCLONE_CONFIG_S_FORCE_PATH_STYLE=true")
@@ -28,32 +29,11 @@ func (s *server) environ() []string {
 	return env
 }
 
-// plain is the environment without what would lead a program elsewhere.
-func plain() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "AWS_") || strings.HasPrefix(v, "RCLONE_") || strings.HasPrefix(v, "OPTML_") || strings.HasPrefix(v, "CONTAINERD_")
-	})
-}
-
-// find looks for a peer's program: below -peers, then where Debian has its own, then on the PATH.
-func (b *bench) find(name string) (string, error) {
-	for _, dir := range []string{b.peers, "/usr/bin"} {
-		if path := filepath.Join(dir, name); dir != "" && unix.Access(path, unix.X_OK) == nil {
-			return path, nil
-		}
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, errNotFound)
-	}
-	return path, nil
-}
-
 // peer is a side that is a program. Without the program it says so instead of running.
-func (b *bench) peer(s side, program string, run func(path string, check bool) (sample, error)) side {
-	path, err := b.find(program)
-	s.missing = err
-	s.run = func(check bool) (sample, error) { return run(path, check) }
+func (b *bench) peer(s measure.Side, program string, run func(path string, check bool) (measure.Sample, error)) measure.Side {
+	path, err := measure.Find(b.peers, program)
+	s.Missing = err
+	s.Run = func(check bool) (measure.Sample, error) { return run(path, check) }
 	return s
 }
 
@@ -65,11 +45,11 @@ func with(s *server, path string, args ...string) *exec.Cmd {
 
 // download is a side that brings objects into a directory. It is measured to its own end, and to the first instruction
 // of a container that has the directory mounted, which `ctr run` starts as soon as the data is there.
-func (b *bench) download(s side, srv *server, program string, args func(dir string) []string) side {
-	return b.peer(s, program, func(path string, check bool) (sample, error) {
+func (b *bench) download(s measure.Side, srv *server, program string, args func(dir string) []string) measure.Side {
+	return b.peer(s, program, func(path string, check bool) (measure.Sample, error) {
 		dir := filepath.Join(b.dir, "downloaded")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return sample{}, err
+			return measure.Sample{}, err
 		}
 		defer os.RemoveAll(dir)
 		plan := reading{Path: "/opt/ml/input/data/train", Block: 1 << 20}
@@ -77,25 +57,25 @@ func (b *bench) download(s side, srv *server, program string, args func(dir stri
 			plan.Epochs, plan.Sum = 1, true
 		}
 		t0 := time.Now()
-		took, used, peak, err := runAll(nil, with(srv, path, args(dir)...))
+		took, used, peak, err := measure.RunAll(nil, with(srv, path, args(dir)...))
 		if err != nil {
-			return sample{}, err
+			return measure.Sample{}, err
 		}
-		out := sample{Took: []time.Duration{0, took}, CPU: used, Peak: peak}
+		out := measure.Sample{Took: []time.Duration{0, took}, CPU: used, Peak: peak}
 		if b.ctr == nil {
 			if b.ctr, err = newCtr(b.dir, filepath.Join(b.short, "c"), b.archive); err != nil {
-				return sample{}, err
+				return measure.Sample{}, err
 			}
 			t0 = time.Time{} // containerd must run before
 		}
 		a, err := b.ctr.run(dir, plan)
 		if err != nil {
-			return sample{}, err
+			return measure.Sample{}, err
 		}
 		if !t0.IsZero() {
 			out.Took[0] = time.Unix(0, a.Started).Sub(t0)
 		}
-		out.bytes, out.sum, out.hasSum = a.Bytes, a.Sum, check
+		out.Bytes, out.Sum, out.HasSum = a.Bytes, a.Sum, check
 		return out, nil
 	})
 }
@@ -166,54 +146,54 @@ func (b *bench) read(plan reading) (answer, error) {
 const pipeSize = 1 << 20 // what anyone may ask for, and what ours does
 
 // piped has write fill a pipe that the reader reads.
-func (b *bench) piped(check, wide bool, write func(fifo *os.File) (used time.Duration, peak int64, err error)) (sample, error) {
+func (b *bench) piped(check, wide bool, write func(fifo *os.File) (used time.Duration, peak int64, err error)) (measure.Sample, error) {
 	path := filepath.Join(b.dir, "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
-		return sample{}, err
+		return measure.Sample{}, err
 	}
 	defer os.Remove(path)
 	p, err := json.Marshal(reading{Path: path, Pipe: true, Block: pipeBlock, Epochs: 1, Sum: check})
 	if err != nil {
-		return sample{}, err
+		return measure.Sample{}, err
 	}
 	var out bytes.Buffer
 	cmd := exec.Command(b.reader, string(p))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
-		return sample{}, err
+		return measure.Sample{}, err
 	}
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) // when the reader has opened it
 	if err != nil {
-		return sample{}, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+		return measure.Sample{}, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
 	if wide {
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize)
 	}
 	fifo := os.NewFile(uintptr(fd), path)
-	var s sample
+	var s measure.Sample
 	if err == nil {
 		s.CPU, s.Peak, err = write(fifo)
 	}
 	fifo.Close()
 	if err := errors.Join(err, cmd.Wait()); err != nil {
-		return sample{}, fmt.Errorf("%w\n%s", err, out.Bytes())
+		return measure.Sample{}, fmt.Errorf("%w\n%s", err, out.Bytes())
 	}
 	a, err := readAnswer(out.Bytes())
 	s.Took = []time.Duration{a.firstToEnd(), a.openToEnd()}
-	s.bytes, s.sum, s.hasSum = a.Bytes, a.Sum, check
+	s.Bytes, s.Sum, s.HasSum = a.Bytes, a.Sum, check
 	return s, err
 }
 
 // cat is a side whose programs, as in a shell's pipeline, write into a pipe.
-func (b *bench) cat(s side, srv *server, pipeline ...[]string) side {
+func (b *bench) cat(s measure.Side, srv *server, pipeline ...[]string) measure.Side {
 	var cmds [][]string
 	for _, p := range pipeline {
-		path, err := b.find(p[0])
-		s.missing = errors.Join(s.missing, err)
+		path, err := measure.Find(b.peers, p[0])
+		s.Missing = errors.Join(s.Missing, err)
 		cmds = append(cmds, append([]string{path}, p[1:]...))
 	}
-	s.run = func(check bool) (sample, error) {
-		return b.piped(check, s.wide, func(fifo *os.File) (time.Duration, int64, error) {
+	s.Run = func(check bool) (measure.Sample, error) {
+		return b.piped(check, s.Wide, func(fifo *os.File) (time.Duration, int64, error) {
 			var run []*exec.Cmd
 			for _, c := range cmds {
 				cmd := exec.Command(c[0], c[1:]...)
@@ -222,7 +202,7 @@ func (b *bench) cat(s side, srv *server, pipeline ...[]string) side {
 				}
 				run = append(run, cmd)
 			}
-			_, used, peak, err := runAll(fifo, run...)
+			_, used, peak, err := measure.RunAll(fifo, run...)
 			return used, peak, err
 		})
 	}
@@ -230,17 +210,17 @@ func (b *bench) cat(s side, srv *server, pipeline ...[]string) side {
 }
 
 // memory is the side that writes so many bytes of memory into a pipe, in a process of its own.
-func (b *bench) memory(s side, amount int64) side {
-	s.run = func(check bool) (sample, error) {
+func (b *bench) memory(s measure.Side, amount int64) measure.Side {
+	s.Run = func(check bool) (measure.Sample, error) {
 		if check {
-			return sample{}, nil // its bytes are not those of the data
+			return measure.Sample{}, nil // its bytes are not those of the data
 		}
 		exe, err := os.Executable()
 		if err != nil {
-			return sample{}, err
+			return measure.Sample{}, err
 		}
 		return b.piped(false, true, func(fifo *os.File) (time.Duration, int64, error) {
-			_, used, peak, err := runAll(fifo, exec.Command(exe, "memory", fmt.Sprint(amount)))
+			_, used, peak, err := measure.RunAll(fifo, exec.Command(exe, "memory", fmt.Sprint(amount)))
 			return used, peak, err
 		})
 	}
@@ -264,39 +244,39 @@ func writeMemory(amount int64) error {
 
 // mount is a side that is a file system: mounted anew for each run, so that nothing is in any cache, and read by the
 // reader on this machine.
-func (b *bench) mount(s side, srv *server, program string, args func(dir string) []string, below string, plan reading, took func(answer) []time.Duration) side {
-	return b.peer(s, program, func(path string, check bool) (sample, error) {
+func (b *bench) mount(s measure.Side, srv *server, program string, args func(dir string) []string, below string, plan reading, took func(answer) []time.Duration) measure.Side {
+	return b.peer(s, program, func(path string, check bool) (measure.Sample, error) {
 		dir := filepath.Join(b.dir, "mnt")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return sample{}, err
+			return measure.Sample{}, err
 		}
 		defer os.RemoveAll(filepath.Join(b.disk, "cache"))
 		var said bytes.Buffer
 		cmd := with(srv, path, args(dir)...)
 		cmd.Stdout, cmd.Stderr = &said, &said
 		if err := cmd.Start(); err != nil {
-			return sample{}, err
+			return measure.Sample{}, err
 		}
-		w := watch(cmd.Process.Pid, nil)
+		w := measure.Watch(cmd.Process.Pid, nil)
 		end := func() {
 			_ = unix.Unmount(dir, unix.MNT_DETACH)
 			late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 			_ = cmd.Wait() // some end with an error when their mount is taken away
 			late.Stop()
-			w.end()
+			w.End()
 		}
 		if err := mounted(dir, 10*time.Second); err != nil {
 			_ = cmd.Process.Kill()
 			end()
-			return sample{}, fmt.Errorf("%w\n%s", err, said.Bytes())
+			return measure.Sample{}, fmt.Errorf("%w\n%s", err, said.Bytes())
 		}
 		plan.Path, plan.Sum = filepath.Join(dir, below), check
 		a, err := b.read(plan)
 		end()
 		if err != nil {
-			return sample{}, fmt.Errorf("%w\n%s", err, said.Bytes())
+			return measure.Sample{}, fmt.Errorf("%w\n%s", err, said.Bytes())
 		}
-		return sample{Took: took(a), CPU: cpu(cmd), Peak: w.peak, bytes: a.Bytes, sum: a.Sum, hasSum: check}, nil
+		return measure.Sample{Took: took(a), CPU: measure.CPU(cmd), Peak: w.Peak, Bytes: a.Bytes, Sum: a.Sum, HasSum: check}, nil
 	})
 }
 

@@ -17,6 +17,7 @@ type layout struct {
 	Hostname string
 	PID      int
 	UID      int
+	CPUs     int
 	Config   map[string]struct{ Text, Perm string }
 	Tree     []struct {
 		Path, Mode string

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func train(t *testing.T, hp ...string) string {
 	return "s3://out/training/" + name + "/output/model.tar.gz"
 }
 
-// TestTransform drives a model over a prefix: what goes in, what comes out, under which names (BT-30, BT-120 to BT-123), and
+// TestTransform drives a model over a prefix: what goes in, what comes out, under which names (BT-30, BT-120 to BT-123, BT-137), and
 // the handshake in its order (INF-60, BT-20).
 func TestTransform(t *testing.T) {
 	sameHost(t)
@@ -59,7 +60,8 @@ func TestTransform(t *testing.T) {
 }
 
 // TestInferenceLayout holds what a serving container can see: the model read-only at its place, nothing else below
-// /opt/ml, the service's environment over the request's over the model's (INF-20, INF-22, INF-40, BT-10 to BT-13).
+// /opt/ml, the service's environment over the request's over the model's and no credentials (INF-20, INF-22, INF-40,
+// INF-45, BT-10 to BT-13), and as many processors as the host has (INF-9).
 func TestInferenceLayout(t *testing.T) {
 	sameHost(t)
 	put(t, "data", "one/x.csv", "x\n")
@@ -80,6 +82,9 @@ func TestInferenceLayout(t *testing.T) {
 	}
 	if l.mode("model/model.txt") != "-rw-r--r--" || l.mode("input") != "" || l.mode("code/shipped.txt") == "" {
 		t.Errorf("tree %+v", l.Tree)
+	}
+	if l.CPUs != runtime.GOMAXPROCS(0) {
+		t.Errorf("INF-9: %d processors, the host has %d", l.CPUs, runtime.GOMAXPROCS(0))
 	}
 	if !slices.Equal(l.Args, []string{"serve"}) || l.UID != 0 {
 		t.Errorf("arguments %q, uid %d", l.Args, l.UID)

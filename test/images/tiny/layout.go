@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,6 +23,7 @@ type layout struct {
 	PID        int                   `json:"pid"`
 	UID        int                   `json:"uid"`
 	GID        int                   `json:"gid"`
+	CPUs       int                   `json:"cpus"`   // that the program may use
 	Config     map[string]configFile `json:"config"` // of /opt/ml/input/config, by name
 	Tree       []entry               `json:"tree"`   // of /opt/ml, sorted by path, at most 10,000
 	Mounts     []mount               `json:"mounts"`
@@ -61,7 +63,7 @@ type mount struct {
 
 func readLayout() *layout {
 	l := &layout{
-		Args: os.Args, Env: slices.Sorted(slices.Values(os.Environ())), PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
+		Args: os.Args, Env: slices.Sorted(slices.Values(os.Environ())), PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), CPUs: runtime.GOMAXPROCS(0),
 		Config: map[string]configFile{}, Status: map[string]string{}, Interfaces: map[string][]string{}, Writable: map[string]bool{},
 		Hosts: read("/etc/hosts"), Resolv: read("/etc/resolv.conf"), OOMScore: strings.TrimSpace(read("/proc/self/oom_score_adj")),
 	}

@@ -3,9 +3,12 @@ package harness
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"path/filepath"
 	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
@@ -251,6 +254,25 @@ func (f *fleet) exit() (exit *container.Exit, name string) {
 		}
 	}
 	return exit, name
+}
+
+// exitWait is how long the news of a container's end may be behind the end of its connections.
+const exitWait = time.Second
+
+// settle waits, after a failure, for the news that a container has ended if its connections say so: nothing listens there
+// any more, or it hung up. It comes another way than the failure and may be later.
+func (f *fleet) settle(err error) {
+	for _, gone := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if !errors.Is(err, gone) {
+			continue
+		}
+		for end := time.Now().Add(exitWait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			if exit, _ := f.exit(); exit != nil {
+				return
+			}
+		}
+		return
+	}
 }
 
 // stop ends what runs: SIGTERM, and SIGKILL after the grace (INF-7, ruling 16).

@@ -45,6 +45,7 @@ func (r *run) transform(ctx context.Context, cancel context.CancelCauseFunc) End
 	err = r.do(ctx, f.host, "transform", f.drive)
 	var end Ending
 	if err != nil {
+		f.settle(err)
 		end = stopped(err)
 	}
 	f.stop(ctx)

@@ -114,7 +114,7 @@ func (s *spool) close() error {
 		return nil
 	}
 	s.full.Store(true)
-	for s.busy.Load() > 0 { // the last segments of files that were just closed
+	for s.busy.Load() > 0 { // the last segments of files that were just closed, which are cancelled
 		time.Sleep(time.Millisecond)
 	}
 	s.mu.Lock()
@@ -232,10 +232,18 @@ func (s *spool) late() bool {
 
 // fill takes n bytes of the object, from off, out of a body. Errors of the disk are errSpool.
 func (k *kept) fill(body dataset.Splicer, off, n int64, count *atomic.Int64) error {
+	s := k.spool
+	s.busy.Add(n) // close waits for us
+	defer s.busy.Add(-n)
+	if s.full.Load() {
+		return errSpool
+	}
 	k.use()
 	defer k.unuse()
 	f, base := k.open(false)
-	s := k.spool
+	if f == nil {
+		return errSpool
+	}
 	s.mu.Lock()
 	var t *tube
 	if last := len(s.tubes) - 1; last >= 0 {

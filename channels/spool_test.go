@@ -75,6 +75,29 @@ func (s *spool) keepsUp() {
 	s.looked = time.Now().Add(time.Hour)
 }
 
+// TestSpoolClosed: what still comes when the spool is closed is not taken, and leaves nothing.
+func TestSpoolClosed(t *testing.T) {
+	s, err := newSpool(t.TempDir(), "train", 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keepsUp()
+	k := s.object(1, 2<<20, true)
+	if k.use(); k.room() == nil {
+		t.Fatal("no room")
+	}
+	k.unuse()
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.fill(nil, 0, 1<<20, new(atomic.Int64)); err != errSpool {
+		t.Errorf("a closed spool: %v", err)
+	}
+	if len(s.tubes) != 0 || s.busy.Load() != 0 {
+		t.Errorf("left: %d tubes, %d bytes on their way", len(s.tubes), s.busy.Load())
+	}
+}
+
 // TestSpoolLate: while the disk is behind nothing is kept, and what was is read from there.
 func TestSpoolLate(t *testing.T) {
 	s := spoolOf(t, 1<<30)

@@ -263,6 +263,7 @@ var mutationBases = map[string][][2]string{
 	"CreateModel Containers":                                                          {{`"PrimaryContainer": {`, `"Containers": [{`}, {"\"LOG\": \"model\"}\n  }", "\"LOG\": \"model\"}\n  }]"}},
 	"CreateModel PrimaryContainer.ModelDataSource":                                    {{`"ModelDataUrl": "s3://bucket/models/boost-2026-11-20/output/model.tar.gz"`, `"ModelDataSource": {"S3DataSource": {"S3Uri": "s3://b/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}`}},
 	"CreateModel PrimaryContainer.ModelPackageName":                                   {{"-", "PrimaryContainer.Image"}, {"-", "PrimaryContainer.ModelDataUrl"}},
+	"CreateTransformJob DataCaptureConfig":                                            {{`"DataProcessing": {`, `"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}, "DataProcessing": {`}},
 	"CreateModelPackage CertifyForMarketplace":                                        {{"-", "ValidationSpecification"}},
 	"CreateModelPackage SourceAlgorithmSpecification":                                 {{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"CertifyForMarketplace": true, "SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "iris-forest"}]}`}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
@@ -421,7 +422,6 @@ func TestRefusedValues(t *testing.T) {
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
-		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},
 		{"model.json", "PrimaryContainer.Mode", `"MultiModel"`, "MultiModel is refused"},
 		{"model.json", "InferenceExecutionConfig.Mode", `"Direct"`, "Direct is refused"},
 	} {

@@ -301,6 +301,9 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	x := plan.Transform
 	x.Input.Source = job.Source{Type: "S3Prefix", URI: t.input() + "/"}
 	x.Input.Compression, x.Output.Path, x.Output.KMSKeyID = "None", out, ""
+	if x.Capture != nil { // ids take time; manifests go with the rest
+		x.Capture.Path, x.Capture.KMSKeyID = out, ""
+	}
 	owner, err := ledger.Create(t.run.jobs, ledger.Request{Options: t.run.kept, Plan: plan})
 	if err != nil {
 		return trial{}, err

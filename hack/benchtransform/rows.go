@@ -52,9 +52,9 @@ func (b *bench) few() data {
 	return data{key: "few", line: 1 << 10, lines: b.count(2000), limit: 1 << 20}
 }
 
-// tuned is an object of 256 MiB, to be sent in payloads of any size.
+// tuned is an object of 512 MiB, to be sent in payloads of any size.
 func (b *bench) tuned() data {
-	return data{key: "tuned", line: 128, lines: b.count(256) << 20 / 128, multi: true}
+	return data{key: "tuned", line: 128, lines: b.count(512) << 20 / 128, multi: true}
 }
 
 func (d data) bytes() int64 { return d.lines * int64(d.line) }

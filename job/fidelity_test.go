@@ -453,6 +453,17 @@ func TestFixturesPassStrict(t *testing.T) {
 	if got := refusal(t, Options{Strict: true}, text); !strings.Contains(got, "AdditionalS3DataSource: refused: it is not mounted") {
 		t.Errorf("got %q", got)
 	}
+	// What a data capture writes does; its files' name is ours, and nothing else of it (BT-171).
+	capture := map[string]any{"DestinationS3Uri": "s3://bucket/captured", "KmsKeyId": "k", "GenerateInferenceId": true}
+	if got := refusal(t, Options{Strict: true}, change(t, edit(t, "transform.json", "", ""), "DataCaptureConfig", capture), "model.json"); got != "" {
+		t.Errorf("data capture: got %q", got)
+	}
+	// A manifest of model data is left out (INF-27).
+	source := map[string]any{"S3DataSource": map[string]any{"S3Uri": "s3://b/m/", "S3DataType": "S3Prefix", "CompressionType": "None", "ManifestS3Uri": "s3://b/m.csv"}}
+	text = change(t, change(t, edit(t, "model.json", "", ""), "PrimaryContainer.ModelDataUrl", nil), "PrimaryContainer.ModelDataSource", source)
+	if got := refusal(t, Options{Strict: true}, text, "transform.json"); !strings.Contains(got, "artifact manifests are not read") {
+		t.Errorf("got %q", got)
+	}
 	// Nor does an instance type that the host cannot stand in for (ruling 14).
 	if got := refusal(t, Options{Strict: true}, edit(t, "training.json", "ml.m5.xlarge", "ml.p3.2xlarge")); !strings.Contains(got, "ml.p3.2xlarge is refused: this host cannot stand in for it: ml.p3.2xlarge has more GPUs than this host (0)") {
 		t.Errorf("got %q", got)

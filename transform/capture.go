@@ -53,8 +53,10 @@ func (r *run) capture(ctx context.Context) (err error) {
 	if err == nil || ctx.Err() != nil { // what is stopped is removed with the outputs
 		return nil
 	}
-	err = fmt.Errorf("data capture: %w", errors.Join(err, r.removeCaptured(context.WithoutCancel(ctx))))
-	return &Error{Reason: reasonInternal, Err: err}
+	if left := r.removeCaptured(ctx); left != nil {
+		err = fmt.Errorf("%w; and what is there of it stays: %w", err, left)
+	}
+	return fmt.Errorf("data capture: %w", err)
 }
 
 // commonDir is what all keys have in common of what stands before their names below the input: nearly always all of it.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,15 @@ func TestDataCaptureOfAJobThatFailed(t *testing.T) {
 	}
 	same(t, "manifests", to.Names(), nil)
 	outputs(t, b, map[string]string{"bad.out": "bad", "good.out": "good"})
+
+	b = setup(tt.Serve(t, &tt.Container{Invoke: refuse}), objects...)
+	to = b.captured(false)
+	to.Fail = func(step, _ string) error {
+		return map[string]error{"write": errors.New("no room"), "remove": errors.New("no right")}[step]
+	}
+	if res, err := b.run(t); res.FailureReason != "ClientError: See job logs for more information" || !strings.Contains(err.Error(), "1 of 2, the first: in/bad") || !strings.Contains(err.Error(), "data capture: write input/2026/01/03/00/scores.json: no room; and what is there of it stays: remove input/") {
+		t.Errorf("%v, %q", err, res.FailureReason)
+	}
 
 	stop := errors.New("stopped")
 	ctx, cancel := context.WithCancelCause(t.Context())

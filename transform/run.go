@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +70,7 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		}
 		return res, context.Cause(ctx)
 	}
-	return res, cmp.Or(r.outcome(&res), captured)
+	return res, r.outcome(&res, captured)
 }
 
 type run struct {
@@ -244,7 +243,10 @@ func (r *run) unrecorded() error {
 }
 
 // outcome turns the failures into the job's error: the first failed object in key order decides (the ruling below ST-14).
-func (r *run) outcome(res *Result) error {
+func (r *run) outcome(res *Result, captured error) error {
+	if r.first == nil && captured != nil {
+		return &Error{Reason: reasonInternal, Err: captured}
+	}
 	if r.first == nil {
 		return nil
 	}
@@ -259,6 +261,9 @@ func (r *run) outcome(res *Result) error {
 	e := &Error{Reason: reason(r.first.Class)}
 	e.Kept, e.Replay = r.keeper.first()
 	e.Err = fmt.Errorf("%w: %d of %d, the first: %w", ErrObjects, r.stats.Failed.Load(), len(r.objects), r.first)
+	if captured != nil {
+		e.Err = fmt.Errorf("%w; %w", e.Err, captured)
+	}
 	return e
 }
 

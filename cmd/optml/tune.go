@@ -49,8 +49,13 @@ const (
 	// setting tried again.
 	tuneLeast = 2 * time.Second
 	tuneFiles = 10_000 // of a sample, with its copies
-	// The object from which a sample is cut stands for its whole, up to this: a payload of 50 MB is never full of less.
-	tuneObject = 256 << 20
+	// An object up to this size is tried in its whole length: how its end is worked off is part of its time. Of a larger
+	// one there is as much as fills the largest payloads.
+	tuneObject = 512 << 20
+	// An input from this size on is never made larger than it is; a smaller one is an example of what is to come.
+	tuneInput = 64 << 20
+	// What is larger need not be counted to its end.
+	tuneEnough = 16 << 30
 	// near: what is within so much of the best, but no more than so many settings, is tried again, in turn.
 	near       = 0.15
 	tuneFinal  = 4
@@ -310,13 +315,15 @@ func (s setting) String() string {
 // sampled is a sample that can be made larger.
 type sampled struct {
 	transform.Sampled
-	times int // that it is there
+	times int   // that it is there
+	total int64 // bytes of all the input; 0: not known
 }
 
-// lengthen repeats the last file within itself, up to a size, if the object of which it is the beginning is as large.
+// lengthen repeats the last file within itself until it is as long as the object of which it is the beginning, or, if that
+// is very long, as the size that is needed. 0: it need not be.
 func (s *sampled) lengthen(size int64) error {
-	if size = min(size, tuneObject); s.Long >= 0 {
-		size = min(size, s.Long)
+	if size > 0 && s.Long >= 0 && s.Long <= tuneObject {
+		size = s.Long
 	}
 	f, err := os.OpenFile(s.Files[len(s.Files)-1], os.O_RDWR, 0)
 	if err != nil {
@@ -344,6 +351,9 @@ func (s *sampled) lengthen(size int64) error {
 // grow adds copies, which take no room, until the sample is so many times as large. false: it is as large as it may be.
 func (s *sampled) grow(factor float64) (bool, error) {
 	want := min(int(math.Ceil(factor*float64(s.times))), tuneFiles/len(s.Files))
+	if s.total >= tuneInput {
+		want = min(want, int((s.total+s.Bytes-1)/s.Bytes))
+	}
 	if want <= s.times {
 		return false, nil
 	}
@@ -382,7 +392,21 @@ func (t *tuner) sample(ctx context.Context) (*sampled, error) {
 	if err != nil {
 		err = fmt.Errorf("sample of the input: %w", err)
 	}
-	return &sampled{s, 1}, err
+	all := &sampled{Sampled: s, times: 1}
+	if t.plan.Transform.Input.Compression == "Gzip" {
+		if all.Long != 0 {
+			all.Long = -1 // decompressed
+		}
+		return all, err
+	}
+	for e, lerr := range set.Entries(ctx) {
+		if err != nil || lerr != nil || e.Object.Size < 0 || all.total > tuneEnough {
+			all.total = 0
+			break
+		}
+		all.total += e.Object.Size
+	}
+	return all, err
 }
 
 // try runs the sample with a setting. The error is for what keeps any setting from being tried.

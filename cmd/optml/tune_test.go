@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,16 +108,33 @@ func TestTunedAgain(t *testing.T) {
 
 // A sample that is the beginning of an object stands for all of it, as far as the settings need it.
 func TestSampleIsLengthened(t *testing.T) {
-	for _, c := range []struct{ long, size, want int64 }{{0, 100, 10}, {35, 100, 30}, {1000, 40, 40}, {-1, 25, 20}, {1000, 0, 10}} {
+	for _, c := range []struct{ long, size, want int64 }{{0, 100, 10}, {35, 100, 30}, {1000, 40, 1000}, {tuneObject + 1, 45, 40}, {-1, 25, 20}, {1000, 0, 10}} {
 		name := filepath.Join(t.TempDir(), "x")
 		if err := os.WriteFile(name, []byte("1\n22\n333\n4\n")[:10], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := &sampled{transform.Sampled{Files: []string{name}, Bytes: 10, Records: 3, Long: c.long}, 1}
+		s := &sampled{transform.Sampled{Files: []string{name}, Bytes: 10, Records: 3, Long: c.long}, 1, 0}
 		err := s.lengthen(c.size)
 		text, _ := os.ReadFile(name)
 		if err != nil || int64(len(text)) != c.want || s.Bytes != c.want || int64(s.Records) != 3*c.want/10 || !bytes.Equal(text, bytes.Repeat(text[:10], int(c.want/10))) {
 			t.Errorf("%+v: %v, %q, %+v", c, err, text, s)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		total int64
+		times int
+	}{{0, 50}, {tuneInput - 1, 50}, {tuneInput, 7}, {10, 50}} { // what is large is not made larger
+		s := &sampled{transform.Sampled{Files: []string{name}, Bytes: 10 << 20}, 1, c.total}
+		more, err := s.grow(50)
+		if err != nil || !more || s.times != c.times {
+			t.Errorf("of %d: %d times, %v", c.total, s.times, err)
+		}
+		for i := 1; i < s.times; i++ {
+			os.Remove(fmt.Sprintf("%s-%d", name, i))
 		}
 	}
 	for _, c := range []struct {

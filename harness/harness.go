@@ -42,8 +42,10 @@ type Host struct {
 	Spool *int64
 	// NoPassthrough keeps the kernel from serving FastFile's files by itself.
 	NoPassthrough bool
-	CPUs          int // of the host, for percentages
-	Memory        int64
+	// Credentials are what containers with an open network may ask for; nil: none (ENV-6).
+	Credentials Credentials
+	CPUs        int // of the host, for percentages
+	Memory      int64
 }
 
 // Run carries out the job that o owns and returns its final transition. The error is only for what kept the end from
@@ -81,12 +83,17 @@ type run struct {
 	plan  *job.Plan
 	host  Host
 
-	mu      sync.Mutex
-	undos   []undo
-	lost    error // the first event that could not be written
-	step    string
-	kill    chan struct{} // closed when the job is to be killed without grace
-	killed  sync.Once
+	mu     sync.Mutex
+	undos  []undo
+	lost   error // the first event that could not be written
+	step   string
+	kill   chan struct{} // closed when the job is to be killed without grace
+	killed sync.Once
+
+	endpoints    map[string]*endpoint // of credentials, by the ID of the container whose network it is
+	isolatedOnce sync.Once            // said that there are none
+	grantOnce    sync.Once            // said whose they are
+
 	sources []func(*ledger.Snapshot) // what the ticker asks
 }
 

@@ -22,10 +22,45 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	if err != nil {
 		return img, err
 	}
-	if want := c.Image.Digest; want != "" && want != img.Digest {
-		return img, &container.ImageError{Ref: c.Image.Ref, Kind: container.ImageDigest, Err: fmt.Errorf("it has %s, the document wants %s", img.Digest, want)}
+	if err := r.checkDigest(ctx, c, &img); err != nil {
+		return img, err
 	}
 	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
+}
+
+// checkDigest holds an image against the digest of the document, which may be that of an index or of the manifest in it
+// for this platform. A tag may have moved since: the digest decides, and is asked for by itself.
+func (r *run) checkDigest(ctx context.Context, c job.Container, img *container.Image) error {
+	want := c.Image.Digest
+	if want == "" || want == img.Digest || want == img.Manifest {
+		return nil
+	}
+	err := fmt.Errorf("it has %s, the document wants %s", img.Digest, want)
+	if repo, tagged := withoutTag(c.Image.Ref); tagged {
+		exact, perr := r.host.Images.Ensure(ctx, repo+"@"+want, r.host.Pull)
+		if perr == nil {
+			*img = exact
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if no, ok := errors.AsType[*container.ImageError](perr); !ok || no.Kind != container.ImageNotFound {
+			err = fmt.Errorf("%w, which cannot be had: %w", err, perr)
+		}
+	}
+	return &container.ImageError{Ref: c.Image.Ref, Kind: container.ImageDigest, Err: err}
+}
+
+// withoutTag is the repository of a reference; tagged is false for one by digest.
+func withoutTag(ref string) (repo string, tagged bool) {
+	if strings.Contains(ref, "@") {
+		return ref, false
+	}
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		ref = ref[:i]
+	}
+	return ref, true
 }
 
 // launch creates a container of this job. What the Intent names is undone when the run ends, however it ends. s has what
@@ -47,6 +82,10 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 			s.Network.Index = i
 		}
 	}
+	grant, fresh := r.endpointFor(s)
+	if grant != nil {
+		s.Env = append(s.Env, grant.env()...)
+	}
 	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
 		return nil, err
 	}
@@ -64,6 +103,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		return nil
 	})
 	r.observe(r.usage(c.Name, task))
+	if fresh {
+		if err := grant.serve(ctx, task, c.Name); err != nil {
+			return task, err
+		}
+	}
 	if s.Network.Isolated {
 		return task, probeIsolation(ctx, task)
 	}

@@ -6,9 +6,12 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/container"
@@ -54,6 +57,8 @@ const (
 	// headerTime and headerLimit bound what a container may send.
 	headerTime  = 5 * time.Second
 	headerLimit = 8 << 10
+	// connectionLimit keeps a container from taking this process's descriptors.
+	connectionLimit = 64
 )
 
 // endpoint hands the credentials of a job to the containers of one network namespace.
@@ -96,9 +101,14 @@ func (r *run) endpointFor(s container.Spec) (e *endpoint, fresh bool) {
 	return e, true
 }
 
-// env is what tells a container's SDK where to ask, and with what.
-func (e *endpoint) env() []string {
-	return []string{envCredentialsURI + "=" + e.path, envCredentialsToken + "=" + e.token}
+// over adds what tells a container's SDK where to ask, and with what. As the service's own variables do, it goes over the
+// document's (ENV-4).
+func (e *endpoint) over(env map[string]string) map[string]string {
+	if env == nil {
+		env = map[string]string{}
+	}
+	env[envCredentialsURI], env[envCredentialsToken] = e.path, e.token
+	return env
 }
 
 // serve answers in the task's network until the job ends.
@@ -119,11 +129,12 @@ func (e *endpoint) serve(ctx context.Context, task container.Task, name string) 
 	if err != nil {
 		return fmt.Errorf("serve credentials: %w", err)
 	}
-	server := &http.Server{Handler: e, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, IdleTimeout: headerTime, MaxHeaderBytes: headerLimit}
+	server := &http.Server{Handler: e, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, IdleTimeout: headerTime, MaxHeaderBytes: headerLimit,
+		ErrorLog: slog.NewLogLogger(r.host.Log.Handler(), slog.LevelDebug)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Serve(l) // ErrServerClosed
+		_ = server.Serve(netutil.LimitListener(l, connectionLimit)) // ErrServerClosed
 	}()
 	e.run.later("credentials of "+name, func(context.Context) error {
 		e.mu.Lock()

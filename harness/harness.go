@@ -42,6 +42,8 @@ type Host struct {
 	Spool *int64
 	// NoPassthrough keeps the kernel from serving FastFile's files by itself.
 	NoPassthrough bool
+	// Pulling are the images that are being fetched, for the job's snapshots; may be nil.
+	Pulling func() []ledger.ImageLive
 	// Credentials are what containers with an open network may ask for; nil: none (ENV-6).
 	Credentials Credentials
 	CPUs        int // of the host, for percentages
@@ -62,6 +64,9 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := r.watchStops(ctx, cancel)
+	if h.Pulling != nil {
+		r.observe(func(s *ledger.Snapshot) { s.Images = h.Pulling() })
+	}
 
 	var end Ending
 	switch p.Kind {

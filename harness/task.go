@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,9 +71,6 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 	s.Job = r.owner.Dir()
 	s.Image = c.Image.Ref
 	s.Entrypoint, s.Args = c.Entrypoint, c.Args
-	for k, v := range c.Env {
-		s.Env = append(s.Env, k+"="+v)
-	}
 	s.Hostname = c.Hostname
 	s.Log = r.owner.LogPath(c.Name)
 	s.Guard = r.owner.LockPath()
@@ -82,9 +80,13 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 			s.Network.Index = i
 		}
 	}
+	env := maps.Clone(c.Env)
 	grant, fresh := r.endpointFor(s)
 	if grant != nil {
-		s.Env = append(s.Env, grant.env()...)
+		env = grant.over(env)
+	}
+	for k, v := range env {
+		s.Env = append(s.Env, k+"="+v)
 	}
 	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
 		return nil, err

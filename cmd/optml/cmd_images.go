@@ -152,13 +152,13 @@ a mirror, a certificate of one's own, plain HTTP. Those of Amazon ECR are asked
 with a token of the AWS credentials (--aws-profile), all others with what
 "docker login" left or Docker's credential helpers know.`,
 		Example: `  optml images pull 123456789012.dkr.ecr.us-east-1.amazonaws.com/decision-trees:1
-  optml images pull registry.example/team/image@sha256:... --platform linux/arm64`,
+  optml images pull localhost:5000/team/image:1 --platform linux/arm64`,
 		Args: nargs(1, -1, "the image"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withClient(a.hostOptions(&f), func(ctx context.Context, c *ctrd.Client) error {
 				var images []container.Image
 				store := a.hostOptions(&f).images(c)
-				defer showPulls(newConsole(a.stderr), store)()
+				defer showPulls(newConsole(a.stderr), store, f.progress)()
 				for _, ref := range args {
 					i, err := store.Ensure(ctx, ref, container.PullAlways)
 					if err != nil {
@@ -170,6 +170,8 @@ with a token of the AWS credentials (--aws-profile), all others with what
 			})
 		},
 	}
+	f.progress = progressAuto
+	c.Flags().Var(choice{&f.progress, progressModes}, "progress", "`how` to show progress on stderr: auto, bars, plain, json or none")
 	c.Flags().Var(platform{&f.platform}, "platform", "`platform` of images for several, such as linux/arm64 (default: this machine's)")
 	return c
 }

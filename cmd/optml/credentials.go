@@ -31,7 +31,7 @@ const (
 	sessionLife = time.Hour
 	// unknownLife is what is said of a session whose end the chain does not know: then it is asked for again.
 	unknownLife = time.Hour
-	// sessionName has as many characters at most.
+	// sessionNameLimit is how many characters the name of a session has at most.
 	sessionNameLimit = 64
 )
 
@@ -41,17 +41,57 @@ type grant struct {
 	region  string
 	profile string
 
-	mu    sync.Mutex
-	roles map[string]harness.Session // by ARN
-	made  map[string]time.Time       // when
+	mu   sync.Mutex
+	have map[string]granted // by the ARN of the role
 }
+
+// granted is an answer that serves until its time. Containers may ask as often as they like; AWS is asked seldom.
+type granted struct {
+	session harness.Session
+	err     error
+	until   time.Time
+}
+
+const (
+	// ownFresh is how long this host's own session is not looked up again: somebody may have logged in anew.
+	ownFresh = time.Minute
+	// failedFresh is how long a failure stands.
+	failedFresh = 5 * time.Second
+)
 
 var _ harness.Credentials = (*grant)(nil)
 
 // Session implements harness.Credentials.
 func (g *grant) Session(ctx context.Context, role, name string) (harness.Session, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if a, ok := g.have[role]; ok && time.Now().Before(a.until) {
+		return a.session, a.err
+	}
 	ctx, cancel := context.WithTimeout(ctx, assumeTime)
 	defer cancel()
+	now := time.Now()
+	s, err := g.ask(ctx, role, name)
+	a := granted{session: s, err: err}
+	switch {
+	case ctx.Err() != nil:
+		return s, err
+	case err != nil:
+		a.until = now.Add(failedFresh)
+	case s.Role != "":
+		// SDKs begin to ask for the next one a quarter of an hour before the end: a third of the life is sooner.
+		a.until = now.Add(s.Expires.Sub(now) * 2 / 3)
+	default:
+		a.until = now.Add(min(ownFresh, s.Expires.Sub(now)*2/3))
+	}
+	if g.have == nil {
+		g.have = map[string]granted{}
+	}
+	g.have[role] = a
+	return s, err
+}
+
+func (g *grant) ask(ctx context.Context, role, name string) (harness.Session, error) {
 	cfg, err := loadAWS(ctx, g.region, g.profile)
 	if err != nil {
 		return harness.Session{}, err
@@ -67,7 +107,7 @@ func (g *grant) Session(ctx context.Context, role, name string) (harness.Session
 	if g.how == grantSession {
 		return ownSession(own)
 	}
-	s, err := g.assume(ctx, cfg, role, name)
+	s, err := assume(ctx, cfg, role, name)
 	if err == nil || g.how == grantRole || ctx.Err() != nil {
 		return s, err
 	}
@@ -93,16 +133,10 @@ func ownSession(c aws.Credentials) (harness.Session, error) {
 	return s, nil
 }
 
-// assume returns the session of a role, anew when a third of the last one's life is left: SDKs begin to ask for the next
-// one a quarter of an hour before the end.
-func (g *grant) assume(ctx context.Context, cfg aws.Config, role, name string) (harness.Session, error) {
+// assume returns a session of a role.
+func assume(ctx context.Context, cfg aws.Config, role, name string) (harness.Session, error) {
 	if role == "" {
 		return harness.Session{}, &grantError{what: "the document names no role", hint: "give it a RoleArn (ExecutionRoleArn of a model), or take this host's own session: --credentials session"}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if s, ok := g.roles[role]; ok && time.Until(s.Expires) > s.Expires.Sub(g.made[role])/3 {
-		return s, nil
 	}
 	name = "optml-" + name
 	name = name[:min(len(name), sessionNameLimit)]
@@ -116,15 +150,10 @@ func (g *grant) assume(ctx context.Context, cfg aws.Config, role, name string) (
 	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SessionToken) == "" || c.Expiration == nil {
 		return harness.Session{}, &grantError{what: "assume " + role, err: errors.New("the answer has no session")}
 	}
-	s := harness.Session{
+	return harness.Session{
 		AccessKeyID: *c.AccessKeyId, SecretAccessKey: aws.ToString(c.SecretAccessKey), Token: *c.SessionToken,
 		Expires: *c.Expiration, Role: role, Of: role,
-	}
-	if g.roles == nil {
-		g.roles, g.made = map[string]harness.Session{}, map[string]time.Time{}
-	}
-	g.roles[role], g.made[role] = s, time.Now()
-	return s, nil
+	}, nil
 }
 
 // grantError says why containers cannot be given credentials.

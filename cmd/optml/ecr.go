@@ -98,7 +98,7 @@ func askECR(ctx context.Context, region, profile string, fips bool) (ecrToken, e
 		return ecrToken{}, fmt.Errorf("there are no AWS credentials (%w)", err)
 	}
 	client := ecr.NewFromConfig(cfg, func(o *ecr.Options) {
-		if fips {
+		if fips && o.BaseEndpoint == nil { // an endpoint that was given is taken as it is
 			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
 		}
 	})

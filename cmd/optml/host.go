@@ -99,6 +99,7 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 			// For comparisons, and to show on a newer kernel what one before 6.9 does.
 			NoPassthrough: os.Getenv("OPTML_NO_PASSTHROUGH") == "1",
 			Credentials:   o.credentials(),
+			Pulling:       images.live,
 		},
 		client: client,
 		pulls:  images,

@@ -151,12 +151,12 @@ type gate struct {
 }
 
 func (g *gate) Handle(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	if !images.IsManifestType(desc.MediaType) {
-		return g.next.Handle(ctx, desc)
-	}
 	children, err := g.next.Handle(ctx, desc)
 	if err != nil {
-		return nil, err
+		return nil, g.explain(ctx, desc, err)
+	}
+	if !images.IsManifestType(desc.MediaType) {
+		return children, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -185,6 +185,18 @@ func (g *gate) Handle(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.D
 		}
 	}
 	return children, nil
+}
+
+// explain names what an index has, when that is nothing for the platform.
+func (g *gate) explain(ctx context.Context, desc ocispec.Descriptor, err error) error {
+	var index ocispec.Index
+	if !images.IsIndexType(desc.MediaType) || !errdefs.IsNotFound(err) || readJSON(ctx, g.store, desc, &index) != nil {
+		return err
+	}
+	if best, offered := pick(g.want, index.Manifests); best == nil {
+		return g.want.wrongPlatform(offered)
+	}
+	return err
 }
 
 // countingResolver counts the bytes that arrive.

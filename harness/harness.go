@@ -42,8 +42,12 @@ type Host struct {
 	Spool *int64
 	// NoPassthrough keeps the kernel from serving FastFile's files by itself.
 	NoPassthrough bool
-	CPUs          int // of the host, for percentages
-	Memory        int64
+	// Pulling are the images that are being fetched, for the job's snapshots; may be nil.
+	Pulling func() []ledger.ImageLive
+	// Credentials are what containers with an open network may ask for; nil: none (ENV-6).
+	Credentials Credentials
+	CPUs        int // of the host, for percentages
+	Memory      int64
 }
 
 // Run carries out the job that o owns and returns its final transition. The error is only for what kept the end from
@@ -60,6 +64,9 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := r.watchStops(ctx, cancel)
+	if h.Pulling != nil {
+		r.observe(func(s *ledger.Snapshot) { s.Images = h.Pulling() })
+	}
 
 	var end Ending
 	switch p.Kind {
@@ -81,12 +88,17 @@ type run struct {
 	plan  *job.Plan
 	host  Host
 
-	mu      sync.Mutex
-	undos   []undo
-	lost    error // the first event that could not be written
-	step    string
-	kill    chan struct{} // closed when the job is to be killed without grace
-	killed  sync.Once
+	mu     sync.Mutex
+	undos  []undo
+	lost   error // the first event that could not be written
+	step   string
+	kill   chan struct{} // closed when the job is to be killed without grace
+	killed sync.Once
+
+	endpoints    map[string]*endpoint // of credentials, by the ID of the container whose network it is
+	isolatedOnce sync.Once            // said that there are none
+	grantOnce    sync.Once            // said whose they are
+
 	sources []func(*ledger.Snapshot) // what the ticker asks
 }
 

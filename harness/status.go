@@ -269,9 +269,12 @@ func imageHint(e *container.ImageError) string {
 	case container.ImageNotFound:
 		return "optml images ls shows what is here; optml images import FILE brings an archive in (docker save NAME | optml images import -)"
 	case container.ImageDenied:
+		if strings.Contains(e.Ref, ".dkr.ecr") {
+			return "a registry of ECR is opened with AWS credentials that may pull from it: name them with --aws-profile or AWS_PROFILE"
+		}
 		return "docker login to that registry writes the credentials that optml reads (~/.docker/config.json)"
 	case container.ImagePlatform:
-		return "build the image for this host's architecture"
+		return "build the image for this host's architecture, or choose among what it has with --platform where an emulator is installed"
 	case container.ImageDigest:
 		return "the name now points at another image than the document's digest"
 	case container.ImageNoSpace:

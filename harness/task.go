@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,10 +23,45 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	if err != nil {
 		return img, err
 	}
-	if want := c.Image.Digest; want != "" && want != img.Digest {
-		return img, &container.ImageError{Ref: c.Image.Ref, Kind: container.ImageDigest, Err: fmt.Errorf("it has %s, the document wants %s", img.Digest, want)}
+	if err := r.checkDigest(ctx, c, &img); err != nil {
+		return img, err
 	}
 	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
+}
+
+// checkDigest holds an image against the digest of the document, which may be that of an index or of the manifest in it
+// for this platform. A tag may have moved since: the digest decides, and is asked for by itself.
+func (r *run) checkDigest(ctx context.Context, c job.Container, img *container.Image) error {
+	want := c.Image.Digest
+	if want == "" || want == img.Digest || want == img.Manifest {
+		return nil
+	}
+	err := fmt.Errorf("it has %s, the document wants %s", img.Digest, want)
+	if repo, tagged := withoutTag(c.Image.Ref); tagged {
+		exact, perr := r.host.Images.Ensure(ctx, repo+"@"+want, r.host.Pull)
+		if perr == nil {
+			*img = exact
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if no, ok := errors.AsType[*container.ImageError](perr); !ok || no.Kind != container.ImageNotFound {
+			err = fmt.Errorf("%w, which cannot be had: %w", err, perr)
+		}
+	}
+	return &container.ImageError{Ref: c.Image.Ref, Kind: container.ImageDigest, Err: err}
+}
+
+// withoutTag is the repository of a reference; tagged is false for one by digest.
+func withoutTag(ref string) (repo string, tagged bool) {
+	if strings.Contains(ref, "@") {
+		return ref, false
+	}
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		ref = ref[:i]
+	}
+	return ref, true
 }
 
 // launch creates a container of this job. What the Intent names is undone when the run ends, however it ends. s has what
@@ -35,9 +71,6 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 	s.Job = r.owner.Dir()
 	s.Image = c.Image.Ref
 	s.Entrypoint, s.Args = c.Entrypoint, c.Args
-	for k, v := range c.Env {
-		s.Env = append(s.Env, k+"="+v)
-	}
 	s.Hostname = c.Hostname
 	s.Log = r.owner.LogPath(c.Name)
 	s.Guard = r.owner.LockPath()
@@ -46,6 +79,14 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		if h == host {
 			s.Network.Index = i
 		}
+	}
+	env := maps.Clone(c.Env)
+	grant, fresh := r.endpointFor(s)
+	if grant != nil {
+		env = grant.over(env)
+	}
+	for k, v := range env {
+		s.Env = append(s.Env, k+"="+v)
 	}
 	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
 		return nil, err
@@ -64,6 +105,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		return nil
 	})
 	r.observe(r.usage(c.Name, task))
+	if fresh {
+		if err := grant.serve(ctx, task, c.Name); err != nil {
+			return task, err
+		}
+	}
 	if s.Network.Isolated {
 		return task, probeIsolation(ctx, task)
 	}

@@ -74,7 +74,7 @@ var algorithmRows = []row{
 	{shape: "ModelInput", member: "*", treatment: Inert, rules: "ruling 3", note: "for the inference recommender"},
 	{shape: "BaseModel", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},
 
-	{shape: "AlgorithmValidationSpecification", member: "ValidationRole", treatment: Emulated, rules: "ruling 6", note: "its account number makes the ARNs; no role is assumed"},
+	{shape: "AlgorithmValidationSpecification", member: "ValidationRole", treatment: Emulated, rules: "ruling 6, ENV-6", note: "its account number makes the ARNs; it is assumed for the containers with --credentials alone"},
 	{shape: "AlgorithmValidationSpecification", member: "ValidationProfiles", treatment: Honoured, rules: "VAL-4, ruling 4"},
 	{shape: "AlgorithmValidationProfile", member: "ProfileName", treatment: Honoured, rules: "VAL-6"},
 	{shape: "AlgorithmValidationProfile", member: "TrainingJobDefinition", treatment: Honoured, rules: "VAL-1"},

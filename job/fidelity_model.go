@@ -1,18 +1,25 @@
 package job
 
+// What an image's registry is reached by and with.
+const (
+	registryNetwork = "says by which network the service reaches the registry; this machine reaches it by its own"
+	registryLogin   = "the Lambda function is not asked: the image is pulled with this machine's own credentials for its registry"
+	registryStrict  = "the Lambda function is not asked, so nothing shows that its credentials open the registry"
+)
+
 var modelRows = []row{
 	{shape: "CreateModelInput", member: "ModelName", treatment: Honoured, rules: "VAL-53"},
 	{shape: "CreateModelInput", member: "PrimaryContainer", treatment: Honoured, rules: "VAL-53"},
 	{shape: "CreateModelInput", member: "Containers", treatment: Honoured, rules: "VAL-53, INF-51, INF-54", note: "several are an inference pipeline: each request goes through all, in order"},
 	{shape: "CreateModelInput", member: "InferenceExecutionConfig", treatment: Honoured, rules: "INF-57"},
-	{shape: "CreateModelInput", member: "ExecutionRoleArn", treatment: Emulated, rules: "ruling 6", note: "its account number makes the ARNs; no role is assumed"},
+	{shape: "CreateModelInput", member: "ExecutionRoleArn", treatment: Emulated, rules: "ruling 6, ENV-6", note: "its account number makes the ARNs; it is assumed for the containers with --credentials alone"},
 	{shape: "CreateModelInput", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},
 	{shape: "CreateModelInput", member: "VpcConfig", treatment: Inert, rules: "ruling 3", note: noAWS + ": the container is on a bridge of its own"},
 	{shape: "CreateModelInput", member: "EnableNetworkIsolation", treatment: Honoured, rules: "INF-44"},
 
 	{shape: "ContainerDefinition", member: "ContainerHostname", treatment: Honoured, rules: "INF-43, ruling 21", note: "of PrimaryContainer it is ignored, as on SageMaker"},
 	{shape: "ContainerDefinition", member: "Image", treatment: Honoured, rules: "INF-1"},
-	{shape: "ContainerDefinition", member: "ImageConfig", treatment: Inert, rules: "ruling 3", note: "images are pulled with Docker's own credentials"},
+	{shape: "ContainerDefinition", member: "ImageConfig", treatment: Honoured, rules: "START-6"},
 	{shape: "ContainerDefinition", member: "Mode", treatment: Inert, rules: "INF-53", note: "SingleModel is what is run", cases: []when{
 		{is: "MultiModel", treatment: Refused, rules: "INF-53", note: "multi-model endpoints are not carried out; a transform cannot use them"}}},
 	{shape: "ContainerDefinition", member: "ModelDataUrl", treatment: Honoured, rules: "INF-20, INF-30"},
@@ -39,8 +46,9 @@ var modelRows = []row{
 	{shape: "AdditionalModelDataSource", member: "ChannelName", treatment: Honoured, rules: "INF-28"},
 	{shape: "AdditionalModelDataSource", member: "S3DataSource", treatment: Honoured, rules: "INF-24, INF-28"},
 	{shape: "InferenceHubAccessConfig", member: "*", treatment: Refused, rules: "ruling 10", note: "see S3ModelDataSource.HubAccessConfig"},
-	{shape: "ImageConfig", member: "*", treatment: Inert, rules: "ruling 3", note: "images are pulled with Docker's own credentials"},
-	{shape: "RepositoryAuthConfig", member: "*", treatment: Inert, rules: "ruling 3", note: "images are pulled with Docker's own credentials"},
+	{shape: "ImageConfig", member: "RepositoryAccessMode", treatment: Inert, rules: "START-6, ruling 3", note: registryNetwork},
+	{shape: "ImageConfig", member: "RepositoryAuthConfig", treatment: Honoured, rules: "START-6"},
+	{shape: "RepositoryAuthConfig", member: "RepositoryCredentialsProviderArn", treatment: Emulated, rules: "START-6, ruling 3", note: registryLogin, strict: registryStrict},
 	{shape: "MultiModelConfig", member: "*", treatment: Inert, rules: "INF-53", note: "matters to multi-model endpoints only"},
 	{shape: "ContainerMetricsConfig", member: "*", treatment: Inert, rules: "ruling 3", note: "matters to endpoints only"},
 	{shape: "MetricsEndpoint", member: "*", treatment: Inert, rules: "ruling 3", note: "matters to endpoints only"},

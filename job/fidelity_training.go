@@ -4,7 +4,7 @@ var trainingRows = []row{
 	{shape: "CreateTrainingJobRequest", member: "TrainingJobName", treatment: Honoured, rules: "OUT-1"},
 	{shape: "CreateTrainingJobRequest", member: "HyperParameters", treatment: Honoured, rules: "TREE-2, HP-1"},
 	{shape: "CreateTrainingJobRequest", member: "AlgorithmSpecification", treatment: Honoured, rules: "START-7"},
-	{shape: "CreateTrainingJobRequest", member: "RoleArn", treatment: Emulated, rules: "ruling 6", note: "its account number makes the ARNs; no role is assumed"},
+	{shape: "CreateTrainingJobRequest", member: "RoleArn", treatment: Emulated, rules: "ruling 6, ENV-6", note: "its account number makes the ARNs; it is assumed for the containers with --credentials alone"},
 	{shape: "CreateTrainingJobRequest", member: "InputDataConfig", treatment: Honoured, rules: "IDC-1"},
 	{shape: "CreateTrainingJobRequest", member: "OutputDataConfig", treatment: Honoured, rules: "OUT-1"},
 	{shape: "CreateTrainingJobRequest", member: "ResourceConfig", treatment: Honoured, rules: "RES-6"},
@@ -37,7 +37,7 @@ var trainingRows = []row{
 	{shape: "AlgorithmSpecification", member: "EnableSageMakerMetricsTimeSeries", treatment: Inert, rules: "ruling 3", note: "optml keeps every metric's series in any case"},
 	{shape: "AlgorithmSpecification", member: "ContainerEntrypoint", treatment: Honoured, rules: "START-1"},
 	{shape: "AlgorithmSpecification", member: "ContainerArguments", treatment: Honoured, rules: "START-1"},
-	{shape: "AlgorithmSpecification", member: "TrainingImageConfig", treatment: Inert, rules: "START-6, ruling 3", note: "images are pulled with Docker's own credentials"},
+	{shape: "AlgorithmSpecification", member: "TrainingImageConfig", treatment: Honoured, rules: "START-6"},
 
 	{shape: "MetricDefinition", member: "Name", treatment: Honoured, rules: "MET-7"},
 	{shape: "MetricDefinition", member: "Regex", treatment: Honoured, rules: "MET-1"},
@@ -112,6 +112,7 @@ var trainingRows = []row{
 	{shape: "ServerlessJobConfig", member: "*", treatment: Refused, rules: "ruling 10", note: "see CreateTrainingJob ServerlessJobConfig"},
 	{shape: "MlflowConfig", member: "*", treatment: Refused, rules: "ruling 3", note: "see CreateTrainingJob MlflowConfig"},
 	{shape: "ModelPackageConfig", member: "*", treatment: Refused, rules: "ruling 3", note: "see CreateTrainingJob ModelPackageConfig"},
-	{shape: "TrainingImageConfig", member: "*", treatment: Inert, rules: "START-6", note: "images are pulled with Docker's own credentials"},
-	{shape: "TrainingRepositoryAuthConfig", member: "*", treatment: Inert, rules: "START-6", note: "images are pulled with Docker's own credentials"},
+	{shape: "TrainingImageConfig", member: "TrainingRepositoryAccessMode", treatment: Inert, rules: "START-6, ruling 3", note: registryNetwork},
+	{shape: "TrainingImageConfig", member: "TrainingRepositoryAuthConfig", treatment: Honoured, rules: "START-6"},
+	{shape: "TrainingRepositoryAuthConfig", member: "TrainingRepositoryCredentialsProviderArn", treatment: Emulated, rules: "START-6, ruling 3", note: registryLogin, strict: registryStrict},
 }

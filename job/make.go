@@ -146,7 +146,7 @@ func (m *maker) plan(kind Kind, name, resource, role string, images ...string) *
 	region, account := where(m.o, m.h, role, images...)
 	operation := map[Kind]string{KindTraining: CreateTrainingJob, KindTransform: CreateTransformJob, KindValidation: CreateAlgorithm}[kind]
 	return &Plan{
-		Format: 1, Kind: kind, Operation: operation, Name: name, Region: region, Account: account,
+		Format: 1, Kind: kind, Operation: operation, Name: name, Region: region, Account: account, Role: role,
 		ARN: arn(region, account, resource, name),
 	}
 }
@@ -216,6 +216,11 @@ func serviceEnv(request map[string]string, region string, gpus int, own map[stri
 		env["NVIDIA_VISIBLE_DEVICES"] = "void" // START-14
 	}
 	return env
+}
+
+// warnLogin says that a Lambda function which has a registry's credentials is not asked (START-6).
+func (m *maker) warnLogin(path, function, ref string) {
+	m.warn("START-6", path, "%s is not asked: image %s is pulled with this machine's own credentials for its registry", function, ref)
 }
 
 // image splits what a document says of an image.

@@ -60,6 +60,10 @@ func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
 		img, metrics = image(a.TrainingImage, a.TrainingImageDigest), a.MetricDefinitions
 		hp = withDefaults(hp, a.SupportedHyperParameters)
 	}
+	if c := spec.TrainingImageConfig; c != nil && c.TrainingRepositoryAuthConfig != nil {
+		m.warnLogin("AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig.TrainingRepositoryCredentialsProviderArn",
+			c.TrainingRepositoryAuthConfig.TrainingRepositoryCredentialsProviderArn, img.Ref)
+	}
 	name := cmp.Or(m.o.Name, r.TrainingJobName)
 	p := m.plan(KindTraining, name, "training-job", r.RoleArn, img.Ref)
 	p.Training = m.training(p, r.view(), hp, img, metrics)

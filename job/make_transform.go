@@ -99,7 +99,14 @@ func (m *maker) servedModel(r *createModelInput) servedModel {
 		list = []containerDefinition{*r.PrimaryContainer}
 		list[0].ContainerHostname = "" // ignored for a model with one PrimaryContainer (INF-43)
 	}
-	for _, c := range list {
+	for i, c := range list {
+		if c.ImageConfig != nil && c.ImageConfig.RepositoryAuthConfig != nil {
+			path := index("Containers", i)
+			if r.PrimaryContainer != nil {
+				path = "PrimaryContainer"
+			}
+			m.warnLogin(path+".ImageConfig.RepositoryAuthConfig.RepositoryCredentialsProviderArn", c.ImageConfig.RepositoryAuthConfig.RepositoryCredentialsProviderArn, c.Image)
+		}
 		if c.ModelPackageName != "" { // then it is the only one
 			s.containers = m.packaged(c)
 			break

@@ -22,6 +22,7 @@ type Plan struct {
 	ARN       string `json:"arn"`       // of the job or the algorithm (ruling 6)
 	Region    string `json:"region"`
 	Account   string `json:"account"`
+	Role      string `json:"role,omitempty"` // ARN of the document's role, for containers that may ask for its credentials (ENV-6)
 
 	Training   *Training   `json:"training,omitempty"`
 	Transform  *Transform  `json:"transform,omitempty"`

@@ -11,6 +11,7 @@ type createModelInput struct {
 type containerDefinition struct {
 	ContainerHostname string
 	Image             string
+	ImageConfig       *imageConfig
 	Mode              string
 	ModelDataUrl      string
 	ModelDataSource   *modelDataSource
@@ -19,6 +20,10 @@ type containerDefinition struct {
 
 	AdditionalModelDataSources []additionalModelDataSource
 }
+
+type imageConfig struct{ RepositoryAuthConfig *repositoryAuthConfig }
+
+type repositoryAuthConfig struct{ RepositoryCredentialsProviderArn string }
 
 type additionalModelDataSource struct {
 	ChannelName  string

@@ -24,7 +24,14 @@ type algorithmSpecification struct {
 	MetricDefinitions   []metricDefinition
 	ContainerEntrypoint []string
 	ContainerArguments  []string
+	TrainingImageConfig *trainingImageConfig
 }
+
+type trainingImageConfig struct {
+	TrainingRepositoryAuthConfig *trainingRepositoryAuthConfig
+}
+
+type trainingRepositoryAuthConfig struct{ TrainingRepositoryCredentialsProviderArn string }
 
 type metricDefinition struct {
 	Name  string

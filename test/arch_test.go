@@ -58,7 +58,7 @@ var libraries = []struct {
 	{"github.com/containerd/containerd", "harness, ledger, validate and report build and test without containerd", []string{"runtime/ctrd", "runtime/shim"}},
 	{"github.com/vishvananda/netlink", "the network is the runtime's", []string{"runtime/ctrd"}},
 	{"github.com/google/nftables", "the network is the runtime's", []string{"runtime/ctrd"}},
-	{"github.com/aws/aws-sdk-go-v2", "only the store talks to AWS (the ECR login in cmd)", []string{"objstore", "cmd/optml"}},
+	{"github.com/aws/aws-sdk-go-v2", "only the store talks to AWS, and cmd for ECR's tokens and STS's sessions", []string{"objstore", "cmd/optml"}},
 	{"github.com/NVIDIA/", "NVML may kill the process: helper role only (D7)", []string{"runtime/gpu"}},
 	{"tags.cncf.io/container-device-interface", "CDI edits are the GPU room's", []string{"runtime/gpu", "runtime/ctrd"}},
 	{"github.com/spf13/cobra", "the command line is cmd's", []string{"cmd/optml"}},

@@ -28,6 +28,7 @@ type app struct {
 	region     string
 	endpoint   string
 	awsProfile string
+	registries string
 	anonymous  bool
 	pathStyle  bool
 	output     format
@@ -103,6 +104,7 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.awsProfile, "aws-profile", "", "`name` of the profile in the AWS configuration, whose credentials come before the environment's (default: AWS_PROFILE)")
 	f.BoolVar(&a.anonymous, "no-sign-request", false, "ask S3 without credentials, as for public buckets")
 	f.BoolVar(&a.pathStyle, "path-style", false, "name buckets in the path of S3's URLs; always so with another S3 than Amazon's")
+	f.StringVar(&a.registries, "registry-config", os.Getenv("OPTML_REGISTRY_CONFIG"), "`directory` of <registry>/hosts.toml: mirrors, certificates (default: /etc/optml/certs.d, /etc/containerd/certs.d, /etc/docker/certs.d) [OPTML_REGISTRY_CONFIG]")
 	f.Var(&a.output, "output", "`format` of the result on stdout: text or json")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell on stderr what is done")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.settle() }
@@ -184,9 +186,9 @@ func (a *app) settle() error {
 	for _, d := range []struct {
 		flag string
 		path *string
-	}{{"root", &a.root}, {"run-dir", &a.runDir}, {"s3-dir", &a.s3Dir}} {
+	}{{"root", &a.root}, {"run-dir", &a.runDir}, {"s3-dir", &a.s3Dir}, {"registry-config", &a.registries}} {
 		if *d.path == "" {
-			if d.flag == "s3-dir" {
+			if d.flag == "s3-dir" || d.flag == "registry-config" {
 				continue
 			}
 			return &usageError{Err: fmt.Errorf("--%s is empty", d.flag)}
@@ -203,6 +205,15 @@ func (a *app) settle() error {
 			return &usageError{Err: fmt.Errorf("--s3-dir: %w", err), Hint: "create the directory; each of its subdirectories is a bucket"}
 		case !fi.IsDir():
 			return &usageError{Err: fmt.Errorf("--s3-dir: %s is not a directory", a.s3Dir)}
+		}
+	}
+	if a.registries != "" {
+		switch fi, err := os.Stat(a.registries); {
+		case err != nil:
+			return &usageError{Err: fmt.Errorf("--registry-config: %w", err)}
+		case !fi.IsDir():
+			return &usageError{Err: fmt.Errorf("--registry-config: %s is not a directory", a.registries),
+				Hint: "it is the directory above those of the registries: DIR/<registry>/hosts.toml"}
 		}
 	}
 	// A Unix socket's path has 108 bytes at most, and containerd's shims add their own below it.

@@ -80,8 +80,13 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		for _, c := range r.Channels {
 			row(t, "Channel", "%s: %s", c.Channel, c.Summary())
 		}
-		if live, ok, err := j.Live(); err == nil && ok && live.Transform != nil && !s.Final {
-			row(t, "Progress", "%s", progressText(live.Transform))
+		if live, ok, err := j.Live(); err == nil && ok && !s.Final {
+			for _, i := range live.Images {
+				row(t, "Pulling", "%s: %s of %s", i.Ref, bytesText(i.Bytes), bytesText(i.TotalBytes))
+			}
+			if live.Transform != nil {
+				row(t, "Progress", "%s", progressText(live.Transform))
+			}
 		}
 		for _, c := range s.Children {
 			row(t, "Child", "%s/%s", c.Kind, c.Name)

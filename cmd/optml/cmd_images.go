@@ -30,13 +30,13 @@ func (a *app) cmdImages() *cobra.Command {
 }
 
 // withClient connects to containerd for the time of one function.
-func (a *app) withClient(do func(context.Context, *ctrd.Client) error) error {
+func (a *app) withClient(o hostOptions, do func(context.Context, *ctrd.Client) error) error {
 	if err := needRoot(); err != nil {
 		return err
 	}
 	ctx, sig := watchSignals(sayTo(a.stderr), func() {})
 	defer sig.end()
-	c, err := ctrd.Dial(ctx, a.hostOptions(&jobFlags{}).ctrd(a.log()))
+	c, err := ctrd.Dial(ctx, o.ctrd(a.log()))
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -45,12 +45,13 @@ func (a *app) withClient(do func(context.Context, *ctrd.Client) error) error {
 }
 
 func (a *app) cmdImagesLs() *cobra.Command {
+	var f jobFlags
 	return &cobra.Command{
 		Use:   "ls",
 		Short: "List the images that are here",
 		Args:  nargs(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
-			return a.withClient(func(ctx context.Context, c *ctrd.Client) error {
+			return a.withClient(a.hostOptions(&f), func(ctx context.Context, c *ctrd.Client) error {
 				images, err := c.List(ctx)
 				if err != nil {
 					return err
@@ -98,6 +99,7 @@ func printImages(images []container.Image, f format, w io.Writer) error {
 }
 
 func (a *app) cmdImagesImport() *cobra.Command {
+	var f jobFlags
 	var name, namespace, address string
 	c := &cobra.Command{
 		Use:   "import FILE | DIRECTORY | -",
@@ -115,7 +117,7 @@ namespace on this host (--from-namespace).`,
 					return &usageError{Err: fmt.Errorf("import: %w", err)}
 				}
 			}
-			return a.withClient(func(ctx context.Context, c *ctrd.Client) error {
+			return a.withClient(a.hostOptions(&f), func(ctx context.Context, c *ctrd.Client) error {
 				var images []container.Image
 				var err error
 				switch {
@@ -133,6 +135,7 @@ namespace on this host (--from-namespace).`,
 			})
 		},
 	}
+	c.Flags().Var(platform{&f.platform}, "platform", "`platform` to take of an archive for several, such as linux/arm64 (default: this machine's)")
 	c.Flags().StringVar(&name, "name", "", "give the image this `reference` instead of its own")
 	c.Flags().StringVar(&namespace, "from-namespace", "", "take the image from this `namespace` of another containerd: moby, k8s.io, default")
 	c.Flags().StringVar(&address, "from-address", "/run/containerd/containerd.sock", "the other containerd's `socket`")
@@ -140,15 +143,22 @@ namespace on this host (--from-namespace).`,
 }
 
 func (a *app) cmdImagesPull() *cobra.Command {
-	return &cobra.Command{
+	var f jobFlags
+	c := &cobra.Command{
 		Use:   "pull IMAGE...",
-		Short: "Pull images from their registry, with Docker's credentials",
-		Args:  nargs(1, -1, "the image"),
+		Short: "Pull images from their registry, or from a mirror of it",
+		Long: `Pull images by tag or digest. Registries are reached as --registry-config says:
+a mirror, a certificate of one's own, plain HTTP. Those of Amazon ECR are asked
+with a token of the AWS credentials (--aws-profile), all others with what
+"docker login" left or Docker's credential helpers know.`,
+		Example: `  optml images pull 123456789012.dkr.ecr.us-east-1.amazonaws.com/decision-trees:1
+  optml images pull localhost:5000/team/image:1 --platform linux/arm64`,
+		Args: nargs(1, -1, "the image"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return a.withClient(func(ctx context.Context, c *ctrd.Client) error {
+			return a.withClient(a.hostOptions(&f), func(ctx context.Context, c *ctrd.Client) error {
 				var images []container.Image
-				store := &pulls{images: c}
-				defer showPulls(newConsole(a.stderr), store)()
+				store := a.hostOptions(&f).images(c)
+				defer showPulls(newConsole(a.stderr), store, f.progress)()
 				for _, ref := range args {
 					i, err := store.Ensure(ctx, ref, container.PullAlways)
 					if err != nil {
@@ -160,15 +170,20 @@ func (a *app) cmdImagesPull() *cobra.Command {
 			})
 		},
 	}
+	f.progress = progressAuto
+	c.Flags().Var(choice{&f.progress, progressModes}, "progress", "`how` to show progress on stderr: auto, bars, plain, json or none")
+	c.Flags().Var(platform{&f.platform}, "platform", "`platform` of images for several, such as linux/arm64 (default: this machine's)")
+	return c
 }
 
 func (a *app) cmdImagesRm() *cobra.Command {
+	var f jobFlags
 	return &cobra.Command{
 		Use:   "rm IMAGE...",
 		Short: "Remove images",
 		Args:  nargs(1, -1, "the image"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return a.withClient(func(ctx context.Context, c *ctrd.Client) error {
+			return a.withClient(a.hostOptions(&f), func(ctx context.Context, c *ctrd.Client) error {
 				for _, ref := range args {
 					if err := c.Remove(ctx, ref); err != nil {
 						return err

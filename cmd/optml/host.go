@@ -38,6 +38,9 @@ type hostOptions struct {
 	Anonymous  bool           `json:"noSignRequest,omitempty"`
 	PathStyle  bool           `json:"pathStyle,omitempty"`
 	Pull       container.Pull `json:"pull,omitempty"`
+	Platform   string         `json:"platform,omitempty"`       // of images; "": this machine's
+	Registries string         `json:"registryConfig,omitempty"` // directory of hosts.toml; "": the host's own
+	Grant      string         `json:"credentials,omitempty"`    // how containers are given credentials; "": not at all
 	Spool      *int64         `json:"spool,omitempty"`
 }
 
@@ -45,11 +48,18 @@ func (a *app) hostOptions(f *jobFlags) hostOptions {
 	return hostOptions{
 		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
 		AWSProfile: a.awsProfile, Anonymous: a.anonymous, PathStyle: a.pathStyle, Pull: container.Pull(f.pull), Spool: f.spool,
+		Platform: f.platform, Registries: a.registries, Grant: f.credentials,
 	}
 }
 
 func (o hostOptions) ctrd(log *slog.Logger) ctrd.Config {
-	return ctrd.Config{Root: o.Root, RunDir: o.RunDir, Address: o.Containerd, Log: log, Helpers: helpers()}
+	return ctrd.Config{Root: o.Root, RunDir: o.RunDir, Address: o.Containerd, Log: log, Helpers: helpers(), Platform: o.Platform}
+}
+
+// images is the image store, with the registries as these options reach them.
+func (o hostOptions) images(c *ctrd.Client) *pulls {
+	login := &registryLogin{profile: o.AWSProfile}
+	return &pulls{images: c.Images(ctrd.Registries{HostsDir: o.Registries, Credentials: login.credentials})}
 }
 
 // host is this machine as jobs need it: a connection to containerd beside the harness' Host.
@@ -74,21 +84,34 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := ctrd.CheckPlatform(o.Platform); err != nil {
+		return nil, &usageError{Err: fmt.Errorf("--%w", err), Hint: "install an emulator, such as Debian's qemu-user-static, or run it on a machine of that kind"}
+	}
 	client, err := ctrd.Dial(ctx, o.ctrd(log))
 	if err != nil {
 		return nil, err
 	}
-	images := &pulls{images: client}
+	images := o.images(client)
 	return &host{
 		Host: harness.Host{
 			Launcher: client, Images: images, Stores: stores, StoresOf: storesOf, Pull: o.Pull, Log: log, Fail: fail,
 			CPUs: runtime.NumCPU(), Memory: hostMemory(), MountDir: filepath.Join(o.RunDir, "mnt"), Spool: o.Spool,
 			// For comparisons, and to show on a newer kernel what one before 6.9 does.
 			NoPassthrough: os.Getenv("OPTML_NO_PASSTHROUGH") == "1",
+			Credentials:   o.credentials(),
+			Pulling:       images.live,
 		},
 		client: client,
 		pulls:  images,
 	}, nil
+}
+
+// credentials are what containers may ask for.
+func (o hostOptions) credentials() harness.Credentials {
+	if o.Grant == "" || o.Grant == grantNone {
+		return nil
+	}
+	return &grant{how: o.Grant, region: o.Region, profile: o.AWSProfile}
 }
 
 // stores are where these options say that objects are.

@@ -90,6 +90,9 @@ func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr
 		return interrupted(ctx, err)
 	}
 	defer h.Close()
+	if err := checkGrant(ctx, h.Credentials, plan); err != nil {
+		return interrupted(ctx, err)
+	}
 	request := ledger.Request{Documents: docs, Options: r.kept, Plan: plan, Replace: r.replace}
 	recovered := func() {
 		if err := h.recover(ctx, r.jobs, say); err != nil && ctx.Err() == nil {

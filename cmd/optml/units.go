@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/optml/optml/runtime/ctrd"
 )
 
 // size is a flag for a number of bytes: 64MiB, 1.5GB, 4096.
@@ -147,6 +149,25 @@ func (c choice) String() string {
 	return *c.value
 }
 func (c choice) Type() string { return "word" }
+
+// platform is a flag whose value names a platform as Docker does.
+type platform struct{ value *string }
+
+func (p platform) Set(s string) error {
+	if err := ctrd.ValidPlatform(s); err != nil {
+		return err
+	}
+	*p.value = s
+	return nil
+}
+
+func (p platform) String() string {
+	if p.value == nil {
+		return ""
+	}
+	return *p.value
+}
+func (p platform) Type() string { return "platform" }
 
 func orList(words []string) string {
 	if len(words) < 2 {

@@ -66,6 +66,10 @@ type Task interface {
 	Signal(ctx context.Context, sig os.Signal) error
 	// Dial connects from inside the container's network namespace (D3).
 	Dial(ctx context.Context, network, addr string) (net.Conn, error)
+	// Listen takes connections from inside the container's network namespace at addr, an IPv4 address and a port. An
+	// address that is not there is given to the loopback: nothing beyond that network reaches it. The listener is closed
+	// before the task is.
+	Listen(ctx context.Context, addr string) (net.Listener, error)
 	// Usage reads the counters of the cgroup and the network namespace.
 	Usage(ctx context.Context) (Usage, error)
 	// PID of the main process on the host; 0 when unknown.
@@ -123,7 +127,8 @@ const (
 // Image is what is known of an image that is here and unpacked.
 type Image struct {
 	Ref        string // to be used in Spec.Image
-	Digest     string // of the manifest: sha256:…
+	Digest     string // of what the name points at: sha256:…
+	Manifest   string // of the manifest for the platform, where Digest is an index's; else the same
 	Size       int64  // bytes of content
 	OS, Arch   string
 	User       string

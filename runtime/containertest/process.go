@@ -54,14 +54,22 @@ func (p *Process) Path(name string) string {
 }
 
 // Listen opens a port of the container, which Task.Dial reaches. Nothing of the host's network is used.
-func (p *Process) Listen(port string) (net.Listener, error) {
-	p.t.ports.mu.Lock()
-	defer p.t.ports.mu.Unlock()
-	if p.t.ports.open[port] != nil {
-		return nil, fmt.Errorf("listen on port %s: address already in use", port)
+func (p *Process) Listen(port string) (net.Listener, error) { return p.t.listen(port) }
+
+// Dial connects to what listens in the container's network.
+func (p *Process) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return p.t.Dial(ctx, network, address)
+}
+
+// listen opens a port on every address, or one address with its port.
+func (t *Task) listen(port string) (net.Listener, error) {
+	t.ports.mu.Lock()
+	defer t.ports.mu.Unlock()
+	if t.ports.open[port] != nil {
+		return nil, fmt.Errorf("listen on %s: address already in use", port)
 	}
-	l := &listener{of: p.t, port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
-	p.t.ports.open[port] = l
+	l := &listener{of: t, port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
+	t.ports.open[port] = l
 	return l, nil
 }
 

@@ -41,6 +41,7 @@ func RunSuite(t *testing.T, s Subject) {
 		{"the log is whole after Close (D2)", log},
 		{"Wait ends with its context, the container goes on", waitCancelled},
 		{"Dial reaches a port of the container (D3)", dial},
+		{"Listen is reached from inside the container's network alone (ENV-6)", listenInside},
 		{"a container in another one's network (INF-54)", sharedNetwork},
 		{"Close kills, twice and at the same time", closeRunning},
 		{"Close before Start", closeUnstarted},
@@ -302,6 +303,54 @@ func dial(t *testing.T, s Subject) {
 		conn.Close()
 		t.Error("a closed container was reached")
 	}
+}
+
+func listenInside(t *testing.T, s Subject) {
+	const addr = "169.254.170.2:80"
+	task := s.launch(t, s.spec(t, "TINY_SLEEP=1m"))
+	l, err := task.Listen(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, task)
+	served := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			c.Close()
+		}
+		served <- err
+	}()
+	c, err := task.Dial(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	other := s.launch(t, s.spec(t, "TINY_SLEEP=1m"))
+	if c, err := other.Dial(t.Context(), "tcp", addr); err == nil {
+		c.Close()
+		t.Error("another container reaches it")
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if c, err := task.Dial(t.Context(), "tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
+		if err == nil {
+			c.Close()
+		}
+		t.Errorf("after its close: %v, want connection refused", err)
+	}
+	for _, bad := range []string{"", "169.254.170.2", "[::1]:80x", "localhost:80"} {
+		if l, err := task.Listen(t.Context(), bad); err == nil {
+			l.Close()
+			t.Errorf("listens at %q", bad)
+		}
+	}
+	closeTask(t, task)
+	closeTask(t, other)
 }
 
 func sharedNetwork(t *testing.T, s Subject) {

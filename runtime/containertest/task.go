@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -180,15 +181,20 @@ func (t *Task) Dial(ctx context.Context, network, address string) (net.Conn, err
 	if err != nil {
 		return fail(err)
 	}
-	if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() { // nothing else is there, and an isolated one has no route
+	t.ports.mu.Lock()
+	l := t.ports.open[address]
+	t.ports.mu.Unlock()
+	if ip := net.ParseIP(host); l == nil && ip != nil && !ip.IsLoopback() { // nothing else is there, and an isolated one has no route
 		if t.spec.Network.Isolated {
 			return fail(syscall.ENETUNREACH)
 		}
 		return fail(syscall.ETIMEDOUT)
 	}
-	t.ports.mu.Lock()
-	l := t.ports.open[port]
-	t.ports.mu.Unlock()
+	if l == nil {
+		t.ports.mu.Lock()
+		l = t.ports.open[port]
+		t.ports.mu.Unlock()
+	}
 	if l == nil {
 		return fail(syscall.ECONNREFUSED)
 	}
@@ -201,6 +207,14 @@ func (t *Task) Dial(ctx context.Context, network, address string) (net.Conn, err
 	case <-ctx.Done():
 		return fail(context.Cause(ctx))
 	}
+}
+
+// Listen implements container.Task.
+func (t *Task) Listen(_ context.Context, address string) (net.Listener, error) {
+	if _, err := netip.ParseAddrPort(address); err != nil {
+		return nil, fmt.Errorf("listen in container %s: %w", t.spec.ID, err)
+	}
+	return t.listen(address)
 }
 
 // SetUsage sets what Usage returns.

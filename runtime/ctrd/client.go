@@ -47,6 +47,9 @@ type Config struct {
 	BootID      string        // identity of this boot; empty: the kernel's
 	Log         *slog.Logger  // nil: discarded
 	Helpers     fs.FS         // small programs for the roles, ROLE-HASH; without one the role is Executable
+	Platform    string        // that images are taken for, such as linux/arm64; empty: this machine's
+
+	platform choice
 }
 
 const (
@@ -136,6 +139,10 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if cfg.platform, err = choosePlatform(cfg.Platform); err != nil {
+		return cfg, err
 	}
 	for _, dir := range []*string{&cfg.Root, &cfg.RunDir} {
 		if *dir == "" {

@@ -29,23 +29,26 @@ type imageFacts struct {
 // chain is the name of the snapshot that its layers come to.
 func (f imageFacts) chain() string { return identity.ChainID(f.config.RootFS.DiffIDs).String() }
 
-// facts reads manifest and config for this machine's platform. A wrong platform is a *container.ImageError.
+// facts reads manifest and config for the platform of the Client. A wrong platform is a *container.ImageError.
 func (c *Client) facts(ctx context.Context, i images.Image) (imageFacts, error) {
 	if f, ok := c.seen.Load(i.Target.Digest); ok {
 		return f.(imageFacts), nil
 	}
+	f, err := c.factsFor(ctx, i, c.platform())
+	if err == nil {
+		c.seen.Store(i.Target.Digest, f)
+	}
+	return f, err
+}
+
+func (c *Client) factsFor(ctx context.Context, i images.Image, want choice) (imageFacts, error) {
 	store := c.containerd().ContentStore()
-	manifest, desc, err := manifestFor(ctx, store, i.Target)
+	manifest, desc, err := manifestFor(ctx, store, want, i.Target)
 	if err != nil {
 		return imageFacts{}, err
 	}
-	config, err := configFor(ctx, store, manifest.Config)
-	if err != nil {
-		return imageFacts{}, err
-	}
-	f := imageFacts{desc: desc, manifest: manifest, config: config}
-	c.seen.Store(i.Target.Digest, f)
-	return f, nil
+	config, err := configFor(ctx, store, want, manifest.Config)
+	return imageFacts{desc: desc, manifest: manifest, config: config}, err
 }
 
 // withSnapshot makes the container's snapshot on top of the image's.

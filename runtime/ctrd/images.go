@@ -71,9 +71,12 @@ func (s *Images) Ensure(ctx context.Context, ref string, pull container.Pull) (c
 	if pull != container.PullAlways {
 		found, err := s.c.lookup(ctx, ref, name)
 		if err == nil {
-			return s.c.ready(ctx, ref, found)
-		}
-		if !errdefs.IsNotFound(err) {
+			img, err := s.c.ready(ctx, ref, found)
+			// Of an index only one platform's part may be here: the rest is fetched like what was never here.
+			if _, partly := errors.AsType[*missingError](err); !partly || pull == container.PullNever {
+				return img, err
+			}
+		} else if !errdefs.IsNotFound(err) {
 			return container.Image{}, classify(ref, err)
 		}
 		if pull == container.PullNever {
@@ -137,7 +140,7 @@ func (c *Client) ready(ctx context.Context, ref string, i images.Image) (contain
 		_, err = c.containerd().SnapshotService(c.snapshotter()).Stat(ctx, f.chain())
 	}
 	if errdefs.IsNotFound(err) {
-		img := client.NewImage(c.containerd(), i)
+		img := client.NewImageWithPlatform(c.containerd(), i, c.platform())
 		err = c.leased(ctx, func(ctx context.Context) error { return img.Unpack(ctx, c.snapshotter()) })
 	}
 	if err != nil {
@@ -146,32 +149,35 @@ func (c *Client) ready(ctx context.Context, ref string, i images.Image) (contain
 	return out, nil
 }
 
-// describe reads manifest and config of the image for this machine's platform. A wrong platform is a
+// describe reads manifest and config of the image for the Client's platform. A wrong platform is a
 // *container.ImageError.
 func (c *Client) describe(ctx context.Context, i images.Image) (container.Image, error) {
 	f, err := c.facts(ctx, i)
 	if err != nil {
 		return container.Image{}, err
 	}
+	return f.describe(i), nil
+}
+
+func (f imageFacts) describe(i images.Image) container.Image {
 	size, config := f.desc.Size+f.manifest.Config.Size, f.config
 	for _, l := range f.manifest.Layers {
 		size += l.Size
 	}
 	out := container.Image{
-		Ref: i.Name, Digest: i.Target.Digest.String(), Size: size, OS: config.OS, Arch: config.Architecture,
+		Ref: i.Name, Digest: i.Target.Digest.String(), Manifest: f.desc.Digest.String(), Size: size, OS: config.OS, Arch: config.Architecture,
 		User: config.Config.User, Entrypoint: config.Config.Entrypoint, Cmd: config.Config.Cmd, Env: config.Config.Env,
 		WorkingDir: config.Config.WorkingDir, Labels: config.Config.Labels, StopSignal: config.Config.StopSignal,
 	}
 	if config.Created != nil {
 		out.Created = *config.Created
 	}
-	return out, nil
+	return out
 }
 
-// manifestFor finds the manifest for this machine: target itself, or the best match in an index.
-func manifestFor(ctx context.Context, store content.Provider, target ocispec.Descriptor) (ocispec.Manifest, ocispec.Descriptor, error) {
+// manifestFor finds the manifest for a platform: target itself, or the best match in an index.
+func manifestFor(ctx context.Context, store content.Provider, want choice, target ocispec.Descriptor) (ocispec.Manifest, ocispec.Descriptor, error) {
 	var m ocispec.Manifest
-	host := platforms.Default()
 	for depth := 0; images.IsIndexType(target.MediaType); depth++ {
 		if depth == 4 { // an index of an index is legal; more than that is not seen outside of attacks
 			return m, target, fmt.Errorf("index %s: nested too deep", target.Digest)
@@ -180,9 +186,9 @@ func manifestFor(ctx context.Context, store content.Provider, target ocispec.Des
 		if err := readJSON(ctx, store, target, &index); err != nil {
 			return m, target, err
 		}
-		best, offered := pick(host, index.Manifests)
+		best, offered := pick(want, index.Manifests)
 		if best == nil {
-			return m, target, &platformError{offered: offered}
+			return m, target, want.wrongPlatform(offered)
 		}
 		target = *best
 	}
@@ -192,7 +198,7 @@ func manifestFor(ctx context.Context, store content.Provider, target ocispec.Des
 	return m, target, readJSON(ctx, store, target, &m)
 }
 
-// pick returns the descriptor that suits the host best. One without a platform is taken when no other suits: its config
+// pick returns the descriptor that suits the platform best. One without a platform is taken when no other suits: its config
 // decides later.
 func pick(host platforms.MatchComparer, all []ocispec.Descriptor) (best *ocispec.Descriptor, offered []string) {
 	var unknown *ocispec.Descriptor
@@ -216,22 +222,12 @@ func pick(host platforms.MatchComparer, all []ocispec.Descriptor) (best *ocispec
 	return best, offered
 }
 
-func configFor(ctx context.Context, store content.Provider, desc ocispec.Descriptor) (ocispec.Image, error) {
+func configFor(ctx context.Context, store content.Provider, want choice, desc ocispec.Descriptor) (ocispec.Image, error) {
 	var config ocispec.Image
 	if err := readJSON(ctx, store, desc, &config); err != nil {
 		return config, err
 	}
-	return config, checkPlatform(config)
-}
-
-func checkPlatform(config ocispec.Image) error {
-	if config.OS == "" && config.Architecture == "" { // very old images say nothing
-		return nil
-	}
-	if p := config.Platform; !platforms.Default().Match(platforms.Normalize(p)) {
-		return &platformError{offered: []string{platforms.Format(p)}}
-	}
-	return nil
+	return config, want.check(config)
 }
 
 func readJSON(ctx context.Context, store content.Provider, desc ocispec.Descriptor, into any) error {
@@ -241,7 +237,7 @@ func readJSON(ctx context.Context, store content.Provider, desc ocispec.Descript
 	raw, err := content.ReadBlob(ctx, store, desc)
 	if err != nil {
 		if errdefs.IsNotFound(err) { // the record exists, its content does not: not the same as an unknown image
-			return fmt.Errorf("content %s is missing", desc.Digest)
+			return &missingError{desc.Digest.String()}
 		}
 		return fmt.Errorf("read %s: %w", desc.Digest, err)
 	}

@@ -39,19 +39,39 @@ type dockerAuth struct {
 	IdentityToken string `json:"identitytoken"`
 }
 
-// DockerCredentials returns what `docker login` stored for a registry: from $DOCKER_CONFIG/config.json or
-// ~/.docker/config.json, by a credential helper for the registry, the store of all, or the file itself. Without any it
-// returns empty strings. A helper that does not answer in 30 s is an error.
-func DockerCredentials(ctx context.Context, host string) (user, secret string, err error) {
+// DockerHelper says whether Docker's configuration has a credential helper for this registry alone, which is a choice
+// that somebody made; a store of all credentials is not.
+func DockerHelper(host string) bool {
+	c, err := loadDockerConfig()
+	if err != nil {
+		return false // whoever asks for the credentials is told
+	}
+	for name := range c.CredHelpers {
+		if hostOf(name) == host {
+			return true
+		}
+	}
+	return false
+}
+
+// loadDockerConfig reads Docker's configuration; a process without HOME has none.
+func loadDockerConfig() (dockerConfig, error) {
 	dir := os.Getenv("DOCKER_CONFIG")
 	if dir == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", "", nil // a daemon without HOME has no login
+			return dockerConfig{}, nil
 		}
 		dir = filepath.Join(home, ".docker")
 	}
-	c, err := readDockerConfig(filepath.Join(dir, "config.json"))
+	return readDockerConfig(filepath.Join(dir, "config.json"))
+}
+
+// DockerCredentials returns what `docker login` stored for a registry: from $DOCKER_CONFIG/config.json or
+// ~/.docker/config.json, by a credential helper for the registry, the store of all, or the file itself. Without any it
+// returns empty strings. A helper that does not answer in 30 s is an error.
+func DockerCredentials(ctx context.Context, host string) (user, secret string, err error) {
+	c, err := loadDockerConfig()
 	if err != nil {
 		return "", "", err
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 
 	"github.com/optml/optml/runtime/container"
 )
@@ -22,15 +21,27 @@ func imageError(ref string, kind container.ImageErrorKind, err error) *container
 }
 
 // platformError is an image that has nothing for this machine.
-type platformError struct{ offered []string }
+type platformError struct {
+	offered []string
+	want    string
+	host    bool // want is this machine's own
+}
 
 func (e *platformError) Error() string {
 	what := "no platform at all"
 	if len(e.offered) > 0 {
 		what = strings.Join(e.offered, ", ")
 	}
-	return fmt.Sprintf("the image is for %s, this machine is %s", what, platforms.Format(platforms.DefaultSpec()))
+	if e.host {
+		return fmt.Sprintf("the image is for %s, this machine is %s", what, e.want)
+	}
+	return fmt.Sprintf("the image is for %s, and %s was asked for", what, e.want)
 }
+
+// missingError is content that a record refers to and that is not here: nothing was wrong with the name.
+type missingError struct{ digest string }
+
+func (e *missingError) Error() string { return "content " + e.digest + " is missing" }
 
 // digestError is content that is not what its digest says.
 type digestError struct{ what string }

@@ -31,7 +31,7 @@ func TestClassify(t *testing.T) {
 		{fmt.Errorf("x: %w", docker.ErrInvalidAuthorization), container.ImageDenied},
 		{fmt.Errorf("%w for r.test: no helper", errCredentials), container.ImageDenied},
 		{fmt.Errorf("unexpected commit digest sha256:a, expected sha256:b: %w", errdefs.ErrFailedPrecondition), container.ImageDigest},
-		{&platformError{}, container.ImagePlatform},
+		{&platformError{want: "linux/amd64"}, container.ImagePlatform},
 		{errors.New("no match for platform in manifest"), container.ImagePlatform},
 		{errors.New("rpc: write /x: no space left on device"), container.ImageNoSpace},
 		{fmt.Errorf("write: %w", syscall.ENOSPC), container.ImageNoSpace},

@@ -18,7 +18,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -87,7 +86,7 @@ func (c *Client) importNamed(ctx context.Context, what string, r io.Reader, name
 		if err != nil {
 			return err
 		}
-		chosen, err := chooseImages(ctx, store, index, name)
+		chosen, err := chooseImages(ctx, store, c.platform(), index, name)
 		if err != nil {
 			return err
 		}
@@ -120,7 +119,7 @@ func kindOfImport(err error) container.ImageErrorKind {
 }
 
 // chooseImages picks the images of an imported index and their names.
-func chooseImages(ctx context.Context, store content.Provider, index ocispec.Descriptor, name string) ([]images.Image, error) {
+func chooseImages(ctx context.Context, store content.Provider, want choice, index ocispec.Descriptor, name string) ([]images.Image, error) {
 	var idx ocispec.Index
 	if err := readJSON(ctx, store, index, &idx); err != nil {
 		return nil, err
@@ -146,9 +145,9 @@ func chooseImages(ctx context.Context, store content.Provider, index ocispec.Des
 	}
 	for _, key := range order {
 		// Several manifests under one name are one image for several platforms.
-		best, offered := pick(platforms.Default(), group[key])
+		best, offered := pick(want, group[key])
 		if best == nil {
-			return nil, &platformError{offered: offered}
+			return nil, want.wrongPlatform(offered)
 		}
 		best.Annotations = nil
 		found = append(found, images.Image{Name: key, Target: *best})
@@ -197,7 +196,7 @@ func (c *Client) adopt(ctx context.Context, i images.Image) (container.Image, er
 	if err != nil {
 		return out, err
 	}
-	manifest, _, err := manifestFor(ctx, store, i.Target)
+	manifest, _, err := manifestFor(ctx, store, c.platform(), i.Target)
 	if err != nil {
 		return out, err
 	}
@@ -221,11 +220,11 @@ func (c *Client) adopt(ctx context.Context, i images.Image) (container.Image, er
 		}
 		return descs, err
 	})
-	handler := images.SetChildrenLabels(store, images.FilterPlatforms(children, platforms.Default()))
+	handler := images.SetChildrenLabels(store, images.FilterPlatforms(children, c.platform()))
 	if err := images.Walk(ctx, handler, i.Target); err != nil {
 		return out, err
 	}
-	if err := client.NewImage(c.containerd(), i).Unpack(ctx, c.snapshotter()); err != nil {
+	if err := client.NewImageWithPlatform(c.containerd(), i, c.platform()).Unpack(ctx, c.snapshotter()); err != nil {
 		return out, fmt.Errorf("unpack: %w", err)
 	}
 	return out, c.record(ctx, i)

@@ -99,7 +99,7 @@ func TestManifestForThisMachine(t *testing.T) {
 		{"too large", ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: here.Digest, Size: 1 << 40}, "", "the limit is"},
 		{"not an image", s.add(t, "application/vnd.cncf.helm.config.v1+json", 1), "", "not an image"},
 	} {
-		_, got, err := manifestFor(t.Context(), s, c.target)
+		_, got, err := manifestFor(t.Context(), s, ownPlatform(t), c.target)
 		if c.err == "" && (err != nil || got.Digest != c.want) {
 			t.Errorf("%s: %s, %v", c.what, got.Digest, err)
 		}
@@ -107,7 +107,7 @@ func TestManifestForThisMachine(t *testing.T) {
 			t.Errorf("%s: %v, wanted %q", c.what, err, c.err)
 		}
 	}
-	if _, err := configFor(t.Context(), s, s.add(t, ocispec.MediaTypeImageConfig, ocispec.Image{Platform: ocispec.Platform{OS: "windows", Architecture: runtime.GOARCH}})); err == nil {
+	if _, err := configFor(t.Context(), s, ownPlatform(t), s.add(t, ocispec.MediaTypeImageConfig, ocispec.Image{Platform: ocispec.Platform{OS: "windows", Architecture: runtime.GOARCH}})); err == nil {
 		t.Error("a Windows image passes")
 	}
 }
@@ -140,7 +140,7 @@ func TestChooseImages(t *testing.T) {
 		{"nothing", nil, "", "", "holds no image"},
 		{"no image", []ocispec.Descriptor{s.add(t, "text/plain", "x")}, "", "", "holds no image"},
 	} {
-		got, err := chooseImages(t.Context(), s, s.index(t, c.all...), c.name)
+		got, err := chooseImages(t.Context(), s, ownPlatform(t), s.index(t, c.all...), c.name)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s: %v, wanted %q", c.what, err, c.err)
@@ -224,3 +224,12 @@ func TestDecompressedPassesErrorsOn(t *testing.T) {
 type readFails struct{ err error }
 
 func (r readFails) Read([]byte) (int, error) { return 0, r.err }
+
+func ownPlatform(t *testing.T) choice {
+	t.Helper()
+	c, err := choosePlatform("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -19,7 +19,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -29,9 +28,9 @@ type Registries struct {
 	// of /etc/optml/certs.d, /etc/containerd/certs.d and /etc/docker/certs.d that exists. A registry on loopback is
 	// reached by plain HTTP without any configuration.
 	HostsDir string
-	// Credentials returns user and secret for a registry's host, both empty for none; a secret without a user is an
-	// identity token. nil: DockerCredentials.
-	Credentials func(ctx context.Context, host string) (user, secret string, err error)
+	// Credentials returns user and secret for a host, both empty for none; a secret without a user is an identity token.
+	// registry is that of the image's name: host is the same, or a mirror of it that HostsDir names. nil: Docker's.
+	Credentials func(ctx context.Context, registry, host string) (user, secret string, err error)
 }
 
 var hostsDirs = []string{"/etc/optml/certs.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"}
@@ -48,13 +47,13 @@ func (r Registries) hostsDir() string {
 	return ""
 }
 
-func (r Registries) resolver(ctx context.Context, p *PullProgress) remotes.Resolver {
+func (r Registries) resolver(ctx context.Context, name string, p *PullProgress) remotes.Resolver {
 	credentials := r.Credentials
 	if credentials == nil {
-		credentials = DockerCredentials
+		credentials = func(ctx context.Context, _, host string) (string, string, error) { return DockerCredentials(ctx, host) }
 	}
 	o := config.HostOptions{Credentials: func(host string) (string, string, error) {
-		user, secret, err := credentials(ctx, host)
+		user, secret, err := credentials(ctx, registryOf(name), host)
 		if err != nil {
 			return "", "", fmt.Errorf("%w for %s: %w", errCredentials, host, err)
 		}
@@ -131,13 +130,13 @@ func (s *Images) pullOnce(ctx context.Context, name string, p *PullProgress) (cl
 	p.LayersDone.Store(0)
 	p.Unpacking.Store(0)
 	return s.c.containerd().Pull(ctx, name,
-		client.WithResolver(s.r.resolver(ctx, p)),
-		client.WithPlatformMatcher(platforms.Default()),
+		client.WithResolver(s.r.resolver(ctx, name, p)),
+		client.WithPlatformMatcher(s.c.platform()),
 		client.WithPullUnpack,
 		client.WithPullSnapshotter(s.c.snapshotter()),
 		client.WithMaxConcurrentDownloads(6),
 		client.WithImageHandlerWrapper(func(next images.Handler) images.Handler {
-			return &gate{next: next, store: store, p: p}
+			return &gate{next: next, store: store, want: s.c.platform(), p: p}
 		}))
 }
 
@@ -146,17 +145,18 @@ func (s *Images) pullOnce(ctx context.Context, name string, p *PullProgress) (cl
 type gate struct {
 	next  images.Handler
 	store content.Store
+	want  choice
 	p     *PullProgress
 	mu    sync.Mutex // a config is fetched here once; the dispatcher asks for it again and finds it
 }
 
 func (g *gate) Handle(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	if !images.IsManifestType(desc.MediaType) {
-		return g.next.Handle(ctx, desc)
-	}
 	children, err := g.next.Handle(ctx, desc)
 	if err != nil {
-		return nil, err
+		return nil, g.explain(ctx, desc, err)
+	}
+	if !images.IsManifestType(desc.MediaType) {
+		return children, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -180,11 +180,23 @@ func (g *gate) Handle(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.D
 		if _, err := g.next.Handle(ctx, child); err != nil {
 			return nil, err
 		}
-		if _, err := configFor(ctx, g.store, child); err != nil {
+		if _, err := configFor(ctx, g.store, g.want, child); err != nil {
 			return nil, err
 		}
 	}
 	return children, nil
+}
+
+// explain names what an index has, when that is nothing for the platform.
+func (g *gate) explain(ctx context.Context, desc ocispec.Descriptor, err error) error {
+	var index ocispec.Index
+	if !images.IsIndexType(desc.MediaType) || !errdefs.IsNotFound(err) || readJSON(ctx, g.store, desc, &index) != nil {
+		return err
+	}
+	if best, offered := pick(g.want, index.Manifests); best == nil {
+		return g.want.wrongPlatform(offered)
+	}
+	return err
 }
 
 // countingResolver counts the bytes that arrive.

@@ -142,9 +142,9 @@ func TestPullFromMirror(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, registry, "hosts.toml"), []byte(hosts), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	store := client_.Images(Registries{HostsDir: dir, Credentials: func(_ context.Context, host string) (string, string, error) {
-		if host != s.Host {
-			return "", "", fmt.Errorf("asked for %s", host)
+	store := client_.Images(Registries{HostsDir: dir, Credentials: func(_ context.Context, of, host string) (string, string, error) {
+		if host != s.Host || of != registry {
+			return "", "", fmt.Errorf("asked for %s of %s", host, of)
 		}
 		return "AWS", "tok", nil
 	}})

@@ -35,6 +35,15 @@ func repository(name string) string {
 	return named.Name()
 }
 
+// registryOf is the registry part of a reference; empty when name is no reference.
+func registryOf(name string) string {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return ""
+	}
+	return reference.Domain(named)
+}
+
 // Familiar is the short form of a reference, as people write it: docker.io/library/tiny:latest -> tiny:latest.
 func Familiar(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)

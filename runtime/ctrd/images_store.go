@@ -14,12 +14,13 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/optml/optml/runtime/container"
 )
 
-// List returns the images that are here, sorted by name. One whose content is damaged or for another platform is listed
-// with its name and digest only.
+// List returns the images that are here, sorted by name. One that is not here for the Client's platform is described
+// for the one that it is here for; one whose content is damaged is listed with its name and digest only.
 func (c *Client) List(ctx context.Context) ([]container.Image, error) {
 	ctx = c.quiet(ctx)
 	all, err := c.containerd().ImageService().List(ctx)
@@ -30,6 +31,9 @@ func (c *Client) List(ctx context.Context) ([]container.Image, error) {
 	for _, i := range all {
 		d, err := c.describe(ctx, i)
 		if err != nil {
+			d, err = c.describeOther(ctx, i)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -39,6 +43,27 @@ func (c *Client) List(ctx context.Context) ([]container.Image, error) {
 	}
 	slices.SortFunc(out, func(a, b container.Image) int { return cmp.Compare(a.Ref, b.Ref) })
 	return out, nil
+}
+
+// describeOther describes an image for the first platform whose part of it is here.
+func (c *Client) describeOther(ctx context.Context, i images.Image) (container.Image, error) {
+	store, at, every := c.containerd().ContentStore(), i, choice{MatchComparer: platforms.All, name: "any platform"}
+	if images.IsIndexType(i.Target.MediaType) {
+		var index ocispec.Index
+		if err := readJSON(ctx, store, i.Target, &index); err != nil {
+			return container.Image{}, err
+		}
+		here := slices.IndexFunc(index.Manifests, func(d ocispec.Descriptor) bool {
+			_, err := store.Info(ctx, d.Digest)
+			return err == nil && images.IsManifestType(d.MediaType) && (d.Platform == nil || d.Platform.OS != "unknown")
+		})
+		if here < 0 {
+			return container.Image{}, &missingError{i.Target.Digest.String()}
+		}
+		at.Target = index.Manifests[here]
+	}
+	f, err := c.factsFor(ctx, at, every)
+	return f.describe(i), err
 }
 
 // Remove deletes an image's record and, when no other record or container needs them, its content and snapshots; it
@@ -110,7 +135,7 @@ func (c *Client) ImportFrom(ctx context.Context, address, namespace, ref, name s
 	}
 	r, w := io.Pipe()
 	go func() {
-		_ = w.CloseWithError(other.Export(there, w, archive.WithImage(store, from.Name), archive.WithPlatform(platforms.Default())))
+		_ = w.CloseWithError(other.Export(there, w, archive.WithImage(store, from.Name), archive.WithPlatform(c.platform())))
 	}()
 	defer r.Close() // ends the export when the import has given up
 	return c.importNamed(ctx, ref, r, name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -166,6 +167,70 @@ func dialIn(ctx context.Context, ns *os.File, network, addr string) (net.Conn, e
 	}()
 	r := <-ch
 	return r.conn, r.err
+}
+
+// listenIn listens inside the namespace ns, whose loopback is given the address if it has not got it.
+func listenIn(ns *os.File, addr string) (net.Listener, error) {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil || !at.Addr().Is4() {
+		return nil, fmt.Errorf("%q is no IPv4 address with a port (%w)", addr, errors.Join(err, unix.EAFNOSUPPORT))
+	}
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("enter network namespace: %w", err)
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return nil, fmt.Errorf("find loopback: %w", err)
+	}
+	if !at.Addr().IsLoopback() {
+		if err := h.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(at.Addr(), 32)}); err != nil && !errors.Is(err, unix.EEXIST) {
+			return nil, fmt.Errorf("give the loopback %s: %w", at.Addr(), err)
+		}
+	}
+	type result struct {
+		l   net.Listener
+		err error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			ch <- result{nil, fmt.Errorf("enter network namespace: %w", err)}
+			return
+		}
+		l, err := listenHere(at)
+		if err != nil {
+			err = &net.OpError{Op: "listen", Net: "tcp", Addr: net.TCPAddrFromAddrPort(at), Err: err}
+		}
+		ch <- result{l, err}
+	}()
+	r := <-ch
+	return r.l, r.err
+}
+
+// listenBacklog is more than a job's processes ask at once.
+const listenBacklog = 64
+
+// listenHere listens on this thread, as dialHere connects.
+func listenHere(at netip.AddrPort) (net.Listener, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	f := os.NewFile(uintptr(fd), "listener")
+	defer f.Close() // FileListener has a descriptor of its own
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	if err := unix.Listen(fd, listenBacklog); err != nil {
+		return nil, os.NewSyscallError("listen", err)
+	}
+	return net.FileListener(f)
 }
 
 // dialHere connects on this thread. net.Dialer is not used: with several addresses, or a name to look up, it works on

@@ -278,6 +278,20 @@ func (t *task) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return dialIn(ctx, ns, network, addr)
 }
 
+// Listen implements container.Task. It ends with this process, however that ends.
+func (t *task) Listen(_ context.Context, addr string) (net.Listener, error) {
+	ns, err := t.netns()
+	if err != nil {
+		return nil, fmt.Errorf("listen in container %s: %w", t.spec.ID, err)
+	}
+	defer ns.Close()
+	l, err := listenIn(ns, addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen in container %s: %w", t.spec.ID, err)
+	}
+	return l, nil
+}
+
 // netns opens the container's network namespace once more.
 func (t *task) netns() (*os.File, error) {
 	t.mu.Lock()

@@ -2,9 +2,18 @@ package images
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,7 +27,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // RegistryOptions choose how the registry behaves.
@@ -80,6 +92,101 @@ func (s *Server) Push(t testing.TB, img v1.Image, repositoryTag string) (tag, di
 		t.Fatal(err)
 	}
 	return ref.String(), ref.Context().Digest(h.String()).String()
+}
+
+// PushIndex uploads an image for several platforms and returns its reference and the index's digest.
+func (s *Server) PushIndex(t testing.TB, repositoryTag string, all ...v1.Image) (tag, digest string) {
+	t.Helper()
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, img := range all {
+		c, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: c.Platform()}})
+	}
+	direct := httptest.NewServer(s.inner)
+	defer direct.Close()
+	to, err := name.NewTag(strings.TrimPrefix(direct.URL, "http://")+"/"+repositoryTag, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(to, index, remote.WithAuth(authn.Anonymous)); err != nil {
+		t.Fatal(err)
+	}
+	h, err := index.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Host + "/" + repositoryTag, h.String()
+}
+
+// ServeTLS serves the registry by HTTPS as well, under a name, and returns where, and the certificate to trust.
+func (s *Server) ServeTLS(t testing.TB, host string) (address string, pem []byte) {
+	t.Helper()
+	cert, pem := certificate(t, host)
+	h := httptest.NewUnstartedServer(s)
+	h.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	h.StartTLS()
+	t.Cleanup(h.Close)
+	return h.Listener.Addr().String(), pem
+}
+
+// certificate is one of its own for a host.
+func certificate(t testing.TB, host string) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// Proxy is an HTTP proxy whose every tunnel ends at an address, whatever host is asked for; asked tells which were.
+func Proxy(t testing.TB, to string) (url string, asked func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var hosts []string
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		hosts = append(hosts, r.Host)
+		mu.Unlock()
+		if r.Method != http.MethodConnect {
+			http.Error(w, "tunnels only", http.StatusMethodNotAllowed)
+			return
+		}
+		there, err := net.Dial("tcp", to)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer there.Close()
+		w.WriteHeader(http.StatusOK)
+		here, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer here.Close()
+		go func() {
+			_, _ = io.Copy(there, buffered)
+			there.Close()
+		}()
+		_, _ = io.Copy(here, there)
+	}))
+	t.Cleanup(h.Close)
+	return h.URL, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(hosts)
+	}
 }
 
 // Requests returns what was asked so far.

@@ -17,7 +17,7 @@ var known = map[string]string{
 	"print":            "exact text to stdout",
 	"print_stderr":     "exact text to stderr",
 	"listen":           "address of a TCP listener that answers `tiny` and closes, while the process lives",
-	"probe":            "network targets, separated by blanks: tcp:HOST:PORT, udp:HOST:PORT, dns:NAME, dns:NAME@SERVER:PORT, http://…, metadata, credentials; `gateway` as HOST is the first address of our own network",
+	"probe":            "network targets, separated by blanks: tcp:HOST:PORT, udp:HOST:PORT, dns:NAME, dns:NAME@SERVER:PORT, http://…, metadata, credentials, sdk:credentials (as an SDK asks for them), sdk:no-token, sdk:wrong-token, sdk:wrong-path; `gateway` as HOST is the first address of our own network",
 	"probe_timeout":    "for one target (1s)",
 	"probe_retry":      "keep trying each target for this long (0)",
 	"layout":           "dump: write model/layout.json; check: also verify it, exit 9 with the findings as failure text",

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,8 @@ func probe(target string, timeout time.Duration) (string, error) {
 	}
 	kind, addr, _ := strings.Cut(target, ":")
 	switch kind {
+	case "sdk":
+		return askCredentials(ctx, addr)
 	case "tcp", "udp":
 		addr, err := withGateway(addr)
 		if err != nil {
@@ -103,11 +106,43 @@ func probe(target string, timeout time.Duration) (string, error) {
 	return "", fmt.Errorf("unknown kind of target %q", target)
 }
 
+// askCredentials asks the container credentials endpoint as an SDK does, or in a way that it must refuse.
+func askCredentials(ctx context.Context, how string) (string, error) {
+	const variable = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+	path, token := os.Getenv(variable), os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN")
+	if path == "" {
+		return "", fmt.Errorf("%s is not set", variable)
+	}
+	switch how {
+	case "credentials":
+	case "no-token":
+		token = ""
+	case "wrong-token":
+		token = "x" + token[1:]
+	case "wrong-path":
+		path += "x"
+	default:
+		return "", fmt.Errorf("unknown way to ask %q", how)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://169.254.170.2"+path, nil)
+	if err != nil {
+		return "", err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", token)
+	}
+	return answer(req)
+}
+
 func probeHTTP(ctx context.Context, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
+	return answer(req)
+}
+
+func answer(req *http.Request) (string, error) {
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		return "", err

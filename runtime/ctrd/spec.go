@@ -3,9 +3,11 @@ package ctrd
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +59,17 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 	}
 	if s.CPUs > 0 {
 		opts = append(opts, oci.WithCPUCFS(int64(s.CPUs*cpuPeriod), cpuPeriod))
+		// The quota alone would leave nproc, OpenMP and whoever else counts processors with the host's number, and so with
+		// threads that take each other's time; being bound to some alone, programs that read only the quota.
+		if n := int(math.Ceil(s.CPUs)); n < runtime.NumCPU() {
+			cpus, err := chooseCPUs(n, s.ID)
+			if err != nil {
+				return nil, fmt.Errorf("container %s: %w", s.ID, err)
+			}
+			if cpus != "" {
+				opts = append(opts, oci.WithCPUs(cpus))
+			}
+		}
 	}
 	mounts := []specs.Mount{}
 	for _, name := range guestFileNames {
@@ -80,6 +93,14 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		c.log().Warn("runc is built without seccomp: the container runs without a system call filter", "runc", rc.Path)
 	}
 	return opts, nil
+}
+
+func chooseCPUs(n int, id string) (string, error) {
+	h, err := cgroup.Host()
+	if err != nil {
+		return "", err
+	}
+	return h.ChooseCPUs(n, id)
 }
 
 // guestFileNames are the files of /etc that we make. They cannot be written by the container.
@@ -121,7 +142,31 @@ func withRlimits(_ context.Context, _ oci.Client, _ *containers.Container, s *oc
 		{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
 		{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
 	}
+	if pinsMemory() {
+		m := MemlockMax()
+		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_MEMLOCK", Hard: m, Soft: m})
+	}
 	return nil
+}
+
+// pinsMemory says whether the host has devices whose drivers lock memory: GPUs, InfiniBand (START-13).
+func pinsMemory() bool {
+	for _, dev := range []string{"/dev/nvidiactl", "/dev/infiniband"} {
+		if _, err := os.Stat(dev); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// MemlockMax is the limit of locked memory that a container gets on a host with GPUs: none, math.MaxUint64, or what the
+// host allows (ruling 18).
+func MemlockMax() uint64 {
+	var r unix.Rlimit
+	if !hasCap(unix.CAP_SYS_RESOURCE) && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) == nil {
+		return r.Max
+	}
+	return math.MaxUint64
 }
 
 // withoutIPv6 switches IPv6 off in the container's network namespace, before any link is in it.

@@ -86,6 +86,9 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		KMSKeyID: t.output.KmsKeyId, MaxRuntime: Duration(defaultMaxRuntime), Grace: Duration(cmp.Or(m.o.Grace, trainingGrace)),
 		ShmBytes: m.shm(in), VolumeBytes: m.volume(t.resource), EnforceVolume: m.o.EnforceVolume, Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
 	}
+	if tr.EnforceVolume && tr.VolumeBytes == 0 {
+		m.warn("ruling 13", t.at("ResourceConfig.VolumeSizeInGB"), "--enforce-volume-size has nothing to enforce: the request gives no size")
+	}
 	if tr.HyperParameters == nil {
 		tr.HyperParameters = map[string]string{}
 	}

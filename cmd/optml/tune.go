@@ -301,7 +301,7 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	x := plan.Transform
 	x.Input.Source = job.Source{Type: "S3Prefix", URI: t.input() + "/"}
 	x.Input.Compression, x.Output.Path, x.Output.KMSKeyID = "None", out, ""
-	owner, err := ledger.Create(t.run.jobs, ledger.Request{Options: t.run.kept, Plan: plan})
+	owner, err := ledger.Create(t.run.jobs, ledger.Request{Options: t.run.kept, Plan: plan, UID: t.run.kept.Host.UID, GID: t.run.kept.Host.GID})
 	if err != nil {
 		return trial{}, err
 	}

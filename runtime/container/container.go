@@ -22,12 +22,12 @@ type Spec struct {
 	Hostname   string
 	Mounts     []Mount
 	Network    Network
-	Log        string // path of the log without its ending; the logger writes Log+".log" and Log+".idx"
-	Guard      string // path of the file whose flock the job's owner holds; when it is freed, the container is killed (D11)
-	ShmBytes   int64  // /dev/shm; 0: 64 MiB
-	Memory     int64  // bytes; 0: no limit
+	Log        string  // path of the log without its ending; the logger writes Log+".log" and Log+".idx"
+	Guard      string  // path of the file whose flock the job's owner holds; when it is freed, the container is killed (D11)
+	ShmBytes   int64   // /dev/shm; 0: 64 MiB
+	Memory     int64   // bytes; 0: no limit
 	CPUs       float64 // how much processor time it gets, in processors, and how many it sees; 0: the host's
-	Init       bool // a minimal init as PID 1 (START-5)
+	Init       bool    // a minimal init as PID 1 (START-5)
 }
 
 // Mount is a bind mount into the container.

@@ -20,9 +20,9 @@ type Facts struct {
 	RuncErr   error // *MissingRuncError when there is none
 	NofileMax uint64
 	Memlock   *uint64 // of containers, on a host with GPUs; nil: as the daemon was started
-	Overlay   bool   // overlayfs is in the kernel or can be loaded
-	Forward   bool   // net.ipv4.ip_forward is on; open networks switch it on
-	Init      string // the program for --init; "" is none
+	Overlay   bool    // overlayfs is in the kernel or can be loaded
+	Forward   bool    // net.ipv4.ip_forward is on; open networks switch it on
+	Init      string  // the program for --init; "" is none
 }
 
 // Inspect looks at the host. It starts nothing but runc, to ask what it can.

@@ -4,9 +4,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -84,6 +86,16 @@ func train(args []string) int {
 	if err := output(o); err != nil {
 		return fail(12, err)
 	}
+	for f := range strings.FieldsSeq(o.text("scratch", "")) {
+		name, size, _ := strings.Cut(f, ":")
+		n, err := strconv.Atoi(size)
+		if err == nil {
+			err = writeFile(name, make([]byte, n))
+		}
+		if err != nil {
+			return fail(15, fmt.Errorf("scratch: %w", err))
+		}
+	}
 	if v := o.text("allocate_mb", ""); v != "" {
 		allocate(v)
 	}
@@ -143,6 +155,13 @@ func model(o options) error {
 		if err := os.Symlink(target, ml("model/link")); err != nil {
 			return err
 		}
+	}
+	if o.text("model_socket", "") == "1" {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ml("model/socket")})
+		if err != nil {
+			return err
+		}
+		l.SetUnlinkOnClose(false)
 	}
 	if o.text("model_fifo", "") == "1" {
 		return syscall.Mkfifo(ml("model/fifo"), 0o644)

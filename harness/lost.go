@@ -20,6 +20,8 @@ import (
 // for once.
 func (in *instance) layer(ctx context.Context) string {
 	in.layerOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostTime) // the first to ask may be about to end
+		defer cancel()
 		dir, err := in.task.Layer(ctx)
 		if err != nil {
 			in.run.host.Log.Debug("what the container writes to its own file system is not looked at", "error", err)
@@ -141,7 +143,7 @@ func (l *lost) warning() string {
 	if l.more {
 		least = "at least "
 	}
-	return fmt.Sprintf("%s%s of %d bytes that the container wrote or changed are lost, as on SageMaker, which keeps /opt/ml/model, /opt/ml/output/data and checkpoints alone; the largest: %s",
+	return fmt.Sprintf("what the container wrote or changed in %s%s (%d bytes) is lost, as on SageMaker, which keeps /opt/ml/model, /opt/ml/output/data and checkpoints alone; the largest: %s",
 		least, files, l.bytes, strings.Join(named, ", "))
 }
 

@@ -71,7 +71,9 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 			}
 		}
 	}
-	mounts := []specs.Mount{}
+	// As in Docker: programs look there for the limits that they have.
+	mounts := []specs.Mount{{Type: "cgroup", Source: "cgroup", Destination: "/sys/fs/cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}}}
+	opts = append(opts, withCgroupNamespace)
 	for _, name := range guestFileNames {
 		mounts = append(mounts, bind(filepath.Join(files, name), "/etc/"+name, true))
 	}
@@ -93,6 +95,16 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		c.log().Warn("runc is built without seccomp: the container runs without a system call filter", "runc", rc.Path)
 	}
 	return opts, nil
+}
+
+// withCgroupNamespace hides the host's control groups on a host of version 2, as Docker does: a container then finds its
+// own at the root. Version 1 shows a container its own in any case.
+func withCgroupNamespace(ctx context.Context, cl oci.Client, c *containers.Container, s *oci.Spec) error {
+	h, err := cgroup.Host()
+	if err != nil || h.Unified == "" {
+		return err
+	}
+	return oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace})(ctx, cl, c, s)
 }
 
 func chooseCPUs(n int, id string) (string, error) {

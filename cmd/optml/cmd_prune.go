@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -125,7 +126,7 @@ func pruneImages(ctx context.Context, jobs string, store imageStore, stderr io.W
 	used := map[string]bool{}
 	for _, j := range all {
 		for _, ref := range imagesOf(j.Plan()) {
-			used[ctrd.Familiar(ref)] = true
+			used[sameName(ref)] = true
 		}
 		s, err := j.State()
 		if err != nil {
@@ -138,7 +139,7 @@ func pruneImages(ctx context.Context, jobs string, store imageStore, stderr io.W
 	var errs []error
 	removed, bytes := int64(0), int64(0)
 	for _, i := range images {
-		if used[ctrd.Familiar(i.Ref)] || used[i.Digest] {
+		if used[sameName(i.Ref)] || used[i.Digest] {
 			continue
 		}
 		if err := store.Remove(ctx, i.Ref); err != nil {
@@ -150,6 +151,9 @@ func pruneImages(ctx context.Context, jobs string, store imageStore, stderr io.W
 	fmt.Fprintf(stderr, "optml: removed %s that no job on record names (%s)\n", plural(removed, "image"), bytesText(bytes))
 	return errors.Join(errs...)
 }
+
+// sameName is what all spellings of an image's name come to.
+func sameName(ref string) string { return strings.TrimSuffix(ctrd.Familiar(ref), ":latest") }
 
 // imagesOf are the images that a plan names.
 func imagesOf(p *job.Plan) (refs []string) {

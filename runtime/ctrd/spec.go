@@ -149,16 +149,21 @@ func withoutNoise(ctx context.Context, cl oci.Client, c *containers.Container, s
 
 // withRlimits sets the limits of START-13, as far as the host allows (ruling 18).
 func withRlimits(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	s.Process.Rlimits = rlimits(pinsMemory())
+	return nil
+}
+
+func rlimits(pinned bool) []specs.POSIXRlimit {
 	n := NofileMax()
-	s.Process.Rlimits = []specs.POSIXRlimit{
+	out := []specs.POSIXRlimit{
 		{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
 		{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
 	}
-	if pinsMemory() {
+	if pinned {
 		m := MemlockMax()
-		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_MEMLOCK", Hard: m, Soft: m})
+		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_MEMLOCK", Hard: m, Soft: m})
 	}
-	return nil
+	return out
 }
 
 // pinsMemory says whether the host has devices whose drivers lock memory: GPUs, InfiniBand (START-13).

@@ -160,14 +160,7 @@ func imagesOf(p *job.Plan) (refs []string) {
 	if p == nil {
 		return nil
 	}
-	var instances []job.Instance
-	if p.Training != nil {
-		instances = p.Training.Instances
-	}
-	if p.Transform != nil {
-		instances = append(instances, p.Transform.Instances...)
-	}
-	for _, i := range instances {
+	for _, i := range instancesOf(p) {
 		for _, c := range i.Containers {
 			refs = append(refs, c.Image.Ref)
 		}
@@ -176,6 +169,17 @@ func imagesOf(p *job.Plan) (refs []string) {
 		refs = append(append(refs, imagesOf(&v.Training)...), imagesOf(v.Transform)...)
 	}
 	return refs
+}
+
+// instancesOf are a job's own instances; a validation has none.
+func instancesOf(p *job.Plan) []job.Instance {
+	switch {
+	case p.Training != nil:
+		return p.Training.Instances
+	case p.Transform != nil:
+		return p.Transform.Instances
+	}
+	return nil
 }
 
 // pruneHelpers removes what earlier versions of the binary left.

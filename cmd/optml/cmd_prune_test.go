@@ -58,15 +58,15 @@ func TestPruneImages(t *testing.T) {
 		o.Close()
 	}
 	store := &fakeImages{images: []container.Image{
-		{Ref: "docker.io/library/short:latest"}, {Ref: "first.test/a:1"}, {Ref: "second.test/b:1"}, {Ref: "trained.test/a:1"}, {Ref: "served.test/a:1"},
+		{Ref: "short:latest"}, {Ref: "first.test/a:1"}, {Ref: "second.test/b:1"}, {Ref: "trained.test/a:1"}, {Ref: "served.test/a:1"},
 		{Ref: "other.test/name:1", Digest: "sha256:resolved"}, // the same image by another name
-		{Ref: "second.test/b:2", Size: 1 << 20}, {Ref: "docker.io/library/long:latest", Size: 1 << 20},
+		{Ref: "second.test/b:2", Size: 1 << 20}, {Ref: "long:latest", Size: 1 << 20},
 	}}
 	var said bytes.Buffer
 	if err := pruneImages(t.Context(), jobs, store, &said); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"second.test/b:2", "docker.io/library/long:latest"}; !slices.Equal(store.removed, want) {
+	if want := []string{"second.test/b:2", "long:latest"}; !slices.Equal(store.removed, want) {
 		t.Errorf("removed %v, want %v", store.removed, want)
 	}
 	if !strings.Contains(said.String(), "removed 2 images that no job on record names (2.0 MiB)") {

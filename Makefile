@@ -50,14 +50,14 @@ unit: ## unit tests with the race detector: no root, no daemon
 .PHONY: e2e
 e2e: build ## real containers, the tier that every change must pass (root)
 	$(GO) vet -tags e2e ./...
-	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml $(GO) test -tags e2e -timeout 14m -p 1 ./runtime/ctrd/... ./test/e2e/... ./test/script/...
+	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml $(GO) test -tags e2e -timeout 14m -p 1 ./runtime/ctrd/... ./runtime/volume ./test/e2e/... ./test/script/...
 
 .PHONY: test
 test: setup unit e2e ## all that every change must pass, under 15 minutes on 2 cores
 
 .PHONY: e2e-full
 e2e-full: setup build image ## everything: crashes at every step, all of the channels, a given containerd, big logs
-	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 120m -p 1 -v ./runtime/ctrd/... ./test/e2e/... ./test/script/...
+	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 120m -p 1 -v ./runtime/ctrd/... ./runtime/volume ./test/e2e/... ./test/script/...
 
 .PHONY: bench
 bench: setup build ## ours and its peer in turn, with the ratio (docs/performance.md)

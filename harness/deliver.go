@@ -62,6 +62,7 @@ func (in *instance) close(ctx context.Context) error {
 	r := in.run
 	var errs []error
 	if in.task != nil {
+		in.warnLost(ctx)
 		errs = append(errs, in.task.Close(ctx))
 	}
 	for _, d := range in.deliveries {
@@ -120,8 +121,8 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 	}()
 	totals.Duration = time.Since(began)
 	if err != nil {
-		totals.Kept = dir
-		err = fmt.Errorf("upload %s to %s: %w; kept in %s", name, uri, err, dir)
+		totals.Kept = in.kept(dir)
+		err = fmt.Errorf("upload %s to %s: %w; kept in %s", name, uri, err, totals.Kept)
 	} else if totals.Empty && name == "model" {
 		r.append(ledger.Warning{Rule: "OUT-4", Text: "/opt/ml/model is empty: there is no model.tar.gz"})
 	}

@@ -31,6 +31,7 @@ type fleet struct {
 type modelContainer struct {
 	run    *run
 	host   string
+	size   job.Instance // what it has of this machine
 	spec   job.Container
 	models []*modelData // its own, and what it has beside that
 	bridge string
@@ -59,7 +60,7 @@ func (r *run) fleet() (*fleet, error) {
 	for _, in := range t.Instances {
 		var servers []*modelContainer
 		for i, c := range in.Containers {
-			s := &modelContainer{run: r, host: in.Host, spec: c}
+			s := &modelContainer{run: r, host: in.Host, size: in, spec: c}
 			if i > 0 {
 				s.of = containerID(r.owner.Dir(), in.Containers[0].Name)
 			}
@@ -196,6 +197,8 @@ func (s *modelContainer) create(ctx context.Context, t *job.Transform) error {
 		Mounts:   mounts,
 		Network:  container.Network{Isolated: t.Isolated, Hosts: []string{s.host}, Bridge: s.bridge, Of: s.of},
 		ShmBytes: t.ShmBytes,
+		Memory:   s.size.MemoryBytes,
+		CPUs:     float64(s.size.CPUs),
 	})
 	s.task = task
 	return err

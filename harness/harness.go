@@ -111,6 +111,9 @@ func (r *run) finish(end Ending) (ledger.Transition, error) {
 		r.append(ledger.Warning{Rule: "optml", Text: "not everything could be cleared up: " + err.Error()})
 	}
 	if end.keepWork() {
+		if err := r.owner.GiveWork(); err != nil {
+			r.host.Log.Error("give the artifacts to the user", "job", r.plan.Name, "error", err)
+		}
 		r.append(ledger.Warning{Rule: "optml", Text: "the artifacts that could not be uploaded are kept in " + r.owner.WorkDir()})
 	} else if err := os.RemoveAll(r.owner.WorkDir()); err != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "scratch could not be removed: " + err.Error()})

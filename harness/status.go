@@ -129,7 +129,7 @@ func (e Ending) judge() ledger.Transition {
 		return failed(ExitInternal, internalError, "the container's end was not seen", "")
 	case e.Exit.OOM && e.Exit.Code != 0: // END-3
 		return failed(ExitAlgorithm, outOfMemory, fmt.Sprintf("the kernel killed the container for want of memory (exit code %d)", e.Exit.Code),
-			"give it more memory, or process less at once")
+			"give it more memory (a larger InstanceType, or --as-instance host for all of this machine), or process less at once")
 	case e.Exit.Code != 0: // END-1, FAIL-2, FAIL-3
 		o := failed(ExitAlgorithm, algorithmError(e.Failure, e.Exit.Code), e.describeExit(), "")
 		if e.Failure == "" {

@@ -180,14 +180,18 @@ func orphaned(s ledger.State) error {
 func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	t := r.plan.Training
 	in := &instance{run: r, training: t, host: t.Instances[0].Host, spec: t.Instances[0].Containers[0]}
-	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
 	started := false
+	placed := errors.Join(in.place(), in.reopenVolume(ctx))
 	r.dropUploads(ctx, t.ModelURI, t.OutputURI)
 	for _, c := range s.Containers {
 		if c.Name != in.spec.Name {
 			continue
 		}
 		started = true
+		if placed != nil { // then what the container made is kept where it is
+			end.Upload = placed
+			return
+		}
 		if c.Exited != nil {
 			end.Exit = &container.Exit{Code: c.Exited.Code, Signal: c.Exited.Signal, OOM: c.Exited.OOM, At: c.Exited.At}
 			end.Err = causeOnRecord(r.plan, s)
@@ -195,7 +199,7 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 		}
 	}
 	// An owner that died between starting the process and recording it leaves no word of it, but perhaps a model.
-	if started || in.tree.HasArtifacts() {
+	if placed == nil && (started || in.tree.HasArtifacts()) {
 		end.Upload = in.deliver(ctx)
 	}
 }

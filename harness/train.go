@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +21,9 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 		return Ending{Err: fmt.Errorf("ResourceConfig.InstanceCount: %d training hosts are not carried out together yet (ruling 5)", len(t.Instances))}
 	}
 	in := &instance{run: r, training: t, host: t.Instances[0].Host, spec: t.Instances[0].Containers[0]}
-	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
+	if err := in.place(); err != nil {
+		return Ending{Err: err}
+	}
 
 	r.transition("InProgress", "Starting", "Starting the training job")
 	defer r.tick()()
@@ -64,18 +65,22 @@ func (in *instance) stopped(ctx context.Context, err error) error {
 
 // instance is one training host: its tree, its channels, its container.
 type instance struct {
-	run      *run
-	training *job.Training
-	host     string
-	spec     job.Container
-	tree     container.Tree
-	began    time.Time
-	filling  stretch // while File's bytes are brought
-	serving  stretch // while the container may read the others'
+	run        *run
+	training   *job.Training
+	host       string
+	spec       job.Container
+	tree       container.Tree
+	volumeFile string // of its volume (ruling 13); "": the tree lies in the work directory
+	began      time.Time
+	filling    stretch // while File's bytes are brought
+	serving    stretch // while the container may read the others'
 
 	deliveries []channels.Delivery
 	task       container.Task
 	metrics    *follower
+
+	layerOnce sync.Once
+	layerDir  string
 }
 
 // prepare makes all that must be there before the first instruction of the image: the tree, the channels, the
@@ -102,7 +107,12 @@ func (in *instance) prepare(ctx context.Context) error {
 	)
 }
 
-func (in *instance) layout(context.Context) error { return in.tree.Make(in.training.UserWritable) }
+func (in *instance) layout(ctx context.Context) error {
+	if err := in.makeVolume(ctx); err != nil {
+		return err
+	}
+	return in.tree.Make(in.training.UserWritable)
+}
 
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
 func (in *instance) channels(ctx context.Context) error {
@@ -184,6 +194,8 @@ func (in *instance) create(ctx context.Context) error {
 		Mounts:   append(in.tree.Mounts(), in.channelMounts()...),
 		Network:  container.Network{Isolated: t.Isolated, Hosts: t.Hosts},
 		ShmBytes: t.ShmBytes,
+		Memory:   t.Instances[0].MemoryBytes,
+		CPUs:     float64(t.Instances[0].CPUs),
 		Init:     t.Init,
 	})
 	in.task = task
@@ -218,7 +230,7 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 		})
 	}
 	wg.Go(func() {
-		watchVolume(serving, in.tree.Root, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
+		watchVolume(serving, func() []string { return []string{in.tree.Root, in.layer(serving)} }, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
 	})
 	defer wg.Wait()
 	defer stopServing()
@@ -257,7 +269,11 @@ func causeIf(ctx context.Context) error {
 
 // failure reads /opt/ml/output/failure, which counts only when the job failed (FAIL-1, FAIL-4).
 func (in *instance) failure(end Ending) string {
-	if end.Exit == nil || end.Exit.Code == 0 {
+	if end.Exit == nil {
+		return ""
+	}
+	if end.Exit.Code == 0 {
+		in.warnFailure()
 		return ""
 	}
 	text, err := in.tree.ReadFailure()

@@ -15,15 +15,23 @@ func TestWatchVolume(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "w"), make([]byte, 100<<10), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	beside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(beside, "tmp"), make([]byte, 100<<10), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(beside, "tmp"), filepath.Join(beside, "again")); err != nil {
+		t.Fatal(err)
+	}
+	dirs := func() []string { return []string{dir, beside, ""} }
 	var got VolumeFull
-	watchVolume(t.Context(), dir, 50<<10, func(f VolumeFull) { got = f })
-	if got.Size != 50<<10 || got.Used < 100<<10 {
+	watchVolume(t.Context(), dirs, 50<<10, func(f VolumeFull) { got = f })
+	if got.Size != 50<<10 || got.Used < 200<<10 || got.Used > 290<<10 {
 		t.Errorf("%+v", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	watchVolume(ctx, dir, 10<<20, func(f VolumeFull) { t.Errorf("%+v", f) })
-	watchVolume(t.Context(), dir, 0, func(f VolumeFull) { t.Errorf("no limit: %+v", f) })
+	watchVolume(ctx, dirs, 10<<20, func(f VolumeFull) { t.Errorf("%+v", f) })
+	watchVolume(t.Context(), dirs, 0, func(f VolumeFull) { t.Errorf("no limit: %+v", f) })
 }
 
 func TestRuling13VolumeFull(t *testing.T) {

@@ -78,12 +78,12 @@ var trainingRows = []row{
 	{shape: "OutputDataConfig", member: "CompressionType", treatment: Honoured, rules: "OUT-6", cases: []when{
 		{is: "NONE", treatment: Refused, rules: "OUT-6", note: "artifacts are uploaded as model.tar.gz only yet: leave the member out or say GZIP"}}},
 
-	{shape: "ResourceConfig", member: "InstanceType", treatment: Emulated, rules: "RES-6, ruling 14", note: "named to the container; the job has this machine's processors and memory, and as many GPUs as the type has"},
+	{shape: "ResourceConfig", member: "InstanceType", treatment: Emulated, rules: "RES-6, START-12, ruling 14", note: "named to the container, which has the type's processors, memory and number of GPUs, or all of a machine that cannot hold it; --as-instance puts another in its place"},
 	{shape: "ResourceConfig", member: "InstanceCount", treatment: Honoured, rules: "ruling 5", cases: []when{
 		{is: ">1", hosts: true, treatment: Emulated, rules: "ruling 5, RES-1, SHARD-2", note: "one of the hosts runs here, the one that --current-host names, with its place among them and its share of the data; they do not reach each other, and each uploads its own artifacts",
 			strict: "the hosts do not reach each other, and each uploads its own artifacts"},
 		{is: ">1", treatment: Refused, rules: "ruling 5", note: "several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"}}},
-	{shape: "ResourceConfig", member: "VolumeSizeInGB", treatment: Emulated, rules: "ruling 13", note: "the job is stopped as if the disk were full when it has written so much; a type with NVMe has its own size"},
+	{shape: "ResourceConfig", member: "VolumeSizeInGB", treatment: Emulated, rules: "ruling 13", note: "the job is stopped as if the disk were full when it has written so much; with --enforce-volume-size the write that does not fit fails; a type with NVMe has its own size"},
 	{shape: "ResourceConfig", member: "VolumeKmsKeyId", treatment: Inert, rules: "ruling 3", note: "how the disk is encrypted cannot be seen from inside"},
 	{shape: "ResourceConfig", member: "KeepAlivePeriodInSeconds", treatment: Inert, rules: "ruling 17", note: "there is no instance to keep: the image and its snapshot stay here in any case"},
 	{shape: "ResourceConfig", member: "InstanceGroups", treatment: Refused, rules: "ruling 5, RES-3", note: "instance groups are not carried out yet: give InstanceType and InstanceCount 1"},

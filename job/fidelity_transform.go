@@ -44,7 +44,7 @@ var transformRows = []row{
 	{shape: "TransformOutput", member: "Accept", treatment: Honoured, rules: "BT-100, BT-125"},
 	{shape: "TransformOutput", member: "AssembleWith", treatment: Honoured, rules: "BT-121, BT-122"},
 	{shape: "TransformOutput", member: "KmsKeyId", treatment: Honoured, rules: "ruling 3", note: "given to S3 with each object; a directory store has no keys"},
-	{shape: "TransformResources", member: "InstanceType", treatment: Emulated, rules: "ruling 14", note: "the containers have this machine's processors and memory, and as many GPUs as the type has"},
+	{shape: "TransformResources", member: "InstanceType", treatment: Emulated, rules: "ruling 14", note: "the containers have the type's processors, memory and number of GPUs, or all of a machine that cannot hold it; --as-instance puts another in its place"},
 	{shape: "TransformResources", member: "InstanceCount", treatment: Honoured, rules: "BT-37, BT-38", note: "each instance is a container of its own on this machine, with a network of its own"},
 	{shape: "TransformResources", member: "VolumeKmsKeyId", treatment: Inert, rules: "ruling 3", note: "how the disk is encrypted cannot be seen from inside"},
 	{shape: "TransformResources", member: "TransformAmiVersion", treatment: Inert, rules: "ruling 3", note: "this machine has the kernel and driver that it has"},

@@ -20,7 +20,7 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.place(set.main.Operation); err != nil {
+	if err := errors.Join(o.place(set.main.Operation), o.standIn()); err != nil {
 		return nil, err
 	}
 	m := &maker{set: set, o: o, h: h}
@@ -165,31 +165,33 @@ func (m *maker) isolated(document bool) bool {
 	return document
 }
 
-func (m *maker) shm() int64 {
-	if m.o.ShmBytes > 0 {
+// shm is /dev/shm of a container of an instance: half of the memory that it has (START-12).
+func (m *maker) shm(in Instance) int64 {
+	switch {
+	case m.o.ShmBytes > 0:
 		return m.o.ShmBytes
+	case in.MemoryBytes > 0:
+		return in.MemoryBytes / 2
 	}
-	return m.h.MemoryBytes / 2 // START-12
+	return m.h.MemoryBytes / 2
 }
 
-// gpus is what an instance gets, with the warnings of ruling 14.
+// gpus is how many an instance gets, with the warnings of ruling 14.
 func (m *maker) gpus(instanceType, path string) int {
-	n, few := gpusFor(instanceType, m.o.GPUs, m.h)
+	n, _ := gpusFor(instanceType, m.o.GPUs, m.h)
 	i, known := instances()[instanceType]
-	const tenth = 1.1 // what the kernel keeps of a machine's memory
-	var lacks string
-	switch {
-	case few:
-		lacks = fmt.Sprintf("%s has more GPUs than this host (%d): runs with those it has", instanceType, m.h.GPUs)
+	lacks := m.short(instanceType)
+	switch a := hostArch(instanceType); {
+	case m.o.AsInstance == wholeHost:
+		n, _ = gpusFor("local_gpu", m.o.GPUs, m.h)
+		lacks = fmt.Sprintf("runs with the whole host (--as-instance %s), not as %s", wholeHost, instanceType)
+	case lacks != "":
 	case known && (i.Accelerator == "neuron" || i.Accelerator == "gaudi"):
 		lacks = fmt.Sprintf("%s has accelerators (%s) that optml does not offer", instanceType, i.AcceleratorModel)
-	case known && m.h.MemoryBytes > 0 && i.MemoryGiB*(1<<30) > float64(m.h.MemoryBytes)*tenth:
-		lacks = fmt.Sprintf("%s has %g GiB of memory, this host %d: runs with the whole host", instanceType, i.MemoryGiB, m.h.MemoryBytes>>30)
-	case known && m.h.CPUs > 0 && i.VCPUs > m.h.CPUs:
-		lacks = fmt.Sprintf("%s has %d processors, this host %d: runs with the whole host", instanceType, i.VCPUs, m.h.CPUs)
-	}
-	if a := hostArch(instanceType); lacks == "" && a != "" && m.h.Arch != "" && a != m.h.Arch {
+	case a != "" && m.h.Arch != "" && a != m.h.Arch:
 		lacks = fmt.Sprintf("%s is %s, this host is %s: an image for %s does not run here", instanceType, a, m.h.Arch, a)
+	case !known && isServiceType(instanceType): // of any other it is said already that the service does not have it
+		lacks = fmt.Sprintf("how large %s is, is not known: runs with the whole host", instanceType)
 	}
 	switch {
 	case lacks == "":

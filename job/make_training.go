@@ -80,11 +80,18 @@ func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
 // caller's.
 func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Image, metrics []metricDefinition) *Training {
 	out := resolve(m.o.Dir, t.output.S3OutputPath)
+	hosts, rank := m.place(t)
+	host := hosts[rank]
+	in := m.instance(host, t.resource.InstanceType, t.at("ResourceConfig.InstanceType"))
+	in.Containers = []Container{{Name: host, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, rank)}}
 	tr := &Training{
-		InstanceType: t.resource.InstanceType, HyperParameters: maps.Clone(hp), OutputPath: out,
+		Instances: []Instance{in}, Hosts: hosts, InstanceType: m.o.told(t.resource.InstanceType), HyperParameters: maps.Clone(hp), OutputPath: out,
 		ModelURI: under(out, p.Name, "output/model.tar.gz"), OutputURI: under(out, p.Name, "output/output.tar.gz"),
 		KMSKeyID: t.output.KmsKeyId, MaxRuntime: Duration(defaultMaxRuntime), Grace: Duration(cmp.Or(m.o.Grace, trainingGrace)),
-		ShmBytes: m.shm(), VolumeBytes: volume(t.resource), Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+		ShmBytes: m.shm(in), VolumeBytes: m.volume(t.resource), EnforceVolume: m.o.EnforceVolume, Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+	}
+	if tr.EnforceVolume && tr.VolumeBytes == 0 {
+		m.warn("ruling 13", t.at("ResourceConfig.VolumeSizeInGB"), "--enforce-volume-size has nothing to enforce: the request gives no size")
 	}
 	if tr.HyperParameters == nil {
 		tr.HyperParameters = map[string]string{}
@@ -102,13 +109,6 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		}
 		tr.Channels = append(tr.Channels, ch)
 	}
-	hosts, rank := m.place(t)
-	host := hosts[rank]
-	tr.Hosts = hosts
-	tr.Instances = []Instance{{
-		Host: host, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
-		Containers: []Container{{Name: host, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, rank)}},
-	}}
 	return tr
 }
 
@@ -159,8 +159,8 @@ func (m *maker) fileSystem(s *fileSystemDataSource, path string) Source {
 
 // volume is what the job may write: an NVMe type's own disk whatever the request says, else VolumeSizeInGB
 // (ruling 13); 0 is no bound.
-func volume(r *resourceConfig) int64 {
-	if i := instances()[r.InstanceType]; i.LocalNvmeGB > 0 {
+func (m *maker) volume(r *resourceConfig) int64 {
+	if i := instances()[m.o.told(r.InstanceType)]; i.LocalNvmeGB > 0 {
 		return int64(i.LocalNvmeGB * 1e9)
 	}
 	return value(r.VolumeSizeInGB, 0) << 30

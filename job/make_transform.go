@@ -180,7 +180,7 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		BatchStrategy:     t.strategy,
 		InvocationTimeout: Duration(invocationTimeout), MaxRetries: invocationRetries,
 		PingWindow: Duration(cmp.Or(m.o.PingWindow, pingWindow)), Grace: Duration(cmp.Or(m.o.Grace, transformGrace)),
-		MaxResponseBytes: m.o.MaxResponse, ShmBytes: m.shm(), ModelWritable: m.o.ModelWritable, StrictStatus: m.o.Strict,
+		MaxResponseBytes: m.o.MaxResponse, ModelWritable: m.o.ModelWritable, StrictStatus: m.o.Strict,
 		CreationTime: m.h.Now, RecordRequests: m.o.RecordRequests,
 	}
 	if o := t.dataProcessing(); !o.Idle() {
@@ -207,9 +207,11 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		}
 		tr.MaxRetries = int(value(c.InvocationsMaxRetries, invocationRetries))
 	}
-	gpus := m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))
+	size := m.instance("", t.resources.InstanceType, t.at("TransformResources.InstanceType"))
+	tr.ShmBytes = m.shm(size)
 	for rank := range int(t.resources.InstanceCount) { // BT-37
-		inst := Instance{Host: "algo-" + strconv.Itoa(rank+1), GPUs: gpus}
+		inst := size
+		inst.Host = "algo-" + strconv.Itoa(rank+1)
 		for i, c := range model.containers {
 			inst.Containers = append(inst.Containers, m.serving(p, inst, rank, i, model, t, batch))
 			if rank > 0 {

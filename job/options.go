@@ -15,12 +15,14 @@ type Options struct {
 
 	ModelURI   string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
 	ModelImage string // transform without a CreateModel document: the inference image
+	AsInstance string // the instance type whose size and name the containers get; "": the document's; "host": the whole host
 	GPUs       *int   // --gpus: how many of the host's; nil: as the instance type says (ruling 14)
 
 	Grace         time.Duration // 0: 120 s for training, 30 s for inference (ruling 16)
 	PingWindow    time.Duration // 0: 30 min (INF-64)
 	MaxResponse   int64         // 0: max(MaxPayload, 6 MiB) (ruling 23)
-	ShmBytes      int64         // 0: half of the host's memory (START-12)
+	ShmBytes      int64         // 0: half of the container's memory (START-12)
+	EnforceVolume bool          // VolumeSizeInGB by a file system of that size (ruling 13)
 	Init          bool          // an init process before the entrypoint (START-5)
 	UserWritable  bool          // /opt/ml writable for an image's non-root user (ruling 15)
 	ModelWritable bool          // /opt/ml/model writable in inference (INF-22)

@@ -66,9 +66,12 @@ type Image struct {
 // Instance is one machine of a job, stood in for by containers on this one. A training has one container per
 // instance; an inference pipeline has several.
 type Instance struct {
-	Host       string      `json:"host"`           // algo-1
-	GPUs       int         `json:"gpus,omitempty"` // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
-	Containers []Container `json:"containers"`
+	Host        string      `json:"host"`                  // algo-1
+	Type        string      `json:"type,omitempty"`        // the instance type whose size it has; "": the whole host's
+	CPUs        int         `json:"cpus,omitempty"`        // of each of its containers; 0: all of the host's
+	MemoryBytes int64       `json:"memoryBytes,omitempty"` // of each of its containers; 0: no limit
+	GPUs        int         `json:"gpus,omitempty"`        // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
+	Containers  []Container `json:"containers"`
 }
 
 // Container is one container to run.
@@ -96,9 +99,10 @@ type Training struct {
 	KMSKeyID        string             `json:"kmsKeyId,omitempty"`
 	Isolated        bool               `json:"isolated"` // EnableNetworkIsolation
 	MaxRuntime      Duration           `json:"maxRuntime"`
-	Grace           Duration           `json:"grace"`                 // SIGTERM to SIGKILL (STOP-1); 120 s
-	ShmBytes        int64              `json:"shmBytes"`              // /dev/shm (START-12)
-	VolumeBytes     int64              `json:"volumeBytes,omitempty"` // VolumeSizeInGB
+	Grace           Duration           `json:"grace"`                   // SIGTERM to SIGKILL (STOP-1); 120 s
+	ShmBytes        int64              `json:"shmBytes"`                // /dev/shm (START-12)
+	VolumeBytes     int64              `json:"volumeBytes,omitempty"`   // VolumeSizeInGB
+	EnforceVolume   bool               `json:"enforceVolume,omitempty"` // --enforce-volume-size: /opt/ml is a file system of that size
 	Init            bool               `json:"init,omitempty"`
 	UserWritable    bool               `json:"userWritable,omitempty"` // --user-writable (ruling 15)
 	CreationTime    time.Time          `json:"creationTime"`

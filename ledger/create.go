@@ -26,6 +26,9 @@ type Request struct {
 	Options   any // encoded to options.json; job.Options
 	Plan      *job.Plan
 	Replace   bool // take the place of a finished job with this name
+	// UID and GID own the job's directories, and the group of the files in them, so that the user who called sudo can read
+	// the record and remove it; 0 and 0: root.
+	UID, GID int
 }
 
 // Names of directories under way begin with a dot, so that they are never taken for jobs.
@@ -104,7 +107,7 @@ func (r *Request) create(parent string) (o *Owner, err error) {
 			os.RemoveAll(temp)
 		}
 	}()
-	if err := errors.Join(os.Chmod(temp, dirMode), r.fill(l)); err != nil {
+	if err := errors.Join(os.Chmod(temp, dirMode), r.give(temp), r.fill(l)); err != nil {
 		return nil, err
 	}
 	lock, _, err := takeLock(l.LockPath())
@@ -137,6 +140,13 @@ func (r *Request) fill(l layout) error {
 		if err := os.Mkdir(l.path(d), dirMode); err != nil {
 			return err
 		}
+		own := r.give
+		if d == workDir { // its files are seen by containers, as root's
+			own = r.keep
+		}
+		if err := own(l.path(d)); err != nil {
+			return err
+		}
 	}
 	plan, err := json.MarshalIndent(r.Plan, "", "  ")
 	if err != nil {
@@ -166,6 +176,41 @@ func (r *Request) fill(l layout) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// give makes a directory the user's. What is made in it later is of the user's group.
+func (r *Request) give(dir string) error {
+	if !r.given() {
+		return nil
+	}
+	return errors.Join(os.Lchown(dir, r.UID, r.GID), os.Chmod(dir, dirMode|os.ModeSetgid))
+}
+
+// keep makes a directory root's that lies in one of the user's.
+func (r *Request) keep(dir string) error {
+	if !r.given() {
+		return nil
+	}
+	return errors.Join(os.Lchown(dir, 0, 0), os.Chmod(dir, dirMode))
+}
+
+// given says whether the job is somebody else's than ours. Only root can give it away.
+func (r *Request) given() bool { return (r.UID != 0 || r.GID != 0) && os.Geteuid() == 0 }
+
+// User owns the job's directory: whoever called sudo, or root.
+func (l layout) User() (uid, gid int) {
+	var st unix.Stat_t
+	if unix.Lstat(l.Dir(), &st) != nil {
+		return 0, 0
+	}
+	return int(st.Uid), int(st.Gid)
+}
+
+// GiveWork makes the scratch directory the user's, who is to find there what could not be uploaded.
+func (o *Owner) GiveWork() error {
+	r := &Request{}
+	r.UID, r.GID = o.User()
+	return r.give(o.WorkDir())
 }
 
 func writeSynced(path string, b []byte) error {

@@ -28,6 +28,8 @@ type Dir struct {
 	base    string // what URI puts before a key
 	exact   bool   // List takes whole path elements only: "train" is the file or the directory, never "train-01"
 	missing error  // class when root itself is missing
+	uid     int    // who owns what is made; 0 and 0: whoever runs this
+	gid     int
 }
 
 var _ Store = (*Dir)(nil)

@@ -29,7 +29,7 @@ func (d *Dir) Create(ctx context.Context, key string, _ CreateOptions) (Writer, 
 	if !validKey(key) || isTemp(path.Base(key)) {
 		return nil, classed("create", uri, ErrBadKey, errors.New("no file can have this name"))
 	}
-	if err := os.MkdirAll(d.root, 0o755); err != nil {
+	if err := d.makeRoot(d.root); err != nil {
 		return nil, wrap("create", uri, err)
 	}
 	root, err := d.open("create", key)
@@ -50,6 +50,28 @@ func (d *Dir) Create(ctx context.Context, key string, _ CreateOptions) (Writer, 
 	}
 	return w, nil
 }
+
+// makeRoot makes the directory and those above it. Who was there before stays whose it is.
+func (d *Dir) makeRoot(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = d.makeRoot(filepath.Dir(dir)); err == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+	}
+	switch {
+	case err == nil && d.given():
+		return os.Lchown(dir, d.uid, d.gid)
+	case errors.Is(err, fs.ErrExist):
+		if fi, serr := os.Stat(dir); serr == nil && fi.IsDir() {
+			return nil
+		}
+	}
+	return err
+}
+
+// given says whether what is made goes to somebody else.
+func (d *Dir) given() bool { return d.uid != 0 || d.gid != 0 }
 
 type dirWriter struct {
 	ctx     context.Context
@@ -83,6 +105,12 @@ func (w *dirWriter) create() error {
 		f.Close()
 		return errors.Join(err, w.root.Remove(w.temp))
 	}
+	if w.d.given() {
+		if err := f.Chown(w.d.uid, w.d.gid); err != nil {
+			f.Close()
+			return errors.Join(err, w.root.Remove(w.temp))
+		}
+	}
 	w.f = f
 	return nil
 }
@@ -111,6 +139,9 @@ func (w *dirWriter) makeParents(dir string) error {
 	switch err := w.root.Mkdir(dir, 0o755); {
 	case err == nil:
 		w.parents = append(w.parents, dir)
+		if w.d.given() {
+			return w.root.Lchown(dir, w.d.uid, w.d.gid)
+		}
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}

@@ -15,6 +15,8 @@ type Options struct {
 	S3Dir string
 	// S3 is used when S3Dir is empty.
 	S3 S3Options
+	// UID and GID own the files and directories that are made on this machine; 0 and 0: whoever runs this.
+	UID, GID int
 }
 
 // NewOpener makes the Opener for the schemes s3, https (as FILE-4 allows it), file, and plain paths. It does no I/O:
@@ -59,10 +61,15 @@ func (p *opener) Open(ctx context.Context, uri string) (Store, string, error) {
 			return nil, "", err
 		}
 		d.base, d.exact = l.Base+d.base, true
+		d.uid, d.gid = p.o.UID, p.o.GID
 		return d, key, nil
 	case p.o.S3Dir != "":
 		d, err := NewDir(filepath.Join(p.o.S3Dir, l.Bucket), "s3://"+l.Bucket+"/")
-		return d, l.Key, err
+		if err != nil {
+			return nil, "", err
+		}
+		d.uid, d.gid = p.o.UID, p.o.GID
+		return d, l.Key, nil
 	}
 	s, err := p.bucket(ctx, l)
 	return s, l.Key, err

@@ -23,7 +23,7 @@ const module = "github.com/optml/optml/"
 var arrows = map[string][]string{
 	"cmd/optml":               {"*"},
 	"validate":                {"harness", "ledger", "logfile", "job"},
-	"harness":                 {"job", "ledger", "logfile", "dataset", "channels", "transform", "runtime/container", "metrics", "artifact", "objstore"},
+	"harness":                 {"job", "ledger", "logfile", "dataset", "channels", "transform", "runtime/container", "runtime/volume", "metrics", "artifact", "objstore"},
 	"report":                  {"ledger", "logfile", "job"},
 	"ledger":                  {"job"},
 	"metrics":                 {"job"},
@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"runtime/containertest":   {"runtime/container", "logfile", "job"},
 	"runtime/ctrd":            {"runtime/container", "runtime/cgroup", "runtime/logger", "runtime/shim", "logfile"},
 	"runtime/cgroup":          {},
+	"runtime/volume":          {},
 	"runtime/logger":          {"runtime/cgroup", "logfile"},
 	"runtime/shim":            {},
 	"cmd/optml-shim":          {"runtime/shim"},

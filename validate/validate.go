@@ -111,6 +111,7 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 func (v *validation) child(ctx context.Context, stops *fan, plan *job.Plan) (ledger.Transition, *ledger.State, error) {
 	p := begun(plan, time.Now().UTC())
 	r := ledger.Request{Plan: p}
+	r.UID, r.GID = v.owner.Job().User()
 	// What was said for the validation holds for its jobs: whoever recovers one needs it.
 	var options json.RawMessage
 	if err := v.owner.Job().Options(&options); err == nil {

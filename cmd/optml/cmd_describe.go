@@ -64,6 +64,9 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		row(t, "Created", "%s", clock(s.CreationTime))
 		row(t, "Started", "%s", clock(s.StartTime))
 		row(t, "Ended", "%s", clock(s.EndTime))
+		if in := instancesOf(j.Plan()); len(in) > 0 && in[0].Type != "" {
+			row(t, "Size", "%s", sizeText(in[0]))
+		}
 		for _, x := range s.Images {
 			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
 		}

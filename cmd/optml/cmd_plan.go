@@ -152,6 +152,13 @@ func trainingText(t io.Writer, x *job.Training) {
 	row(t, "Output to", "%s", x.OutputURI)
 	row(t, "Limit", "%s, then SIGTERM, then SIGKILL after %s", x.MaxRuntime.Std(), x.Grace.Std())
 	row(t, "/dev/shm", "%s", bytesText(x.ShmBytes))
+	if x.VolumeBytes > 0 {
+		how := "the job is stopped when it has written more"
+		if x.EnforceVolume {
+			how = "/opt/ml is a file system of that size"
+		}
+		row(t, "Volume", "%s: %s", bytesText(x.VolumeBytes), how)
+	}
 }
 
 func transformText(t io.Writer, x *job.Transform) {
@@ -190,6 +197,7 @@ func transformText(t io.Writer, x *job.Transform) {
 
 func instancesText(t io.Writer, all []job.Instance) {
 	for _, i := range all {
+		row(t, "Instance", "%s: %s", i.Host, sizeText(i))
 		for _, c := range i.Containers {
 			command := "the image's own command"
 			if len(c.Entrypoint)+len(c.Args) > 0 {
@@ -202,6 +210,21 @@ func instancesText(t io.Writer, all []job.Instance) {
 			row(t, "Container", "%s: %s, runs %q%s", c.Name, c.Image.Ref, command, gpus)
 		}
 	}
+}
+
+// sizeText is what an instance has of this machine.
+func sizeText(i job.Instance) string {
+	if i.Type == "" {
+		return "all of this machine"
+	}
+	cpus, memory := "all processors", "all memory"
+	if i.CPUs > 0 {
+		cpus = plural(int64(i.CPUs), "processor")
+	}
+	if i.MemoryBytes > 0 {
+		memory = bytesText(i.MemoryBytes) + " of memory"
+	}
+	return fmt.Sprintf("as %s, %s, %s", i.Type, cpus, memory)
 }
 
 func network(isolated bool) string {

@@ -62,6 +62,9 @@ func writeFile(path string, b []byte) error {
 	if err == nil {
 		err = f.Chmod(0o644)
 	}
+	if uid, gid := invoker(os.Geteuid(), os.Getenv); err == nil && (uid != 0 || gid != 0) {
+		err = f.Chown(uid, gid)
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

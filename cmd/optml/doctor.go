@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/optml/optml/harness"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/ctrd"
 )
@@ -26,6 +28,7 @@ type machine struct {
 	facts  func(context.Context) ctrd.Facts
 	statfs func(path string) (unix.Statfs_t, error)
 	dial   func(socket string) error
+	use    func(tree string) int64 // bytes on disk
 
 	root, runDir, jobs, containerd string
 }
@@ -44,6 +47,7 @@ func (a *app) thisMachine() *machine {
 			}
 			return err
 		},
+		use:  harness.DiskUse,
 		root: a.root, runDir: a.runDir, jobs: a.jobs(), containerd: a.containerd,
 	}
 }
@@ -87,7 +91,9 @@ var checks = []struct {
 	{"cgroups", checkCgroups},
 	{"containerd", checkContainerd},
 	{"disk", checkDisk},
-	{"open files", checkNofile},
+	{"disk use", checkUse},
+	{"ulimits", checkLimits},
+	{"volumes", checkVolumes},
 	{"forwarding", checkForwarding},
 	{"fuse", checkFuse},
 	{"leftovers", checkLeftovers},
@@ -202,15 +208,90 @@ func checkDisk(_ context.Context, m *machine) finding {
 	return ok("%s", text)
 }
 
+// What optml may hold on its disk before doctor says what to remove: a quarter of the disk, on a small one this much.
+const (
+	usePart  = 4
+	useLeast = 20 << 30
+)
+
+// checkUse says what below --root takes the room, so that it does not grow unseen.
+func checkUse(_ context.Context, m *machine) finding {
+	work, _ := filepath.Glob(filepath.Join(m.jobs, "*", "*", "work"))
+	scratch := int64(0)
+	for _, dir := range work {
+		scratch += m.use(dir)
+	}
+	parts := []struct {
+		what, mend string
+		bytes      int64
+	}{
+		{"images", "optml prune --unused-images", m.use(filepath.Join(m.root, "containerd"))},
+		{"records and logs", "optml prune --older-than 30d", m.use(m.jobs) - scratch},
+		{"jobs at work, and artifacts that could not be uploaded", "optml describe JOB says where they are; optml rm JOB removes them", scratch},
+		{"programs", "optml prune", m.use(filepath.Join(m.root, "bin"))},
+	}
+	total, largest := int64(0), 0
+	var texts []string
+	for i, p := range parts {
+		total += p.bytes
+		if p.bytes > parts[largest].bytes {
+			largest = i
+		}
+		if p.bytes > 0 {
+			texts = append(texts, p.what+" "+bytesText(p.bytes))
+		}
+	}
+	text := fmt.Sprintf("%s holds %s", m.root, bytesText(total))
+	if len(texts) > 0 {
+		text += ": " + strings.Join(texts, ", ")
+	}
+	budget := int64(useLeast)
+	if st, err := m.statfs(existing(m.root)); err == nil {
+		budget = max(budget, int64(st.Blocks)*int64(st.Bsize)/usePart)
+	}
+	if total > budget {
+		return note(parts[largest].mend, "%s; more than %s", text, bytesText(budget))
+	}
+	return ok("%s", text)
+}
+
 // wantNofile is what containers get where the host allows it (START-13).
 const wantNofile = 1 << 20
 
-func checkNofile(ctx context.Context, m *machine) finding {
-	n := m.facts(ctx).NofileMax
-	if n < wantNofile {
-		return note(fmt.Sprintf("ulimit -Hn %d before starting optml", wantNofile), "containers get %d, not %d, since the host allows no more", n, wantNofile)
+// checkLimits prints the limits that containers get (ruling 18).
+func checkLimits(ctx context.Context, m *machine) finding {
+	f := m.facts(ctx)
+	text := fmt.Sprintf("containers get %d open files, no core files", f.NofileMax)
+	mend := ""
+	if f.NofileMax < wantNofile {
+		text = fmt.Sprintf("containers get %d open files, not %d, since the host allows no more, and no core files", f.NofileMax, wantNofile)
+		mend = fmt.Sprintf("ulimit -Hn %d before starting optml", wantNofile)
 	}
-	return ok("containers get %d", n)
+	if l := f.Memlock; l != nil {
+		if *l == math.MaxUint64 {
+			text += ", locked memory without limit"
+		} else {
+			text += fmt.Sprintf(", %s of locked memory, since the host allows no more", bytesText(int64(*l)))
+			mend = strings.TrimPrefix(mend+"; ulimit -Hl unlimited before starting optml", "; ")
+		}
+	}
+	if mend != "" {
+		return note(mend, "%s", text)
+	}
+	return ok("%s", text)
+}
+
+// checkVolumes says whether --enforce-volume-size can be had.
+func checkVolumes(_ context.Context, m *machine) finding {
+	if _, err := fs.Stat(m.fs, "dev/loop-control"); err != nil {
+		return note("modprobe loop", "/dev/loop-control is not there; --enforce-volume-size needs it")
+	}
+	for _, dir := range []string{"usr/sbin", "sbin", "usr/bin", "usr/local/sbin"} {
+		if _, err := fs.Stat(m.fs, dir+"/mkfs.ext4"); err == nil {
+			return ok("--enforce-volume-size can be had")
+		}
+	}
+	return note("apt-get install e2fsprogs", "mkfs.ext4 is not there; --enforce-volume-size needs it")
 }
 
 func checkForwarding(ctx context.Context, m *machine) finding {

@@ -23,6 +23,8 @@ func goodMachine(t *testing.T) *machine {
 			"proc/self/mountinfo":              {Data: []byte("21 1 0:2 / /run rw - tmpfs tmpfs rw\n")},
 			"sys/fs/cgroup/cgroup.controllers": {Data: []byte("cpuset cpu io memory hugetlb pids\n")},
 			"dev/fuse":                         {},
+			"dev/loop-control":                 {},
+			"usr/sbin/mkfs.ext4":               {},
 		},
 		facts: func(context.Context) ctrd.Facts {
 			return ctrd.Facts{Kernel: "6.1.0-18-amd64", Overlay: true, Forward: true, NofileMax: 1 << 20,
@@ -32,6 +34,7 @@ func goodMachine(t *testing.T) *machine {
 			return unix.Statfs_t{Type: unix.EXT4_SUPER_MAGIC, Bavail: 50 << 20, Bsize: 4096}, nil
 		},
 		dial: func(string) error { return nil },
+		use:  func(string) int64 { return 1 << 20 },
 		root: t.TempDir(), runDir: "/run/optml", jobs: t.TempDir(),
 	}
 }
@@ -75,7 +78,20 @@ func TestDoctorFindsWhatIsLacking(t *testing.T) {
 		{"a small disk", "disk", levelNote, "optml images rm", func(m *machine) {
 			m.statfs = func(string) (unix.Statfs_t, error) { return unix.Statfs_t{Bavail: 1 << 20, Bsize: 4096}, nil }
 		}},
-		{"few files", "open files", levelNote, "ulimit -Hn 1048576", but(func(f *ctrd.Facts) { f.NofileMax = 20000 })},
+		{"images over the budget", "disk use", levelNote, "optml prune --unused-images", func(m *machine) {
+			m.use = func(tree string) int64 {
+				return map[string]int64{m.root + "/containerd": 30 << 30, m.jobs: 1 << 30}[tree]
+			}
+		}},
+		{"records over the budget", "disk use", levelNote, "optml prune --older-than", func(m *machine) {
+			m.use = func(tree string) int64 {
+				return map[string]int64{m.root + "/containerd": 3 << 30, m.jobs: 30 << 30}[tree]
+			}
+		}},
+		{"no loop devices", "volumes", levelNote, "modprobe loop", func(m *machine) { delete(files(m), "dev/loop-control") }},
+		{"no mkfs", "volumes", levelNote, "apt-get install e2fsprogs", func(m *machine) { delete(files(m), "usr/sbin/mkfs.ext4") }},
+		{"little locked memory", "ulimits", levelNote, "ulimit -Hl unlimited", but(func(f *ctrd.Facts) { f.Memlock = new(uint64(8 << 20)) })},
+		{"few files", "ulimits", levelNote, "ulimit -Hn 1048576", but(func(f *ctrd.Facts) { f.NofileMax = 20000 })},
 		{"no forwarding", "forwarding", levelNote, "", but(func(f *ctrd.Facts) { f.Forward = false })},
 		{"no fuse", "fuse", levelNote, "modprobe fuse", func(m *machine) { delete(files(m), "dev/fuse") }},
 		{"a mount that was left", "leftovers", levelNote, "optml prune", func(m *machine) {

@@ -42,10 +42,14 @@ type hostOptions struct {
 	Registries string         `json:"registryConfig,omitempty"` // directory of hosts.toml; "": the host's own
 	Grant      string         `json:"credentials,omitempty"`    // how containers are given credentials; "": not at all
 	Spool      *int64         `json:"spool,omitempty"`
+	UID        int            `json:"uid,omitempty"` // who owns what is written for the user: whoever called sudo
+	GID        int            `json:"gid,omitempty"`
 }
 
 func (a *app) hostOptions(f *jobFlags) hostOptions {
+	uid, gid := invoker(os.Geteuid(), os.Getenv)
 	return hostOptions{
+		UID: uid, GID: gid,
 		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
 		AWSProfile: a.awsProfile, Anonymous: a.anonymous, PathStyle: a.pathStyle, Pull: container.Pull(f.pull), Spool: f.spool,
 		Platform: f.platform, Registries: a.registries, Grant: f.credentials,
@@ -119,7 +123,7 @@ func (o hostOptions) stores() (objstore.Opener, error) {
 	s3 := objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}
 	// For tests: after what time without a byte a connection counts as broken. What is no duration is the default.
 	s3.Retry.Stall, _ = time.ParseDuration(os.Getenv("OPTML_S3_STALL"))
-	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: s3})
+	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: s3, UID: o.UID, GID: o.GID})
 }
 
 // storesOf are the stores that a job was started with: whoever recovers it may have been given others.

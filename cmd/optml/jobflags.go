@@ -36,6 +36,8 @@ type jobFlags struct {
 	platform      string
 	credentials   string
 	spool         *int64
+	asInstance    string
+	enforceVolume bool
 	gpus          *int
 	hosts         []string
 	currentHost   string
@@ -77,11 +79,12 @@ func (f *jobFlags) plan(c *cobra.Command) {
 	x.Var(&f.grace, "grace", "`time` between SIGTERM and SIGKILL (default: 120s in training, 30s in inference)")
 	x.Var(&f.pingTimeout, "ping-timeout", "`time` in which /ping must answer 200 (default 30m)")
 	x.Var(&f.maxResponse, "max-response", "largest answer of /invocations, a `size` (default: MaxPayloadInMB, at least 6MiB)")
-	x.Var(&f.shm, "shm-size", "`size` of /dev/shm (default: half of the host's memory)")
+	x.Var(&f.shm, "shm-size", "`size` of /dev/shm (default: half of the container's memory)")
 	x.BoolVar(&f.init, "init", false, "run an init process as PID 1 of the container")
 	x.BoolVar(&f.userWritable, "user-writable", false, "let an image's user write below /opt/ml; SageMaker does not")
 	x.BoolVar(&f.modelWritable, "model-writable", false, "let an inference container write to /opt/ml/model; SageMaker does not")
 	x.Var(choice{&f.network, []string{"isolated", "open"}}, "network", "isolated or open, instead of what the document `says`")
+	x.StringVar(&f.asInstance, "as-instance", "", "instance `type` whose processors, memory and name the containers get, or host for all of this machine (default: the document's, where this machine can hold it)")
 	x.Var(count{&f.gpus}, "gpus", "`number` of the host's GPUs (default: as the instance type says)")
 }
 
@@ -94,6 +97,7 @@ func (f *jobFlags) place(c *cobra.Command) {
 
 // data declares the flags that say where a training job's data is.
 func (f *jobFlags) data(c *cobra.Command) {
+	c.Flags().BoolVar(&f.enforceVolume, "enforce-volume-size", false, "put a training's /opt/ml on a file system of VolumeSizeInGB, so that writes fail as on a full disk")
 	c.Flags().Var(&f.fileSystems, "fs", "`ID=DIR`: the directory that stands for a file system, such as fs-0123abcd=/data; repeatable")
 }
 
@@ -108,6 +112,7 @@ func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
 		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
+		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume,
 		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
 	}
 	if f.strict && f.lenient {

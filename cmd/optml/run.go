@@ -93,7 +93,7 @@ func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr
 	if err := checkGrant(ctx, h.Credentials, plan); err != nil {
 		return interrupted(ctx, err)
 	}
-	request := ledger.Request{Documents: docs, Options: r.kept, Plan: plan, Replace: r.replace}
+	request := ledger.Request{Documents: docs, Options: r.kept, Plan: plan, Replace: r.replace, UID: r.kept.Host.UID, GID: r.kept.Host.GID}
 	recovered := func() {
 		if err := h.recover(ctx, r.jobs, say); err != nil && ctx.Err() == nil {
 			say("not every dead job could be recovered: %v", err)

@@ -429,7 +429,7 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	if x.Capture != nil { // ids take time; manifests go with the rest
 		x.Capture.Path, x.Capture.KMSKeyID = out, ""
 	}
-	owner, err := ledger.Create(t.run.jobs, ledger.Request{Options: t.run.kept, Plan: plan})
+	owner, err := ledger.Create(t.run.jobs, ledger.Request{Options: t.run.kept, Plan: plan, UID: t.run.kept.Host.UID, GID: t.run.kept.Host.GID})
 	if err != nil {
 		return trial{}, err
 	}

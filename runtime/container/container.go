@@ -22,12 +22,12 @@ type Spec struct {
 	Hostname   string
 	Mounts     []Mount
 	Network    Network
-	Log        string // path of the log without its ending; the logger writes Log+".log" and Log+".idx"
-	Guard      string // path of the file whose flock the job's owner holds; when it is freed, the container is killed (D11)
-	ShmBytes   int64  // /dev/shm; 0: 64 MiB
-	Memory     int64  // bytes; 0: no limit
-	CPUs       float64
-	Init       bool // a minimal init as PID 1 (START-5)
+	Log        string  // path of the log without its ending; the logger writes Log+".log" and Log+".idx"
+	Guard      string  // path of the file whose flock the job's owner holds; when it is freed, the container is killed (D11)
+	ShmBytes   int64   // /dev/shm; 0: 64 MiB
+	Memory     int64   // bytes; 0: no limit
+	CPUs       float64 // how much processor time it gets, in processors, and how many it sees; 0: the host's
+	Init       bool    // a minimal init as PID 1 (START-5)
 }
 
 // Mount is a bind mount into the container.
@@ -79,6 +79,9 @@ type Task interface {
 	// Addr is the container's own address on that interface, for Dial: what listens there alone is reached, what
 	// listens on the loopback alone is not, as on SageMaker (INF-50). The loopback's where there is no such interface.
 	Addr() string
+	// Layer is the directory on this machine that holds what the container has written to its own file system, beside its
+	// mounts, until Close; "" where there is none to look at. Removed files are character devices 0:0 there (overlayfs).
+	Layer(ctx context.Context) (string, error)
 	// Close kills what still runs, waits until the cgroup is empty and the log complete, and removes all that belongs
 	// to the container. It is idempotent and works on its own, bounded deadline when ctx is done.
 	Close(ctx context.Context) error

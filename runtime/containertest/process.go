@@ -53,6 +53,20 @@ func (p *Process) Path(name string) string {
 	return filepath.Join(best.Source, strings.TrimPrefix(name, strings.TrimSuffix(best.Target, "/")))
 }
 
+// Layer is a directory for what the image would write to its own file system, beside its mounts.
+func (p *Process) Layer() string {
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	if p.t.layer == "" {
+		dir, err := os.MkdirTemp("", "containertest-")
+		if err != nil {
+			panic(err) // of the test
+		}
+		p.t.layer = dir
+	}
+	return p.t.layer
+}
+
 // Listen opens a port of the container, which Task.Dial reaches. Nothing of the host's network is used.
 func (p *Process) Listen(port string) (net.Listener, error) { return p.t.listen(port) }
 

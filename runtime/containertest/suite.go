@@ -47,6 +47,7 @@ func RunSuite(t *testing.T, s Subject) {
 		{"Close before Start", closeUnstarted},
 		{"an ID is taken once", sameID},
 		{"Usage answers while it runs and afterwards", usage},
+		{"Layer holds what was written beside the mounts", layer},
 		{"the container does not outlive its owner (D11)", guard},
 		{"an image that is not there", noImage},
 	} {
@@ -438,6 +439,19 @@ func usage(t *testing.T, s Subject) {
 	}
 	if task.PID() <= 1 {
 		t.Errorf("PID is %d", task.PID())
+	}
+}
+
+func layer(t *testing.T, s Subject) {
+	task := s.launch(t, s.spec(t, "TINY_SCRATCH=/srv/deep/file:1000"))
+	start(t, task)
+	wait(t, task)
+	dir, err := task.Layer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "srv/deep/file")); err != nil || fi.Size() != 1000 {
+		t.Errorf("%v, %v", fi, err)
 	}
 }
 

@@ -36,6 +36,7 @@ type Task struct {
 	ended    bool
 	exit     container.Exit
 	usage    container.Usage
+	layer    string
 	closing  sync.Once
 	closeErr error
 }
@@ -244,6 +245,13 @@ func (t *Task) Interface() string { return "eth0" }
 // Addr implements container.Task. The fake has one address.
 func (t *Task) Addr() string { return "127.0.0.1" }
 
+// Layer implements container.Task.
+func (t *Task) Layer(context.Context) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.layer, nil
+}
+
 // Close implements container.Task.
 func (t *Task) Close(context.Context) error {
 	t.closing.Do(func() {
@@ -258,6 +266,11 @@ func (t *Task) Close(context.Context) error {
 
 func (t *Task) close() error {
 	t.end(container.Exit{Code: 137, Signal: 9})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.layer != "" {
+		_ = os.RemoveAll(t.layer)
+	}
 	return t.log.Close()
 }
 

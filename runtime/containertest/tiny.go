@@ -1,10 +1,13 @@
 package containertest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -24,6 +27,14 @@ func tiny(p *Process) int {
 	}
 	io.WriteString(p.Stdout, p.Getenv("TINY_PRINT"))
 	io.WriteString(p.Stderr, p.Getenv("TINY_PRINT_STDERR"))
+	for f := range strings.FieldsSeq(p.Getenv("TINY_SCRATCH")) {
+		name, size, _ := strings.Cut(f, ":")
+		n, _ := strconv.Atoi(size)
+		name = filepath.Join(p.Layer(), name)
+		if errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, make([]byte, n), 0o644)) != nil {
+			return 65
+		}
+	}
 	if a := p.Getenv("TINY_LISTEN"); a != "" {
 		_, port, err := net.SplitHostPort(a)
 		if err != nil {

@@ -19,9 +19,10 @@ type Facts struct {
 	Runc      Runc
 	RuncErr   error // *MissingRuncError when there is none
 	NofileMax uint64
-	Overlay   bool   // overlayfs is in the kernel or can be loaded
-	Forward   bool   // net.ipv4.ip_forward is on; open networks switch it on
-	Init      string // the program for --init; "" is none
+	Memlock   *uint64 // of containers, on a host with GPUs; nil: as the daemon was started
+	Overlay   bool    // overlayfs is in the kernel or can be loaded
+	Forward   bool    // net.ipv4.ip_forward is on; open networks switch it on
+	Init      string  // the program for --init; "" is none
 }
 
 // Inspect looks at the host. It starts nothing but runc, to ask what it can.
@@ -42,6 +43,9 @@ func Inspect(ctx context.Context, cfg Config) Facts {
 	}
 	f.RuncErr = err
 	f.NofileMax = NofileMax()
+	if pinsMemory() {
+		f.Memlock = new(MemlockMax())
+	}
 	f.Overlay = knowsFilesystem("overlay")
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil {
 		f.Forward = strings.TrimSpace(string(b)) == "1"

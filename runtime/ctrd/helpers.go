@@ -1,11 +1,14 @@
 package ctrd
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,4 +77,54 @@ func (cfg Config) writeHelper(name, path string) error {
 func noExec(dir string) bool {
 	var s unix.Statfs_t
 	return unix.Statfs(dir, &s) == nil && s.Flags&unix.ST_NOEXEC != 0
+}
+
+// PruneHelpers removes the programs that earlier versions of the binary have left in <Root>/bin, and what a crash left of
+// one that was being written, and returns how many. While another process uses this Root, which may be of such a version,
+// it removes nothing and busy is true.
+func PruneHelpers(cfg Config) (removed int, busy bool, err error) {
+	if cfg, err = cfg.complete(); err != nil {
+		return 0, false, err
+	}
+	dir := filepath.Join(cfg.Root, "bin")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	} else if err != nil {
+		return 0, false, fmt.Errorf("remove old programs: %w", err)
+	}
+	use, err := os.OpenFile(cfg.useLock(), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return 0, false, fmt.Errorf("open lock: %w", err)
+	}
+	defer use.Close()
+	// The embedded daemon, looking whether it has users, holds this lock for a moment too.
+	free := false
+	for range 20 {
+		if free, err = tryLock(use, unix.LOCK_EX); free || err != nil {
+			break
+		}
+		time.Sleep(lockPoll)
+	}
+	if err != nil || !free {
+		return 0, !free, err
+	}
+	var errs []error
+	for _, e := range entries {
+		role, _, _ := strings.Cut(e.Name(), "-")
+		if !e.Type().IsRegular() || role != RoleShim && role != RoleLogger && !strings.HasPrefix(e.Name(), ".new-") {
+			continue
+		}
+		if cfg.Helpers != nil {
+			if _, err := fs.Stat(cfg.Helpers, e.Name()); err == nil {
+				continue
+			}
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("remove old program: %w", err))
+			continue
+		}
+		removed++
+	}
+	return removed, false, errors.Join(errs...)
 }

@@ -3,10 +3,14 @@
 package ctrd
 
 import (
+	"fmt"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/test/images"
 )
 
@@ -68,4 +72,75 @@ func TestBigLog(t *testing.T) { // nothing lost, nothing cut
 			t.Errorf("%s: %v", stream, err)
 		}
 	}
+}
+
+// Ruling 14: a container that is given a processor sees one, is bound to it and gets its time; its limits stand where
+// programs look for them. A second one gets another.
+func TestCPUs(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("this host has one processor")
+	}
+	bound := map[string]bool{}
+	for range 2 {
+		s := newSpec(t, "TINY_SLEEP=5m")
+		s.CPUs, s.Memory = 1, 256<<20
+		task := launch(t, s)
+		if err := task.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		status := readProc(t, task.PID(), "status")
+		_, rest, _ := strings.Cut(status, "Cpus_allowed_list:")
+		cpus, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+		if strings.ContainsAny(cpus, ",-") || cpus == "" {
+			t.Errorf("bound to %q, want one processor", cpus)
+		}
+		bound[cpus] = true
+		quota, memory := "cpu.max", "memory.max"
+		if h, err := cgroup.Host(); err != nil {
+			t.Fatal(err)
+		} else if h.Unified == "" {
+			quota, memory = "cpu/cpu.cfs_quota_us", "memory/memory.limit_in_bytes"
+		}
+		quota, memory = readProc(t, task.PID(), "root/sys/fs/cgroup/"+quota), readProc(t, task.PID(), "root/sys/fs/cgroup/"+memory)
+		if strings.Fields(quota)[0] != "100000" || strings.TrimSpace(memory) != "268435456" {
+			t.Errorf("quota %q, memory %q", quota, memory)
+		}
+	}
+	if len(bound) != 2 {
+		t.Errorf("two containers are bound to %v", bound)
+	}
+}
+
+// On a host of version 2 a container has a hierarchy of its own, as in Docker.
+func TestCgroupVersion2(t *testing.T) {
+	h, err := cgroup.Host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Unified == "" {
+		t.Skip("this host has control groups of version 1; version 2 is shown by the fixtures of runtime/cgroup and TestUsageVersion2")
+	}
+	s := newSpec(t, "TINY_SLEEP=5m")
+	s.Memory = 128 << 20
+	task := launch(t, s)
+	if err := task.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := readProc(t, task.PID(), "root/sys/fs/cgroup/memory.max"); strings.TrimSpace(got) != "134217728" {
+		t.Errorf("memory.max is %q", got)
+	}
+	if u, err := task.Usage(t.Context()); err != nil || u.MemoryLimit != 128<<20 || u.PIDs == 0 {
+		t.Errorf("usage is %+v, %v", u, err)
+	}
+}
+
+// readProc reads a file of a process.
+func readProc(t *testing.T, pid int, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	if err != nil {
+		t.Error(err)
+		return "none"
+	}
+	return string(b)
 }

@@ -3,9 +3,11 @@ package ctrd
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,8 +59,21 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 	}
 	if s.CPUs > 0 {
 		opts = append(opts, oci.WithCPUCFS(int64(s.CPUs*cpuPeriod), cpuPeriod))
+		// The quota alone would leave nproc, OpenMP and whoever else counts processors with the host's number, and so with
+		// threads that take each other's time; being bound to some alone, programs that read only the quota.
+		if n := int(math.Ceil(s.CPUs)); n < runtime.NumCPU() {
+			cpus, err := chooseCPUs(n, s.ID)
+			if err != nil {
+				return nil, fmt.Errorf("container %s: %w", s.ID, err)
+			}
+			if cpus != "" {
+				opts = append(opts, oci.WithCPUs(cpus))
+			}
+		}
 	}
-	mounts := []specs.Mount{}
+	// As in Docker: programs look there for the limits that they have.
+	mounts := []specs.Mount{{Type: "cgroup", Source: "cgroup", Destination: "/sys/fs/cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}}}
+	opts = append(opts, withCgroupNamespace)
 	for _, name := range guestFileNames {
 		mounts = append(mounts, bind(filepath.Join(files, name), "/etc/"+name, true))
 	}
@@ -80,6 +95,24 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		c.log().Warn("runc is built without seccomp: the container runs without a system call filter", "runc", rc.Path)
 	}
 	return opts, nil
+}
+
+// withCgroupNamespace hides the host's control groups on a host of version 2, as Docker does: a container then finds its
+// own at the root. Version 1 shows a container its own in any case.
+func withCgroupNamespace(ctx context.Context, cl oci.Client, c *containers.Container, s *oci.Spec) error {
+	h, err := cgroup.Host()
+	if err != nil || h.Unified == "" {
+		return err
+	}
+	return oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace})(ctx, cl, c, s)
+}
+
+func chooseCPUs(n int, id string) (string, error) {
+	h, err := cgroup.Host()
+	if err != nil {
+		return "", err
+	}
+	return h.ChooseCPUs(n, id)
 }
 
 // guestFileNames are the files of /etc that we make. They cannot be written by the container.
@@ -116,12 +149,41 @@ func withoutNoise(ctx context.Context, cl oci.Client, c *containers.Container, s
 
 // withRlimits sets the limits of START-13, as far as the host allows (ruling 18).
 func withRlimits(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	s.Process.Rlimits = rlimits(pinsMemory())
+	return nil
+}
+
+func rlimits(pinned bool) []specs.POSIXRlimit {
 	n := NofileMax()
-	s.Process.Rlimits = []specs.POSIXRlimit{
+	out := []specs.POSIXRlimit{
 		{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
 		{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
 	}
-	return nil
+	if pinned {
+		m := MemlockMax()
+		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_MEMLOCK", Hard: m, Soft: m})
+	}
+	return out
+}
+
+// pinsMemory says whether the host has devices whose drivers lock memory: GPUs, InfiniBand (START-13).
+func pinsMemory() bool {
+	for _, dev := range []string{"/dev/nvidiactl", "/dev/infiniband"} {
+		if _, err := os.Stat(dev); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// MemlockMax is the limit of locked memory that a container gets on a host with GPUs: none, math.MaxUint64, or what the
+// host allows (ruling 18).
+func MemlockMax() uint64 {
+	var r unix.Rlimit
+	if !hasCap(unix.CAP_SYS_RESOURCE) && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) == nil {
+		return r.Max
+	}
+	return math.MaxUint64
 }
 
 // withoutIPv6 switches IPv6 off in the container's network namespace, before any link is in it.

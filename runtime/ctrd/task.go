@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -336,6 +337,22 @@ func (t *task) Interface() string { return guestLink }
 
 // Addr implements container.Task.
 func (t *task) Addr() string { return t.addr }
+
+// Layer implements container.Task.
+func (t *task) Layer(ctx context.Context) (string, error) {
+	mounts, err := t.c.conn.SnapshotService(t.c.cfg.Snapshotter).Mounts(t.c.ctx(ctx), t.spec.ID)
+	if err != nil {
+		return "", fmt.Errorf("find what container %s has written: %w", t.spec.ID, err)
+	}
+	for _, m := range mounts {
+		for _, o := range m.Options {
+			if dir, ok := strings.CutPrefix(o, "upperdir="); ok {
+				return dir, nil
+			}
+		}
+	}
+	return "", nil // a snapshotter that copies the image
+}
 
 const (
 	// closeTimeout bounds Close whatever its context: the logger has 12 s in containerd's shim, the rest is quick.

@@ -24,6 +24,8 @@ type layout struct {
 	UID        int                   `json:"uid"`
 	GID        int                   `json:"gid"`
 	CPUs       int                   `json:"cpus"`   // that the program may use
+	NProc      int                   `json:"nproc"`  // that it is bound to, as nproc counts
+	Memory     string                `json:"memory"` // the limit of its control group
 	Config     map[string]configFile `json:"config"` // of /opt/ml/input/config, by name
 	Tree       []entry               `json:"tree"`   // of /opt/ml, sorted by path, at most 10,000
 	Mounts     []mount               `json:"mounts"`
@@ -66,6 +68,12 @@ func readLayout() *layout {
 		Args: os.Args, Env: slices.Sorted(slices.Values(os.Environ())), PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), CPUs: runtime.GOMAXPROCS(0),
 		Config: map[string]configFile{}, Status: map[string]string{}, Interfaces: map[string][]string{}, Writable: map[string]bool{},
 		Hosts: read("/etc/hosts"), Resolv: read("/etc/resolv.conf"), OOMScore: strings.TrimSpace(read("/proc/self/oom_score_adj")),
+	}
+	l.NProc = runtime.NumCPU()
+	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		if v := strings.TrimSpace(read(file)); v != "" {
+			l.Memory = v
+		}
 	}
 	l.Dir, _ = os.Getwd()
 	l.Hostname, _ = os.Hostname()

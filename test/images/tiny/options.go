@@ -42,6 +42,8 @@ var known = map[string]string{
 	"model_files":      "spread model_mb over so many files",
 	"model_symlink":    "target of a symlink model/link",
 	"model_fifo":       "1: make a FIFO model/fifo",
+	"scratch":          "files of zeros to write anywhere, each PATH:BYTES, separated by blanks",
+	"model_socket":     "1: make a socket model/socket",
 	"output":           "text of output/data/result.txt",
 	"output_mb":        "MB of output/data/result.bin",
 	"allocate_mb":      "allocate and touch so much memory; all: until the kernel ends us",

@@ -4,9 +4,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -84,6 +86,16 @@ func train(args []string) int {
 	if err := output(o); err != nil {
 		return fail(12, err)
 	}
+	for f := range strings.FieldsSeq(o.text("scratch", "")) {
+		name, size, _ := strings.Cut(f, ":")
+		n, err := strconv.Atoi(size)
+		if err == nil {
+			err = fill(name, int64(n))
+		}
+		if err != nil {
+			return fail(15, fmt.Errorf("scratch: %w", err))
+		}
+	}
 	if v := o.text("allocate_mb", ""); v != "" {
 		allocate(v)
 	}
@@ -97,6 +109,22 @@ func train(args []string) int {
 		return fail(13, err)
 	}
 	return o.number("exit_code", 0)
+}
+
+// fill makes a file of so many bytes, which take room on the disk, without writing them where the disk can do that.
+func fill(name string, n int64) error {
+	if err := writeFile(name, nil); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err = syscall.Fallocate(int(f.Fd()), 0, 0, n); err == syscall.EOPNOTSUPP {
+		_, err = f.Write(make([]byte, n))
+	}
+	return err
 }
 
 // onTerminate arranges what SIGTERM does (STOP-1). "default" leaves it to the Go runtime.
@@ -143,6 +171,13 @@ func model(o options) error {
 		if err := os.Symlink(target, ml("model/link")); err != nil {
 			return err
 		}
+	}
+	if o.text("model_socket", "") == "1" {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ml("model/socket")})
+		if err != nil {
+			return err
+		}
+		l.SetUnlinkOnClose(false)
 	}
 	if o.text("model_fifo", "") == "1" {
 		return syscall.Mkfifo(ml("model/fifo"), 0o644)

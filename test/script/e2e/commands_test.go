@@ -35,6 +35,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"limit":   limitCommand,   // limit JOB BYTES: bound the memory of the job's containers, as a full host would
 	"mute":    muteCommand,    // mute VAR: a server that takes connections and never answers; its address is in $VAR
 	"tmpfs":   tmpfsCommand,   // tmpfs DIR SIZE: a small disk, until the script's end
+	"loops":   loopsCommand,   // loops: a file of this script's is the disk of a loop device
 	"clean":   cleanCommand,   // clean: nothing of this script's jobs is on the host
 }
 
@@ -71,6 +72,28 @@ func (s *script) end() {
 	}
 	for _, m := range s.mounts {
 		_ = unix.Unmount(m, unix.MNT_DETACH)
+	}
+}
+
+func loopsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) > 0 {
+		ts.Fatalf("usage: [!] loops")
+	}
+	// The kernel lets go of a device a moment after its file system was unmounted.
+	for deadline := time.Now().Add(patience / 10); ; time.Sleep(10 * time.Millisecond) {
+		var found []string
+		files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(b), ts.Getenv("WORK")+"/") {
+				found = append(found, strings.TrimSpace(string(b)))
+			}
+		}
+		switch {
+		case (len(found) > 0) != neg:
+			return
+		case time.Now().After(deadline):
+			ts.Fatalf("loop devices: %q", found)
+		}
 	}
 }
 

@@ -168,6 +168,20 @@ func tearDown() error {
 	return nil
 }
 
+// hasVolumes says whether the host has what --enforce-volume-size needs.
+func hasVolumes() bool {
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		return false
+	}
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	control.Close()
+	_, err = os.Stat("/dev/loop0")
+	return err == nil
+}
+
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
@@ -196,5 +210,11 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "s3/bucket/rows/rows.csv"), []byte("one\ntwo\nthree\n"), 0o644)
 		},
 		Cmds: commands,
+		Condition: func(name string) (bool, error) {
+			if name != "volumes" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return hasVolumes(), nil
+		},
 	})
 }

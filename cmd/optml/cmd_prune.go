@@ -53,7 +53,7 @@ With --older-than or --all-finished, remove finished jobs as well; with
 			}
 			err := errors.Join(a.recoverDead(a.stderr), runPrune(o, a.stderr))
 			if images && err == nil {
-				err = a.withClient(func(ctx context.Context, c *ctrd.Client) error { return pruneImages(ctx, o.jobs, c, a.stderr) })
+				err = a.withClient(a.hostOptions(&jobFlags{}), func(ctx context.Context, c *ctrd.Client) error { return pruneImages(ctx, o.jobs, c, a.stderr) })
 			}
 			return errors.Join(err, pruneHelpers(a.hostOptions(&jobFlags{}).ctrd(a.log()), a.stderr))
 		},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // maxDepth bounds how deep values may lie in each other.
@@ -423,16 +424,22 @@ func joinJSON(parts [][]byte, buf *[]byte, record, result []byte) [][]byte {
 	case !taken:
 		return append(parts, bytes.TrimRight(record[:len(record)-1], " \t\r\n"), moreOutput, result, closing)
 	}
-	rest := append((*buf)[:0], '{')
-	for key, value := range members(record) {
-		if is(key, keyOutput) {
+	*buf = without((*buf)[:0], record, keyOutput)
+	return append(parts, (*buf)[:len(*buf)-1], moreOutput, result, closing)
+}
+
+// without appends an object without its members of these names.
+func without(dst, v []byte, names ...string) []byte {
+	start := len(dst)
+	dst = append(dst, '{')
+	for key, value := range members(v) {
+		if slices.ContainsFunc(names, func(name string) bool { return is(key, name) }) {
 			continue
 		}
-		if len(rest) > 1 {
-			rest = append(rest, ',')
+		if len(dst) > start+1 {
+			dst = append(dst, ',')
 		}
-		rest = append(append(append(rest, key...), ':'), value...)
+		dst = append(append(append(dst, key...), ':'), value...)
 	}
-	*buf = rest
-	return append(parts, rest, moreOutput, result, closing)
+	return append(dst, '}')
 }

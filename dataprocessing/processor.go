@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 )
 
 // Options are a request's DataProcessing with what it depends on. Empty values are the request's defaults.
@@ -14,6 +15,10 @@ type Options struct {
 	Join                      bool   // JoinSource Input
 	ContentType, Accept       string
 	SplitType, AssembleWith   string
+
+	// Identify gives each result an id and the time at which the job began (BT-172).
+	Identify bool
+	Began    time.Time
 }
 
 // Idle reports whether the options leave records and results as they are: nothing else is held to rules then.
@@ -25,13 +30,16 @@ func (o Options) Idle() bool {
 // Rule is a rule between members that Options break.
 type Rule struct{ ID, Member, Text string }
 
-// Broken says which rules the members break (BT-152 to BT-154). Breaking one is an error at creation (BT-155).
+// Broken says which rules the members break (BT-152 to BT-154, BT-172). Breaking one is an error at creation (BT-155).
 func (o Options) Broken() (broken []Rule) {
-	if o.Idle() {
-		return nil
-	}
 	say := func(id, member, format string, a ...any) {
 		broken = append(broken, Rule{id, member, fmt.Sprintf(format, a...)})
+	}
+	if o.Identify && formatOf(o.Accept) == 0 {
+		say("BT-172", "TransformOutput.Accept", "with GenerateInferenceId this is text/csv, application/json or application/jsonlines, not %q", o.Accept)
+	}
+	if o.Idle() {
+		return broken
 	}
 	for _, t := range [][2]string{{"TransformInput.ContentType", o.ContentType}, {"TransformOutput.Accept", o.Accept}} {
 		if formatOf(t[1]) == 0 {
@@ -97,12 +105,15 @@ type Processor struct {
 	byLine    bool // a record is a line of the input
 	wholeFile bool // the input is not split: what is sent is one document, or all lines of an object
 	lines     bool // each result ends in LF (BT-166)
+
+	began   string // "": results get no ids
+	ownEnds bool   // results keep the ends that they have
 }
 
 // New makes a Processor; nil for options that leave everything as it is. The error is a *PathError for a filter that is
 // not taken; the service finds it only when it has an object to process.
 func New(o Options) (*Processor, error) {
-	if o.Idle() {
+	if o.Idle() && !o.Identify {
 		return nil, nil
 	}
 	if broken := o.Broken(); len(broken) > 0 {
@@ -120,6 +131,10 @@ func New(o Options) (*Processor, error) {
 	p.wholeFile = orNone(o.SplitType) == "None"
 	p.byLine = !p.wholeFile || o.ContentType == jsonLines
 	p.lines = o.AssembleWith == "Line" || o.Accept == jsonLines
+	if o.Identify {
+		p.began = o.Began.UTC().Format(time.RFC3339)
+		p.ownEnds = o.Idle() && !p.lines
+	}
 	return p, nil
 }
 
@@ -130,7 +145,7 @@ func (p *Processor) Reads() bool { return p != nil && (p.join || !p.in.Whole()) 
 func (p *Processor) Filters() bool { return p != nil && !p.in.Whole() }
 
 // Writes reports whether Output makes the output of a response, instead of the response itself.
-func (p *Processor) Writes() bool { return p != nil && (p.join || !p.out.Whole()) }
+func (p *Processor) Writes() bool { return p != nil && (p.join || !p.out.Whole() || p.began != "") }
 
 // Whole reports whether a result may be a document of any length, instead of a line.
 func (p *Processor) Whole() bool { return p != nil && p.wholeFile && !p.byLine }
@@ -245,11 +260,12 @@ type Scratch struct {
 	rest   []byte   // of a record that has the result's member
 	joined []byte
 	line   []byte
+	id     []byte // what an id adds to a result
 }
 
 // Output writes what becomes of a response (BT-151): its results, each joined with its record of originals, which are the
-// request's unfiltered records one after the other, as Input has taken them, then filtered, one a line (BT-166). limit is
-// that of Input. Without a join originals are not looked at.
+// request's unfiltered records one after the other, as Input has taken them, then filtered and given an id (BT-172), one a
+// line (BT-166). limit is that of Input. Without a join originals are not looked at.
 func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [][]byte, limit int) error {
 	defer func() {
 		clear(s.pieces)
@@ -324,7 +340,14 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 			}
 			s.parts = append(s.parts[:0], s.line)
 		}
-		if err := p.write(w, s.parts, results == 1); err != nil {
+		if p.began != "" {
+			s.identify(p.to, p.began)
+		}
+		end := lf
+		if p.ownEnds {
+			end = row[len(bytes.TrimRight(row, " \t\r\n")):]
+		}
+		if err := p.write(w, s.parts, end, results == 1); err != nil {
 			return err
 		}
 	}
@@ -349,8 +372,8 @@ func (s *Scratch) join() []byte {
 }
 
 // write writes one row of the output.
-func (p *Processor) write(w io.Writer, parts [][]byte, first bool) error {
-	if !p.lines && !first {
+func (p *Processor) write(w io.Writer, parts [][]byte, end []byte, first bool) error {
+	if !p.lines && !p.ownEnds && !first {
 		if _, err := w.Write(lf); err != nil { // several documents where one was expected: they stay apart
 			return err
 		}
@@ -371,10 +394,10 @@ func (p *Processor) write(w io.Writer, parts [][]byte, first bool) error {
 			return err
 		}
 	}
-	if !p.lines {
+	if !p.lines && !p.ownEnds {
 		return nil
 	}
-	_, err := w.Write(lf)
+	_, err := w.Write(end)
 	return err
 }
 

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func csvOptions(in, out string, join bool) Options {
@@ -450,4 +452,75 @@ func BenchmarkOutput(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BT-172: each result gets an id of its own and the time of the job's begin, as two last columns or two members, after
+// the join and the OutputFilter.
+func TestInferenceIDs(t *testing.T) {
+	zone := time.FixedZone("", 3600)
+	identified := func(o Options) Options {
+		o.Identify, o.Began = true, time.Date(2022, 8, 30, 1, 49, 15, 7e8, zone)
+		return o
+	}
+	csvOnly := Options{ContentType: "image/png", Accept: "text/csv", AssembleWith: "Line"}
+	jsonOnly := Options{ContentType: "image/png", Accept: "application/json"}
+	const members = `"SageMakerInferenceId":"ID","SageMakerInferenceTime":"2022-08-30T00:49:15Z"}`
+	for name, c := range map[string]struct {
+		o                        Options
+		originals, response, out string
+	}{
+		"columns":                    {csvOnly, "", "0.5,a\n\"b,c\"\r\n7", "0.5,a,ID,2022-08-30T00:49:15Z\n\"b,c\",ID,2022-08-30T00:49:15Z\n7,ID,2022-08-30T00:49:15Z\n"},
+		"columns, nothing assembled": {Options{Accept: "text/csv"}, "", "1\r\n2", "1,ID,2022-08-30T00:49:15Z\r\n2,ID,2022-08-30T00:49:15Z"},
+		"an empty row":               {csvOnly, "", "1\n\n", "1,ID,2022-08-30T00:49:15Z\n\n"},
+		"joined and filtered rows":   {csvOptions("", "$[0,-1]", true), "a,b\nc,d\n", "1\n2\n", "a,1,ID,2022-08-30T00:49:15Z\nc,2,ID,2022-08-30T00:49:15Z\n"},
+		"members":                    {jsonOnly, "", "{\n \"a\": 1.50\n}\n", "{\n \"a\": 1.50," + members + "\n"},
+		"no member":                  {jsonOnly, "", "{ }", "{" + members},
+		"no object":                  {jsonOnly, "", "[1,2]\n", `{"SageMakerOutput":[1,2],` + members + "\n"},
+		"members of the names":       {jsonOnly, "", `{"SageMakerInferenceId":"x","b":[{}],"\u0053ageMakerInferenceTime":0}`, `{"b":[{}],` + members},
+		"only members of the names":  {jsonOnly, "", `{"SageMakerInferenceId":"x"}`, "{" + members},
+		"lines of JSON":              {Options{Accept: "application/jsonlines"}, "", "{\"a\":1}\n{\"a\":2}", `{"a":1,` + members + "\n" + `{"a":2,` + members + "\n"},
+		"joined lines of JSON":       {jsonOptions("", "", true), "{\"i\":1,\"SageMakerInferenceId\":0}\n", "3\n", `{"i":1,"SageMakerOutput":3,` + members + "\n"},
+	} {
+		p := processor(t, identified(c.o))
+		if !p.Writes() || p.Reads() != c.o.Join {
+			t.Errorf("%s: Writes %v, Reads %v", name, p.Writes(), p.Reads())
+		}
+		seen := map[string]bool{}
+		for _, pieces := range [][]string{{c.response}, strings.Split(c.response, "")} { // where it is cut makes no difference
+			got, err := identify(p, c.originals, pieces)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			got = uuids.ReplaceAllStringFunc(got, func(id string) string {
+				if seen[id] {
+					t.Errorf("%s: %s twice", name, id)
+				}
+				seen[id] = true
+				return "ID"
+			})
+			if got != c.out {
+				t.Errorf("%s: got %q, want %q", name, got, c.out)
+			}
+		}
+	}
+	if _, err := identify(processor(t, identified(csvOnly)), "", []string{"1,\"x\n"}); err == nil {
+		t.Error("a row that does not end got an id")
+	}
+	for accept, want := range map[string]int{"text/csv": 0, "application/json": 0, "application/jsonlines": 0, "": 1, "image/png": 1} {
+		if got := identified(Options{Accept: accept}).Broken(); len(got) != want || want > 0 && (got[0].ID != "BT-172" || got[0].Member != "TransformOutput.Accept") {
+			t.Errorf("%q: %v", accept, got)
+		}
+	}
+}
+
+var uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
+
+func identify(p *Processor, originals string, response []string) (string, error) {
+	var out bytes.Buffer
+	var pieces [][]byte
+	for _, piece := range response {
+		pieces = append(pieces, []byte(piece))
+	}
+	err := p.Output(&out, new(Scratch), []byte(originals), pieces, 1<<20)
+	return out.String(), err
 }

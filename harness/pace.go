@@ -23,7 +23,7 @@ const smooth = 0.2
 func (p *pace) live(n transform.Totals, now time.Time) *ledger.TransformLive {
 	done := n.Done()
 	if n.TotalBytes > 0 {
-		done = min(done, n.TotalBytes)
+		done = min(done, n.ToDo())
 	}
 	past := now.Sub(p.at).Seconds()
 	switch {
@@ -37,9 +37,9 @@ func (p *pace) live(n transform.Totals, now time.Time) *ledger.TransformLive {
 	t := &ledger.TransformLive{
 		Objects: n.Objects, TotalObjects: n.TotalObjects, Failed: n.Failed, Records: n.Records, Requests: n.Requests,
 		InFlight: n.InFlight, Retries: n.Retries, BytesIn: n.BytesIn, BytesOut: n.BytesOut,
-		Bytes: done, TotalBytes: n.TotalBytes, RecordsPerSecond: p.perSecond.records,
+		Bytes: done, TotalBytes: n.ToDo(), RecordsPerSecond: p.perSecond.records,
 	}
-	if left := n.TotalBytes - done; left > 0 && p.perSecond.bytes >= 1 {
+	if left := n.ToDo() - done; left > 0 && p.perSecond.bytes >= 1 {
 		t.Left = time.Duration(min(float64(left)/p.perSecond.bytes, maxLeft.Seconds()) * float64(time.Second))
 	}
 	return t

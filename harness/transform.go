@@ -85,6 +85,12 @@ func (f *fleet) drive(ctx context.Context) error {
 		},
 		Remove: func(ctx context.Context, name string) error { return out.Delete(ctx, objstore.Join(prefix, name)) },
 	}
+	if t.Capture != nil {
+		if cfg.Capture, err = f.capture(ctx, in, func(name string) string { return out.URI(objstore.Join(prefix, name)) }); err != nil {
+			return err
+		}
+		cfg.Began = r.began()
+	}
 	if t.RecordRequests {
 		cfg.Requests = requests
 	}
@@ -115,6 +121,30 @@ func (f *fleet) drive(ctx context.Context) error {
 	return err
 }
 
+// began is when the job began, for what bears its time.
+func (r *run) began() time.Time {
+	if t := r.owner.State().StartTime; !t.IsZero() {
+		return t
+	}
+	return r.plan.Transform.CreationTime
+}
+
+// capture is where the manifests of a DataCaptureConfig go (BT-170).
+func (f *fleet) capture(ctx context.Context, in input, outputURI func(string) string) (*transform.Capture, error) {
+	c := f.transform.Capture
+	to, prefix, err := f.run.host.Stores.Open(ctx, c.Path)
+	if err != nil {
+		return nil, &transform.Error{Reason: "ClientError: " + err.Error(), Err: err}
+	}
+	return &transform.Capture{
+		Name: f.run.plan.Name, InputURI: in.uri, OutputURI: outputURI,
+		Create: func(ctx context.Context, name, contentType string) (transform.Writer, error) {
+			return to.Create(ctx, objstore.Join(prefix, name), objstore.CreateOptions{ContentType: contentType, KMSKeyID: c.KMSKeyID})
+		},
+		Remove: func(ctx context.Context, name string) error { return to.Delete(ctx, objstore.Join(prefix, name)) },
+	}, nil
+}
+
 // outputName is where transform puts an object's output (BT-131, BT-136).
 func outputName(prefix string, o transform.Object) string {
 	if o.Name != "" {
@@ -135,6 +165,7 @@ func (s streamWriter) Write(p []byte) (int, error) {
 type input struct {
 	bucket, prefix string
 	objects        iter.Seq2[transform.Object, error]
+	uri            func(key string) string // once objects has been read
 	close          func() error
 }
 
@@ -156,6 +187,8 @@ func (r *run) input(ctx context.Context) (input, error) {
 	if err != nil {
 		return input{}, errors.Join(err, set.Close())
 	}
+	var store objstore.Store // all objects of a source lie in one
+	in.uri = func(key string) string { return store.URI(key) }
 	in.objects = func(yield func(transform.Object, error) bool) {
 		for e, err := range set.Entries(ctx) {
 			if err != nil {
@@ -165,6 +198,7 @@ func (r *run) input(ctx context.Context) (input, error) {
 			if e.Dir { // BT-35
 				continue
 			}
+			store = e.Store
 			if !yield(transform.Object{Key: e.Object.Key, Size: e.Object.Size, Name: e.Suffix, Open: e.Open}, nil) {
 				return
 			}
@@ -179,6 +213,23 @@ func (r *run) input(ctx context.Context) (input, error) {
 // dropOutputs removes what a dead owner left half written: the outputs of this job's own objects and no other's, since
 // jobs may share an output path and other owners may be writing there (BT-137, BT-142, ruling 1).
 func (r *run) dropOutputs(ctx context.Context) {
+	captured := func() error {
+		c := r.plan.Transform.Capture
+		if c == nil {
+			return nil
+		}
+		to, prefix, err := r.host.Stores.Open(ctx, c.Path)
+		if _, local := to.(*objstore.Dir); local {
+			_, err := to.Sweep(ctx, prefix, 0)
+			return err
+		}
+		for _, name := range transform.CaptureNames(r.plan.Name, r.began()) {
+			if err == nil {
+				_, err = to.Sweep(ctx, objstore.Join(prefix, name), 0)
+			}
+		}
+		return err
+	}
 	err := func() error {
 		out, prefix, err := r.host.Stores.Open(ctx, r.plan.Transform.Output.Path)
 		if err != nil {
@@ -203,7 +254,7 @@ func (r *run) dropOutputs(ctx context.Context) {
 		}
 		return nil
 	}()
-	if err != nil {
+	if err = errors.Join(err, captured()); err != nil {
 		r.append(ledger.Warning{Rule: "BT-142", Text: "unfinished outputs could not be looked for: " + err.Error()})
 	}
 }

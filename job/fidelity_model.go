@@ -32,9 +32,9 @@ var modelRows = []row{
 	{shape: "S3ModelDataSource", member: "CompressionType", treatment: Honoured, rules: "INF-24"},
 	{shape: "S3ModelDataSource", member: "ModelAccessConfig", treatment: Inert, rules: "INF-27", note: noAWS + ", so no licence is accepted here"},
 	{shape: "S3ModelDataSource", member: "HubAccessConfig", treatment: Refused, rules: "ruling 10", note: "content of a hub cannot be had outside AWS"},
-	{shape: "S3ModelDataSource", member: "ManifestS3Uri", treatment: Refused, rules: "INF-27", note: "artifact manifests are not read: give one archive"},
+	{shape: "S3ModelDataSource", member: "ManifestS3Uri", treatment: Inert, rules: "INF-27", note: "artifact manifests are not read: what S3Uri names is the model", strict: "artifact manifests are not read"},
 	{shape: "S3ModelDataSource", member: "ETag", treatment: Honoured, rules: "ruling 21", note: "compared with the object's where the store has ETags"},
-	{shape: "S3ModelDataSource", member: "ManifestEtag", treatment: Refused, rules: "INF-27", note: "artifact manifests are not read: give one archive"},
+	{shape: "S3ModelDataSource", member: "ManifestEtag", treatment: Inert, rules: "INF-27", note: "artifact manifests are not read, so nothing is compared", strict: "artifact manifests are not read"},
 
 	{shape: "AdditionalModelDataSource", member: "ChannelName", treatment: Honoured, rules: "INF-28"},
 	{shape: "AdditionalModelDataSource", member: "S3DataSource", treatment: Honoured, rules: "INF-24, INF-28"},

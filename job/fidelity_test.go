@@ -263,6 +263,7 @@ var mutationBases = map[string][][2]string{
 	"CreateModel Containers":                                                          {{`"PrimaryContainer": {`, `"Containers": [{`}, {"\"LOG\": \"model\"}\n  }", "\"LOG\": \"model\"}\n  }]"}},
 	"CreateModel PrimaryContainer.ModelDataSource":                                    {{`"ModelDataUrl": "s3://bucket/models/boost-2026-11-20/output/model.tar.gz"`, `"ModelDataSource": {"S3DataSource": {"S3Uri": "s3://b/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}`}},
 	"CreateModel PrimaryContainer.ModelPackageName":                                   {{"-", "PrimaryContainer.Image"}, {"-", "PrimaryContainer.ModelDataUrl"}},
+	"CreateTransformJob DataCaptureConfig":                                            {{`"DataProcessing": {`, `"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}, "DataProcessing": {`}},
 	"CreateModelPackage CertifyForMarketplace":                                        {{"-", "ValidationSpecification"}},
 	"CreateModelPackage SourceAlgorithmSpecification":                                 {{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"CertifyForMarketplace": true, "SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "iris-forest"}]}`}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
@@ -421,7 +422,6 @@ func TestRefusedValues(t *testing.T) {
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
 		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
-		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},
 		{"model.json", "PrimaryContainer.Mode", `"MultiModel"`, "MultiModel is refused"},
 		{"model.json", "InferenceExecutionConfig.Mode", `"Direct"`, "Direct is refused"},
 	} {
@@ -451,6 +451,17 @@ func TestFixturesPassStrict(t *testing.T) {
 	// An emulation that leaves data out does not pass.
 	text := edit(t, "algorithm.json", `"SupportsDistributedTraining": false`, `"AdditionalS3DataSource": {"S3DataType": "S3Object", "S3Uri": "s3://b/k"}`)
 	if got := refusal(t, Options{Strict: true}, text); !strings.Contains(got, "AdditionalS3DataSource: refused: it is not mounted") {
+		t.Errorf("got %q", got)
+	}
+	// What a data capture writes does; its files' name is ours, and nothing else of it (BT-171).
+	capture := map[string]any{"DestinationS3Uri": "s3://bucket/captured", "KmsKeyId": "k", "GenerateInferenceId": true}
+	if got := refusal(t, Options{Strict: true}, change(t, edit(t, "transform.json", "", ""), "DataCaptureConfig", capture), "model.json"); got != "" {
+		t.Errorf("data capture: got %q", got)
+	}
+	// A manifest of model data is left out (INF-27).
+	source := map[string]any{"S3DataSource": map[string]any{"S3Uri": "s3://b/m/", "S3DataType": "S3Prefix", "CompressionType": "None", "ManifestS3Uri": "s3://b/m.csv"}}
+	text = change(t, change(t, edit(t, "model.json", "", ""), "PrimaryContainer.ModelDataUrl", nil), "PrimaryContainer.ModelDataSource", source)
+	if got := refusal(t, Options{Strict: true}, text, "transform.json"); !strings.Contains(got, "artifact manifests are not read") {
 		t.Errorf("got %q", got)
 	}
 	// Nor does an instance type that the host cannot stand in for (ruling 14).

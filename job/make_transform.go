@@ -23,13 +23,14 @@ type transformView struct {
 	resources     transformResources
 	client        *modelClientConfig
 	processing    dataProcessing
+	capture       *batchDataCaptureConfig
 }
 
 func (t transformView) at(member string) string { return join(t.path, member) }
 
 func (r *createTransformJobRequest) view() transformView {
 	return transformView{"", r.MaxConcurrentTransforms, r.MaxPayloadInMB, r.BatchStrategy, r.Environment,
-		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig, value(r.DataProcessing, dataProcessing{})}
+		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig, value(r.DataProcessing, dataProcessing{}), r.DataCaptureConfig}
 }
 
 // dataProcessing is the DataProcessing with what it depends on.
@@ -37,12 +38,13 @@ func (t transformView) dataProcessing() dataprocessing.Options {
 	return dataprocessing.Options{
 		InputFilter: t.processing.InputFilter, OutputFilter: t.processing.OutputFilter, Join: t.processing.JoinSource == "Input",
 		ContentType: t.input.ContentType, Accept: t.output.Accept, SplitType: t.input.SplitType, AssembleWith: t.output.AssembleWith,
+		Identify: t.capture != nil && t.capture.GenerateInferenceId,
 	}
 }
 
 func (d *transformJobDefinition) view(path string) transformView {
 	return transformView{path, d.MaxConcurrentTransforms, d.MaxPayloadInMB, d.BatchStrategy, d.Environment,
-		d.TransformInput, d.TransformOutput, d.TransformResources, nil, dataProcessing{}}
+		d.TransformInput, d.TransformOutput, d.TransformResources, nil, dataProcessing{}, nil}
 }
 
 // servedModel is the model that a transform drives, from whatever document describes it.
@@ -176,6 +178,9 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 	}
 	if o := t.dataProcessing(); !o.Idle() {
 		tr.Processing = &Processing{InputFilter: o.InputFilter, OutputFilter: o.OutputFilter, Join: o.Join}
+	}
+	if c := t.capture; c != nil {
+		tr.Capture = &Capture{Path: resolve(m.o.Dir, c.DestinationS3Uri), KMSKeyID: c.KmsKeyId, InferenceIDs: c.GenerateInferenceId}
 	}
 	batch := map[string]string{"SAGEMAKER_BATCH": "true"} // BT-10
 	if t.maxPayload != nil {                              // 0 is a value: streaming (BT-15)

@@ -146,6 +146,8 @@ type Transform struct {
 
 	Processing *Processing `json:"processing,omitempty"` // nil: records and responses stay as they are
 
+	Capture *Capture `json:"capture,omitempty"` // nil: no manifests
+
 	InvocationTimeout Duration  `json:"invocationTimeout"`          // 600 s (BT-104)
 	MaxRetries        int       `json:"maxRetries"`                 // 3 (BT-105)
 	PingWindow        Duration  `json:"pingWindow"`                 // 30 min (INF-64)
@@ -192,6 +194,13 @@ type Processing struct {
 	InputFilter  string `json:"inputFilter,omitempty"`
 	OutputFilter string `json:"outputFilter,omitempty"`
 	Join         bool   `json:"join,omitempty"` // JoinSource is Input
+}
+
+// Capture is where a transform says what it has read and written (BT-170).
+type Capture struct {
+	Path         string `json:"path"` // the manifests lie below
+	KMSKeyID     string `json:"kmsKeyId,omitempty"`
+	InferenceIDs bool   `json:"inferenceIds,omitempty"` // each result gets an id (BT-172)
 }
 
 // Validation is an algorithm's validation profile: a training, then a transform with what it made (VAL-1).

@@ -27,7 +27,11 @@ type additionalModelDataSource struct {
 
 type modelDataSource struct{ S3DataSource *s3ModelDataSource }
 
-type s3ModelDataSource struct{ S3Uri, S3DataType, CompressionType, ETag string }
+type s3ModelDataSource struct {
+	S3Uri, S3DataType, CompressionType, ETag string
+	ManifestS3Uri, ManifestEtag              string
+	ModelAccessConfig                        *modelAccessConfig
+}
 
 type createModelPackageInput struct {
 	ModelPackageName             string
@@ -58,3 +62,5 @@ type sourceAlgorithm struct {
 }
 
 type tag struct{ Key, Value string }
+
+type modelAccessConfig struct{ AcceptEula bool }

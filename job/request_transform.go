@@ -12,6 +12,7 @@ type createTransformJobRequest struct {
 	TransformOutput         transformOutput
 	TransformResources      transformResources
 	DataProcessing          *dataProcessing
+	DataCaptureConfig       *batchDataCaptureConfig
 }
 
 type modelClientConfig struct {
@@ -41,6 +42,12 @@ type transformResources struct {
 	InstanceType   string
 	InstanceCount  int64
 	VolumeKmsKeyId string
+}
+
+type batchDataCaptureConfig struct {
+	DestinationS3Uri    string
+	KmsKeyId            string
+	GenerateInferenceId bool
 }
 
 type dataProcessing struct{ InputFilter, OutputFilter, JoinSource string }

@@ -111,12 +111,19 @@ var transformRules = []rule{
 			c.warn(t.at("TransformOutput.S3OutputPath"), "lies under the input prefix: a second run reads the first one's output as input")
 		}
 	})},
+	{"BT-171", onTransform(func(c *ruling, t transformView) {
+		in := t.input.DataSource.S3DataSource
+		if t.capture != nil && in.S3DataType == "S3Prefix" && strings.HasPrefix(t.capture.DestinationS3Uri, in.S3Uri) {
+			c.warn(t.at("DataCaptureConfig.DestinationS3Uri"), "lies under the input prefix: a second run reads the first one's manifests as input")
+		}
+	})},
+	{"BT-172", onTransform(dataProcessingRule)},
 	{"BT-152", onTransform(dataProcessingRule)},
 	{"BT-153", onTransform(dataProcessingRule)},
 	{"BT-154", onTransform(dataProcessingRule)},
 	{"BT-98", onTransform(func(c *ruling, t transformView) {
-		if single := t.input.SplitType == "Line" && value(t.strategy, "") == "SingleRecord"; value(t.maxPayload, 1) == 0 && !single && !t.dataProcessing().Idle() {
-			c.warn(t.at("MaxPayloadInMB"), "with 0 an object is one request of any size, which is not held, so DataProcessing is not carried out on it: the job fails unless records are sent one by one (SplitType Line, BatchStrategy SingleRecord)")
+		if single := t.input.SplitType == "Line" && value(t.strategy, "") == "SingleRecord"; value(t.maxPayload, 1) == 0 && !single && (!t.dataProcessing().Idle() || t.dataProcessing().Identify) {
+			c.warn(t.at("MaxPayloadInMB"), "with 0 an object is one request of any size, which is not held, so neither DataProcessing nor GenerateInferenceId is carried out on it: the job fails unless records are sent one by one (SplitType Line, BatchStrategy SingleRecord)")
 		}
 	})},
 	{"BT-160", onTransform(func(c *ruling, t transformView) {
@@ -203,6 +210,17 @@ var modelRules = []rule{
 	{"ruling 21", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
 		if s.S3DataType == "S3Prefix" && s.ETag != "" {
 			c.warn(path+".ETag", "a prefix has no ETag: nothing is compared")
+		}
+	})},
+	{"INF-27", onModelData(func(c *ruling, path string, s s3ModelDataSource) {
+		if s.ManifestS3Uri != "" {
+			c.warn(path+".ManifestS3Uri", "is not read: what S3Uri names is the model")
+		}
+		if s.ManifestEtag != "" {
+			c.warn(path+".ManifestEtag", "is not compared: the manifest is not read")
+		}
+		if s.ModelAccessConfig != nil {
+			c.warn(path+".ModelAccessConfig", "does nothing: no licence is accepted here")
 		}
 	})},
 	{"INF-28", onModel(func(c *ruling, r *createModelInput) {

@@ -20,7 +20,6 @@ const untested = "untested.txt"
 var unfounded = map[string]string{
 	"endpoint":     "is about endpoints, or the service's API, which optml does not have",
 	"unobservable": "cannot be observed from outside, or not on the machines that run the tests",
-	"refused":      "is of something that optml refuses by name so far",
 }
 
 // ruleNamed finds a rule, or a range of them: "A-1 to A-3", in a test.

@@ -29,6 +29,11 @@ type Config struct {
 	// Remove deletes a committed output when the job is stopped (BT-144). A missing one is no error.
 	Remove func(ctx context.Context, name string) error
 
+	// Began is when the job began: part of results' ids and of the names of its manifests (BT-171, BT-172). Zero: now.
+	Began time.Time
+	// Capture is where manifests of what was read and written go. nil: nowhere.
+	Capture *Capture
+
 	// Requests takes one JSON line a request (docs/transform.md). nil: nobody wants them.
 	Requests io.Writer
 	// Failures takes one JSON line a failed object, a FailedObject, in the order in which they fail. nil: nobody wants them.

@@ -48,7 +48,7 @@ var (
 )
 
 // errStreamed: with MaxPayloadInMB 0 an object is one request of any size, which is never held (BT-97, BT-98).
-var errStreamed = errors.New("DataProcessing with MaxPayloadInMB 0 is for SplitType Line with BatchStrategy SingleRecord: an object that is one request is not held, so it cannot be filtered or joined")
+var errStreamed = errors.New("DataProcessing or GenerateInferenceId with MaxPayloadInMB 0 is for SplitType Line with BatchStrategy SingleRecord: an object that is one request is not held, so its records cannot be filtered, joined or given ids")
 
 // Failure is one object that failed, with the first of its requests that did.
 type Failure struct {

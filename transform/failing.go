@@ -22,7 +22,7 @@ const (
 
 // Names of what lies in the directory of a failing batch.
 const (
-	keptRequest = "request"       // the body as it was sent
+	keptRequest = "request"       // the body as it was sent; with a dot and a container's name: as it was sent to that one
 	keptHead    = "response.head" // status line and headers
 	keptBody    = "response.body" // its first bytes
 	keptBatch   = "batch.json"    // Batch
@@ -30,18 +30,19 @@ const (
 
 // Batch says what a kept batch is.
 type Batch struct {
-	Time     time.Time `json:"time"` // of the last attempt
-	Host     string    `json:"host"`
-	Object   string    `json:"object"`
-	Record   int64     `json:"record,omitempty"`  // first record, counted from 1; 0: not about records
-	Records  int64     `json:"records,omitempty"` // in the batch
-	Offset   int64     `json:"offset"`            // of the first record in the decompressed object
-	Bytes    int64     `json:"bytes"`             // of the request's body
-	Status   int       `json:"status"`            // 0: no response
-	Attempts int       `json:"attempts"`
-	Error    string    `json:"error"`
-	Replay   string    `json:"replay,omitempty"` // a command line that sends it again
-	Note     string    `json:"note,omitempty"`   // why the body is not here
+	Time      time.Time `json:"time"` // of the last attempt
+	Host      string    `json:"host"`
+	Container string    `json:"container,omitempty"` // of a pipeline: which one failed
+	Object    string    `json:"object"`
+	Record    int64     `json:"record,omitempty"`  // first record, counted from 1; 0: not about records
+	Records   int64     `json:"records,omitempty"` // in the batch
+	Offset    int64     `json:"offset"`            // of the first record in the decompressed object
+	Bytes     int64     `json:"bytes"`             // of the request's body
+	Status    int       `json:"status"`            // 0: no response
+	Attempts  int       `json:"attempts"`
+	Error     string    `json:"error"`
+	Replay    string    `json:"replay,omitempty"` // a command line that sends it again
+	Note      string    `json:"note,omitempty"`   // why the body is not here
 }
 
 // keeper keeps failing batches. nil: nobody wants them.
@@ -86,12 +87,70 @@ func (k *keeper) failure() error {
 	return k.err
 }
 
-// keepBatch writes down the request that failed, unless as many earlier ones are there. Not being able to is no reason to fail.
+// evidence is a failed request and what came of it.
+type evidence struct {
+	object *object
+	seq    int64
+	Batch
+
+	request []byte
+	stream  bool // the request was sent as it was read, and is not there
+	head    []byte
+	body    []byte
+	hop     *failedHop // of a pipeline: what failed behind the first container
+}
+
+// keepBatch writes down the request that failed. Not being able to is no reason to fail.
 func (w *worker) keepBatch(it *item, attempts int, err error) {
-	k := w.p.keeper
-	if k == nil || w.saw.began.IsZero() || errors.Is(err, ErrInput) || errors.Is(err, ErrOutput) {
+	if w.p.keeper == nil || w.saw.began.IsZero() || errors.Is(err, ErrInput) || errors.Is(err, ErrOutput) {
 		return // nothing was sent, or it is not the batch that failed
 	}
+	e := evidence{object: it.obj, seq: it.seq, request: it.body, stream: it.stream, head: w.saw.head, body: w.saw.body, hop: w.saw.hop}
+	e.Batch = Batch{
+		Time: w.saw.began.UTC(), Record: it.record, Records: it.records, Offset: it.offset, Bytes: int64(len(it.body)),
+		Status: w.saw.status, Attempts: attempts, Error: bounded(err.Error()),
+	}
+	if it.stream {
+		e.Bytes = w.saw.sent
+	}
+	w.p.keep(&e)
+}
+
+// sent is what is held of a request until the output made of its response is written.
+type sent struct {
+	began            time.Time
+	status, attempts int
+	head, request    []byte
+}
+
+// answered is what becomes of a response. Where its output is made by filters and joins, which may refuse it, what was
+// sent stays until then, as for a join.
+func (w *worker) answered(it *item, attempts int, b body) {
+	if p := w.p; p.keeper != nil && p.dp.Writes() {
+		b.sent = &sent{w.saw.began, w.saw.status, attempts, bytes.Clone(w.saw.head), it.body}
+	}
+	w.p.answered(it, b)
+}
+
+// keepRefused writes down a request whose response the join or a filter does not take.
+func (p *pool) keepRefused(o *object, b *body, f *Failure) {
+	if b.sent == nil {
+		return
+	}
+	e := evidence{object: o, seq: o.next, request: b.sent.request, head: b.sent.head}
+	for _, part := range append([][]byte{b.small}, b.chunks...) {
+		e.body = append(e.body, part[:min(len(part), maxErrorBody-len(e.body))]...)
+	}
+	e.Batch = Batch{
+		Time: b.sent.began.UTC(), Record: b.it.record, Records: b.it.records, Offset: b.offset, Bytes: int64(len(b.sent.request)),
+		Status: b.sent.status, Attempts: b.sent.attempts, Error: bounded(f.Err.Error()),
+	}
+	p.keep(&e)
+}
+
+// keep writes a failed request down, unless as many earlier ones are there.
+func (p *pool) keep(e *evidence) {
+	k := p.keeper
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err != nil {
@@ -100,30 +159,40 @@ func (w *worker) keepBatch(it *item, attempts int, err error) {
 	slot := len(k.kept) + 1
 	if slot > MaxKept {
 		last := k.kept[MaxKept-1]
-		if last.before(it.obj.index, it.seq) {
+		if last.before(e.object.index, e.seq) {
 			return
 		}
 		slot, k.kept = last.slot, k.kept[:MaxKept-1]
 	}
-	b := Batch{
-		Time: w.saw.began.UTC(), Host: w.p.in.Host, Object: it.obj.Key, Record: it.record, Offset: it.offset, Bytes: int64(len(it.body)),
-		Status: w.saw.status, Attempts: attempts, Error: bounded(err.Error()),
-	}
-	if it.record > 0 {
-		b.Records = it.records
+	b := e.Batch
+	b.Host, b.Object = p.in.Host, e.object.Key
+	if b.Record == 0 {
+		b.Records = 0
 	}
 	dir := filepath.Join(k.dir, strconv.Itoa(slot))
-	files := map[string][]byte{keptRequest: it.body, keptHead: withoutSecrets(w.saw.head), keptBody: w.saw.body}
-	switch {
-	case it.stream:
-		b.Bytes = w.saw.sent
+	files := map[string][]byte{keptRequest: e.request, keptHead: withoutSecrets(e.head), keptBody: e.body}
+	switch t := &p.cfg.Job; {
+	case e.stream:
 		b.Note = "the request was the whole object, sent as it was read (MaxPayloadInMB 0): it is not kept"
 		delete(files, keptRequest)
-	case len(it.body) > maxKeptBody:
+	case len(e.request) > maxKeptBody:
 		b.Note = fmt.Sprintf("a request of more than %d MiB is not kept", maxKeptBody>>20)
 		delete(files, keptRequest)
 	default:
-		b.Replay = w.p.replay(filepath.Join(dir, keptRequest))
+		accept := t.Output.Accept
+		if len(p.in.Next) > 0 {
+			accept = "" // it is for the last one (INF-56)
+		}
+		b.Replay = replay(filepath.Join(dir, keptRequest), accept, t.Input.ContentType, p.limit == 0)
+	}
+	if len(p.in.Next) > 0 {
+		b.Container = p.in.Name
+	}
+	if hop := e.hop; hop != nil {
+		b.Container = hop.to
+		name := keptRequest + "." + hop.to
+		files[name] = hop.body
+		b.Replay = replay(filepath.Join(dir, name), hop.accept, hop.contentType, false)
 	}
 	if b.Status == 0 {
 		delete(files, keptHead)
@@ -132,13 +201,13 @@ func (w *worker) keepBatch(it *item, attempts int, err error) {
 	if k.err = writeBatch(dir, b, files); k.err != nil {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(k.kept, it, func(x *kept, it *item) int {
-		if x.before(it.obj.index, it.seq) {
+	i, _ := slices.BinarySearchFunc(k.kept, e, func(x *kept, e *evidence) int {
+		if x.before(e.object.index, e.seq) {
 			return -1
 		}
 		return 1
 	})
-	k.kept = slices.Insert(k.kept, i, &kept{it.obj.index, it.seq, slot, b.Replay})
+	k.kept = slices.Insert(k.kept, i, &kept{e.object.index, e.seq, slot, b.Replay})
 }
 
 // writeBatch makes the directory of a batch appear whole, in place of one that was there.
@@ -173,10 +242,9 @@ func writeBatch(dir string, b Batch, files map[string][]byte) error {
 
 // replay is a command line that sends a body as it was sent, to a container that serves on this machine. What curl would
 // add by itself is left away.
-func (p *pool) replay(file string) string {
-	t := &p.cfg.Job
+func replay(file, accept, contentType string, chunked bool) string {
 	args := []string{"curl", "-i", "-A", "Go-http-client/1.1"}
-	for _, h := range []struct{ name, value string }{{"Accept", t.Output.Accept}, {"Content-Type", t.Input.ContentType}} {
+	for _, h := range []struct{ name, value string }{{"Accept", accept}, {"Content-Type", contentType}} {
 		if h.value == "" {
 			args = append(args, "-H", h.name+":")
 		} else {
@@ -184,7 +252,7 @@ func (p *pool) replay(file string) string {
 		}
 	}
 	args = append(args, "-H", "Expect:")
-	if p.limit == 0 {
+	if chunked {
 		args = append(args, "-H", "Transfer-Encoding: chunked")
 	}
 	args = append(args, "--data-binary", "@"+file, "http://localhost:8080/invocations")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -266,5 +267,114 @@ func TestDoneIsWhatWasAnswered(t *testing.T) {
 	res, _ := b.run(t)
 	if n := res.Totals; n.Cut != n.BytesIn {
 		t.Errorf("at the end nothing waits: %+v", n)
+	}
+}
+
+// A response that the join or the OutputFilter refuses is kept with its request, filtered as it was sent (BT-163 to BT-165).
+func TestRefusedResponseIsKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		in, out string
+		join    bool
+		request string
+		error   string
+	}{
+		"a join":                 {"", "", true, "b,2\n", "The algorithm returned 2 results for 1 records"},
+		"a join behind a filter": {"$[1]", "", true, "2\n", "The algorithm returned 2 results for 1 records"},
+		"an OutputFilter":        {"", "$[1]", false, "b,2\n", "OutputFilter $[1]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			late := make(chan struct{})
+			model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				w.Header().Set("X-Model", "v7")
+				switch {
+				case strings.HasSuffix(string(body), "2\n"): // answered before its turn
+					defer close(late)
+					io.WriteString(w, "x\ny\n")
+				case strings.HasSuffix(string(body), "1\n"):
+					<-late
+					io.WriteString(w, "1,1\n")
+				}
+			}}
+			b := setup(tt.Serve(t, model), tt.Object("in/x", "a,1\nb,2\n")).line("SingleRecord").processing("text/csv", c.in, c.out, c.join)
+			b.Job.MaxConcurrent = new(2)
+			b.FailingDir = t.TempDir()
+			_, err := b.run(t)
+			if e, ok := err.(*transform.Error); !ok || e.Kept != b.FailingDir || e.Replay == "" {
+				t.Fatalf("%+v", err)
+			}
+			dir := filepath.Join(b.FailingDir, "1")
+			got := readBatch(t, dir)
+			if got.Record != 2 || got.Records != 1 || got.Offset != 4 || got.Status != 200 || got.Attempts != 1 || got.Bytes != int64(len(c.request)) || !strings.Contains(got.Error, c.error) || got.Time.IsZero() {
+				t.Errorf("%+v", got)
+			}
+			if body := content(t, dir, "request"); body != c.request {
+				t.Errorf("request %q", body)
+			}
+			if body := content(t, dir, "response.body"); body != "x\ny\n" {
+				t.Errorf("response %q", body)
+			}
+			if head := content(t, dir, "response.head"); !strings.Contains(head, "X-Model: v7\r\n") {
+				t.Errorf("head %q", head)
+			}
+		})
+	}
+}
+
+// Of a pipeline also the request to the container that failed is kept, and the command line sends that one; an answer of
+// the container before is not taken for its own.
+func TestFailingHopIsKept(t *testing.T) {
+	for _, payload := range []int{6, 0} {
+		for name, c := range map[string]struct {
+			two    http.HandlerFunc
+			status int
+		}{
+			"400":       {tt.Status(400, "no such column"), 400},
+			"no answer": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0},
+		} {
+			t.Run(fmt.Sprintf("%s/%d", name, payload), func(t *testing.T) {
+				b := setup(pipeline(t, tagged("1", "text/x"), &tt.Container{Invoke: c.two}, &tt.Container{}), tt.Object("in/x", "a"))
+				b.Job.MaxPayloadMB, b.Job.MaxRetries, b.Job.Output.Accept, b.Job.Input.ContentType = &payload, 0, "text/y", "text/csv"
+				b.FailingDir = t.TempDir()
+				if _, err := b.run(t); err == nil {
+					t.Fatal("it did not fail")
+				}
+				dir := filepath.Join(b.FailingDir, "1")
+				got := readBatch(t, dir)
+				if got.Container != "two" || got.Status != c.status || !strings.Contains(got.Replay, "request.two") || !strings.Contains(got.Replay, "'Content-Type: text/x'") || strings.Contains(got.Replay, "text/y") {
+					t.Errorf("%+v", got)
+				}
+				if body := content(t, dir, "request.two"); body != "1(a)" {
+					t.Errorf("the request to two: %q", body)
+				}
+				if _, err := os.Stat(filepath.Join(dir, "response.head")); (err == nil) != (c.status != 0) {
+					t.Errorf("response.head: %v", err)
+				}
+				if payload > 0 && content(t, dir, "request") != "a" {
+					t.Error("the request to the first is not kept")
+				}
+			})
+		}
+	}
+	b := setup(pipeline(t, &tt.Container{Invoke: tt.Status(400, "no")}, &tt.Container{}), tt.Object("in/x", "a"))
+	b.Job.Output.Accept, b.FailingDir = "text/y", t.TempDir()
+	_, _ = b.run(t)
+	if got := readBatch(t, filepath.Join(b.FailingDir, "1")); got.Container != "one" || strings.Contains(got.Replay, "text/y") || !strings.HasSuffix(strings.TrimSuffix(got.Replay, " http://localhost:8080/invocations"), "/request") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What is not read of an object that has failed is not waited for.
+func TestRestOfAFailedObjectIsSkipped(t *testing.T) {
+	long := strings.Repeat("0123456\n", 1<<20)
+	b := setup(tt.Serve(t, &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > 1 {
+			w.WriteHeader(400)
+		}
+	}}), tt.Object("in/x", long), tt.Object("in/y", "a")).line("SingleRecord")
+	res, _ := b.run(t)
+	n := res.Totals
+	if n.TotalBytes != int64(len(long)+1) || n.Skipped < int64(len(long))/2 || n.Skipped+n.Read != n.TotalBytes || n.ToDo() != n.Read || n.Done() != n.Read {
+		t.Errorf("%+v: to do %d, done %d", n, n.ToDo(), n.Done())
 	}
 }

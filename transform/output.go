@@ -2,7 +2,9 @@ package transform
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -15,7 +17,8 @@ type object struct {
 	index int
 	name  string
 
-	failed atomic.Bool // what is left of it is not sent any more
+	failed atomic.Bool  // what is left of it is not sent any more
+	read   atomic.Int64 // bytes of it as stored
 
 	mu          sync.Mutex
 	next        int64          // seq of the response to write next
@@ -32,6 +35,18 @@ type object struct {
 	touched     bool // a commit was tried: it may be there even if the store said no
 }
 
+// counted is open with what is read of the object counted.
+func (o *object) counted(open func(context.Context) (io.ReadCloser, error)) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		rc, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		o.read.Store(0)
+		return &source{&statReader{rc, &o.read}, rc}, nil
+	}
+}
+
 // body is a response. small may lie in a connection's memory; own makes it ours.
 type body struct {
 	small  []byte
@@ -44,6 +59,8 @@ type body struct {
 	originals []byte
 	slab      *slab
 	offset    int64
+
+	sent *sent // where what is written may not please; nil: not kept
 }
 
 func (b *body) size() int64 {
@@ -67,6 +84,8 @@ func (p *pool) answered(it *item, b body) {
 		if !p.dp.Filters() {
 			b.originals = it.body
 		}
+	} else if b.sent != nil {
+		b.slab = it.slab
 	} else {
 		p.q.release(it.slab)
 	}
@@ -118,7 +137,9 @@ func (p *pool) write(o *object, b *body) (f *Failure) {
 	err := p.open(o)
 	n := b.size()
 	if err == nil && p.dp.Writes() {
-		f = p.output(o, b)
+		if f = p.output(o, b); f != nil && f.Class == ClientError {
+			p.keepRefused(o, b, f)
+		}
 	} else if err == nil {
 		_, err = o.buf.Write(b.small)
 		last := b.small
@@ -265,6 +286,7 @@ func (p *pool) end(o *object) {
 	o.w = nil
 	if o.failure != nil && p.ctx.Err() == nil {
 		p.stats.Failed.Add(1)
+		p.stats.Skipped.Add(max(0, o.Size-o.read.Load()))
 		if !o.failure.quiet {
 			p.log.failure(o.failure, p.settings)
 		}

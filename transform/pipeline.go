@@ -102,6 +102,13 @@ func (p *pool) getOnce(ctx context.Context, from Container, path string, timeout
 	return getOn(c, newHeader("GET", path, from.Addr, "", ""))
 }
 
+// failedHop is a request that failed at a container after the first.
+type failedHop struct {
+	to                  string
+	accept, contentType string
+	body                []byte // lies in hops, until the next request
+}
+
 // hops are a worker's connections to the containers of a pipeline after the first, and the memory of what goes to them.
 type hops struct {
 	conns []*conn
@@ -150,6 +157,7 @@ func (w *worker) through(hop []byte, contentType string, deadline time.Time, rea
 		w.hops.conns = make([]*conn, len(p.in.Next))
 	}
 	for i, to := range p.in.Next {
+		request := hop
 		accept, take := "", func(c *conn) (err error) {
 			hop, err = w.readHop(c, i+1)
 			return err
@@ -158,8 +166,10 @@ func (w *worker) through(hop []byte, contentType string, deadline time.Time, rea
 			accept, take = p.cfg.Job.Output.Accept, read
 		}
 		h := newHeader("POST", "/invocations", to.Addr, accept, contentType)
-		c, err := w.hopConverse(i, h, payload{bytes: hop}, deadline, take)
+		w.saw.status, w.saw.head = 0, nil // what is told of a failure is of the container that failed
+		c, err := w.hopConverse(i, h, payload{bytes: request}, deadline, take)
 		if err != nil {
+			w.saw.hop = &failedHop{to.Name, accept, contentType, request}
 			return &ContainerError{to.Name, err}
 		}
 		contentType = c.contentType

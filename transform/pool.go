@@ -78,7 +78,7 @@ func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record
 	if p.contentType == "" {
 		p.contentType = "application/octet-stream"
 	}
-	p.dp, p.refused = processor(t)
+	p.dp, p.refused = processor(cfg)
 	p.line = p.line || p.dp.Lines()
 	p.oneNewline = cfg.OneNewline || p.dp != nil // one record a line, whatever ends a response (BT-166)
 	p.format, p.split = framing.ByName(t.Input.SplitType)

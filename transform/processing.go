@@ -7,19 +7,20 @@ import (
 
 	"github.com/optml/optml/dataprocessing"
 	"github.com/optml/optml/framing"
-	"github.com/optml/optml/job"
 )
 
-// processor is what the request's DataProcessing asks for; nil for nothing.
-func processor(t *job.Transform) (*dataprocessing.Processor, error) {
-	if t.Processing == nil {
-		return nil, nil
-	}
-	return dataprocessing.New(dataprocessing.Options{
-		InputFilter: t.Processing.InputFilter, OutputFilter: t.Processing.OutputFilter, Join: t.Processing.Join,
+// processor is what the request's DataProcessing and GenerateInferenceId ask for; nil for nothing.
+func processor(cfg *Config) (*dataprocessing.Processor, error) {
+	t := &cfg.Job
+	o := dataprocessing.Options{
 		ContentType: t.Input.ContentType, Accept: t.Output.Accept,
 		SplitType: t.Input.SplitType, AssembleWith: t.Output.AssembleWith,
-	})
+		Identify: t.Capture != nil && t.Capture.InferenceIDs, Began: cfg.Began,
+	}
+	if d := t.Processing; d != nil {
+		o.InputFilter, o.OutputFilter, o.Join = d.InputFilter, d.OutputFilter, d.Join
+	}
+	return dataprocessing.New(o)
 }
 
 // inspect holds records that are sent as they are, and joined later, to their format (BT-164).

@@ -333,7 +333,7 @@ func TestProcessingIsRefused(t *testing.T) { // BT-152 to BT-155 for a plan that
 				t.Error(err)
 			}
 			outputs(t, b, map[string]string{"x.out": "1,2,1\n3,4,3\n"})
-		} else if err == nil || !strings.HasPrefix(res.FailureReason, "ClientError: DataProcessing with MaxPayloadInMB 0") || len(model.Invocations()) > 0 {
+		} else if err == nil || !strings.HasPrefix(res.FailureReason, "ClientError: DataProcessing or GenerateInferenceId with MaxPayloadInMB 0") || len(model.Invocations()) > 0 {
 			t.Errorf("%v, %q", err, res.FailureReason)
 		}
 	}

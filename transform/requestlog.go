@@ -73,11 +73,12 @@ func (l *requestLog) close() error {
 type seen struct {
 	began    time.Time // zero: nothing was sent
 	took     time.Duration
-	sent     int64  // bytes of the request's body
-	status   int    // 0: no response
-	received int64  // bytes of the response's body
-	head     []byte // the response's status line and headers: the connection's, until it is used again
-	body     []byte // the first bytes of a response that is no use
+	sent     int64      // bytes of the request's body
+	status   int        // 0: no response
+	received int64      // bytes of the response's body
+	head     []byte     // the response's status line and headers: the connection's, until it is used again
+	body     []byte     // the first bytes of a response that is no use
+	hop      *failedHop // of a pipeline: where it failed behind the first container
 }
 
 // note records a request that came to its end. first is when its first attempt began.

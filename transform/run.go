@@ -21,6 +21,9 @@ import (
 // have been processed and their outputs are there (BT-141).
 func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	start := time.Now()
+	if cfg.Began.IsZero() {
+		cfg.Began = start
+	}
 	if cfg.Stats == nil {
 		cfg.Stats = new(Stats)
 	}
@@ -60,13 +63,14 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		wg.Go(func() { p.run(share) })
 	}
 	wg.Wait()
+	captured := r.capture(ctx)
 	if ctx.Err() != nil {
-		if err := r.remove(ctx); err != nil {
+		if err := errors.Join(r.remove(ctx), r.removeCaptured(ctx)); err != nil {
 			return res, errors.Join(context.Cause(ctx), err)
 		}
 		return res, context.Cause(ctx)
 	}
-	return res, r.outcome(&res)
+	return res, r.outcome(&res, captured)
 }
 
 type run struct {
@@ -76,6 +80,7 @@ type run struct {
 
 	requests *requestLog
 	keeper   *keeper
+	captured bool // a manifest may be there
 
 	mu       sync.Mutex
 	failures []*Failure
@@ -102,7 +107,7 @@ func (r *run) prepare() error {
 	if _, ok := framing.ByName(t.Input.SplitType); !ok && t.Input.SplitType != "" && t.Input.SplitType != "None" {
 		return refuse(fmt.Errorf("SplitType %q is not known", t.Input.SplitType))
 	}
-	if _, err := processor(t); err != nil {
+	if _, err := processor(r.cfg); err != nil {
 		if _, later := errors.AsType[*dataprocessing.PathError](err); !later {
 			return refuse(err)
 		}
@@ -121,7 +126,9 @@ func (r *run) prepare() error {
 		if o.Name == "" {
 			name = OutputName(r.cfg.Prefix, o.Key)
 		}
-		r.objects = append(r.objects, &object{Object: o, name: name})
+		x := &object{Object: o, name: name}
+		x.Open = x.counted(o.Open)
+		r.objects = append(r.objects, x)
 	}
 	if len(r.objects) == 0 {
 		return refuse(fmt.Errorf("%w: nothing matches %s", ErrNoObjects, t.Input.Source.URI)) // BT-34
@@ -236,7 +243,10 @@ func (r *run) unrecorded() error {
 }
 
 // outcome turns the failures into the job's error: the first failed object in key order decides (the ruling below ST-14).
-func (r *run) outcome(res *Result) error {
+func (r *run) outcome(res *Result, captured error) error {
+	if r.first == nil && captured != nil {
+		return &Error{Reason: reasonInternal, Err: captured}
+	}
 	if r.first == nil {
 		return nil
 	}
@@ -251,6 +261,9 @@ func (r *run) outcome(res *Result) error {
 	e := &Error{Reason: reason(r.first.Class)}
 	e.Kept, e.Replay = r.keeper.first()
 	e.Err = fmt.Errorf("%w: %d of %d, the first: %w", ErrObjects, r.stats.Failed.Load(), len(r.objects), r.first)
+	if captured != nil {
+		e.Err = fmt.Errorf("%w; %w", e.Err, captured)
+	}
 	return e
 }
 

@@ -17,6 +17,9 @@ type Sampled struct {
 	Bytes            int64
 	Files            []string // one an object, decompressed
 	Largest          int64    // bytes of the largest object of them; where there is a SplitType, of a record at least
+	// Long is the size as stored, where it is known, of an object of which the last file is only the beginning; 0: it is
+	// whole, -1: not known.
+	Long int64
 }
 
 // maxSample bounds the objects of a sample: each is a file.
@@ -87,6 +90,11 @@ func (p *pool) sample(ctx context.Context, o Object, name string, limit int64, s
 		}
 		limit -= int64(n)
 		s.Bytes, s.Records = s.Bytes+int64(n), s.Records+records
+	}
+	if limit <= 0 {
+		if _, _, err := st.Fill(make([]byte, 64<<10)); err != io.EOF {
+			s.Long = o.Size
+		}
 	}
 	return f.Close()
 }

@@ -45,6 +45,9 @@ func TestSample(t *testing.T) {
 			if err != nil || s.Records != c.records || s.Objects != len(c.want) {
 				t.Fatalf("%+v %v", s, err)
 			}
+			if want := map[string]int64{"cut": 500 << 10}[c.name]; s.Long != want {
+				t.Errorf("the last one's object has %d bytes, want %d", s.Long, want)
+			}
 			var got []string
 			for _, f := range s.Files {
 				b, err := os.ReadFile(f)

@@ -101,7 +101,7 @@ func (w *worker) serve(it *item, begun *begun) {
 			if it.stream {
 				p.failed(it, nil) // nothing to write any more; its end is the object's
 			} else {
-				p.answered(it, b)
+				w.answered(it, attempt, b)
 			}
 			return
 		}

@@ -169,6 +169,13 @@ func transformText(t io.Writer, x *job.Transform) {
 	}
 	row(t, "Input", "%s (%s, split %s)", x.Input.Source.URI, x.Input.Source.Type, x.Input.SplitType)
 	row(t, "Output", "%s (assembled with %s)", x.Output.Path, x.Output.AssembleWith)
+	if c := x.Capture; c != nil {
+		ids := ""
+		if c.InferenceIDs {
+			ids = "; each result gets an inference id"
+		}
+		row(t, "Data capture", "manifests below %s%s", c.Path, ids)
+	}
 	if x.BatchStrategy != nil {
 		row(t, "Batches", "%s", *x.BatchStrategy)
 	}

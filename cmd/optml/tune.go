@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,9 +34,12 @@ type trial struct {
 	setting
 	Records          int64   `json:"records"`
 	Seconds          float64 `json:"seconds"`
-	RecordsPerSecond float64 `json:"recordsPerSecond"`
+	RecordsPerSecond float64 `json:"recordsPerSecond"` // the median, of a setting that was tried several times
 	BytesPerSecond   float64 `json:"bytesPerSecond"`
 	Error            string  `json:"error,omitempty"`
+	Tried            int     `json:"tried"`
+
+	rates []float64
 }
 
 const (
@@ -45,6 +49,17 @@ const (
 	// setting tried again.
 	tuneLeast = 2 * time.Second
 	tuneFiles = 10_000 // of a sample, with its copies
+	// An object up to this size is tried in its whole length: how its end is worked off is part of its time. Of a larger
+	// one there is as much as fills the largest payloads.
+	tuneObject = 512 << 20
+	// An input from this size on is never made larger than it is; a smaller one is an example of what is to come.
+	tuneInput = 64 << 20
+	// What is larger need not be counted to its end.
+	tuneEnough = 16 << 30
+	// near: what is within so much of the best, but no more than so many settings, is tried again, in turn.
+	near       = 0.15
+	tuneFinal  = 4
+	tuneRounds = 2
 	// alike: what is within so much of the best is as good, and the smallest of those is chosen: it needs the least memory.
 	alike = 0.03
 )
@@ -198,6 +213,9 @@ func (t *tuner) all(ctx context.Context) ([]trial, error) {
 	if len(grid) == 0 {
 		return nil, usage("no MaxPayloadInMB is large enough for the records of this input")
 	}
+	if err := sample.lengthen(needs(grid)); err != nil {
+		return nil, err
+	}
 	t.say("sample: %s, %s, %s; %d settings", plural(int64(sample.Objects), "object"), plural(int64(sample.Records), "record"), bytesText(sample.Bytes), len(grid))
 	// One more at the beginning: what happens only once (the image is unpacked) is not the setting's.
 	if _, err := t.try(ctx, grid[0]); err != nil {
@@ -223,7 +241,67 @@ func (t *tuner) all(ctx context.Context) ([]trial, error) {
 		t.say("%d of %d: %s: %s", i+1, len(grid), s, result)
 		trials = append(trials, x)
 	}
+	final := finalists(trials)
+	for round := range tuneRounds {
+		if len(final) < 2 {
+			break
+		}
+		for _, i := range final {
+			x, err := t.try(ctx, trials[i].setting)
+			if err != nil {
+				return nil, err
+			}
+			trials[i].again(x)
+		}
+		t.say("the %d best once more, %d of %d", len(final), round+1, tuneRounds)
+	}
 	return trials, nil
+}
+
+// finalists are the settings that are near the best, the best of them first.
+func finalists(trials []trial) (final []int) {
+	for i, t := range trials {
+		if t.Error == "" && t.Records > 0 {
+			final = append(final, i)
+		}
+	}
+	slices.SortStableFunc(final, func(a, b int) int { return cmp.Compare(trials[b].RecordsPerSecond, trials[a].RecordsPerSecond) })
+	n := 0
+	for n < min(len(final), tuneFinal) && trials[final[n]].RecordsPerSecond >= trials[final[0]].RecordsPerSecond*(1-near) {
+		n++
+	}
+	return final[:n]
+}
+
+// again takes another run of the setting: the median is what counts, and one that fails is enough.
+func (t *trial) again(x trial) {
+	t.Tried++
+	if t.Error = cmp.Or(t.Error, x.Error); t.Error != "" {
+		return
+	}
+	if len(t.rates) == 0 {
+		t.rates = []float64{t.RecordsPerSecond}
+	}
+	bytes := t.BytesPerSecond / t.RecordsPerSecond
+	t.rates = append(t.rates, x.RecordsPerSecond)
+	slices.Sort(t.rates)
+	n := len(t.rates)
+	t.RecordsPerSecond = (t.rates[(n-1)/2] + t.rates[n/2]) / 2
+	t.BytesPerSecond = bytes * t.RecordsPerSecond
+	t.Records, t.Seconds = t.Records+x.Records, t.Seconds+x.Seconds
+}
+
+// needs is how large an object must be for each setting to have all its requests open, full, twice; 0 where payloads are
+// not filled.
+func needs(grid []setting) (size int64) {
+	several := slices.ContainsFunc(grid, func(s setting) bool { return s.Strategy == grid[0].Strategy && s.PayloadMB != grid[0].PayloadMB }) ||
+		slices.ContainsFunc(grid, func(s setting) bool { return s.Strategy == "MultiRecord" })
+	for _, s := range grid {
+		if several {
+			size = max(size, 2*int64(s.Concurrent*s.PayloadMB)<<20)
+		}
+	}
+	return size
 }
 
 func (s setting) String() string {
@@ -237,12 +315,45 @@ func (s setting) String() string {
 // sampled is a sample that can be made larger.
 type sampled struct {
 	transform.Sampled
-	times int // that it is there
+	times int   // that it is there
+	total int64 // bytes of all the input; 0: not known
+}
+
+// lengthen repeats the last file within itself until it is as long as the object of which it is the beginning, or, if that
+// is very long, as the size that is needed. 0: it need not be.
+func (s *sampled) lengthen(size int64) error {
+	if size > 0 && s.Long >= 0 && s.Long <= tuneObject {
+		size = s.Long
+	}
+	f, err := os.OpenFile(s.Files[len(s.Files)-1], os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	had := s.Bytes
+	for n, each := fi.Size(), fi.Size(); n+each <= size; n += each {
+		if _, err := f.Seek(0, io.SeekEnd); err != nil {
+			return err
+		}
+		if _, err := io.Copy(f, io.NewSectionReader(f, 0, each)); err != nil {
+			return err
+		}
+		s.Bytes += each
+	}
+	s.Records = int(float64(s.Records) * float64(s.Bytes) / float64(had))
+	return f.Close()
 }
 
 // grow adds copies, which take no room, until the sample is so many times as large. false: it is as large as it may be.
 func (s *sampled) grow(factor float64) (bool, error) {
 	want := min(int(math.Ceil(factor*float64(s.times))), tuneFiles/len(s.Files))
+	if s.total >= tuneInput {
+		want = min(want, int((s.total+s.Bytes-1)/s.Bytes))
+	}
 	if want <= s.times {
 		return false, nil
 	}
@@ -281,7 +392,21 @@ func (t *tuner) sample(ctx context.Context) (*sampled, error) {
 	if err != nil {
 		err = fmt.Errorf("sample of the input: %w", err)
 	}
-	return &sampled{s, 1}, err
+	all := &sampled{Sampled: s, times: 1}
+	if t.plan.Transform.Input.Compression == "Gzip" {
+		if all.Long != 0 {
+			all.Long = -1 // decompressed
+		}
+		return all, err
+	}
+	for e, lerr := range set.Entries(ctx) {
+		if err != nil || lerr != nil || e.Object.Size < 0 || all.total > tuneEnough {
+			all.total = 0
+			break
+		}
+		all.total += e.Object.Size
+	}
+	return all, err
 }
 
 // try runs the sample with a setting. The error is for what keeps any setting from being tried.
@@ -301,6 +426,9 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	x := plan.Transform
 	x.Input.Source = job.Source{Type: "S3Prefix", URI: t.input() + "/"}
 	x.Input.Compression, x.Output.Path, x.Output.KMSKeyID = "None", out, ""
+	if x.Capture != nil { // ids take time; manifests go with the rest
+		x.Capture.Path, x.Capture.KMSKeyID = out, ""
+	}
 	owner, err := ledger.Create(t.run.jobs, ledger.Request{Options: t.run.kept, Plan: plan})
 	if err != nil {
 		return trial{}, err
@@ -317,7 +445,7 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	if err != nil {
 		return trial{}, err
 	}
-	result := trial{setting: s}
+	result := trial{setting: s, Tried: 1}
 	if final.Status == ledger.StatusFailed {
 		result.Error = final.Detail
 		if state.Transform == nil || state.Transform.Requests == 0 { // no setting will do better

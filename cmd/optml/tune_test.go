@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/optml/optml/job"
+	"github.com/optml/optml/transform"
 )
 
 // The grid has what the service allows (BT-91, BT-92) and what can make a difference.
@@ -72,6 +76,78 @@ func TestBestSetting(t *testing.T) {
 	}
 	if err := printTrials(trials[3:], formatText, &b); err == nil {
 		t.Error("a setting that failed is the best")
+	}
+}
+
+// What is near the best is tried again; the median counts, and a failure.
+func TestTunedAgain(t *testing.T) {
+	trials := []trial{
+		{setting: setting{"", 1, 6}, Records: 1, RecordsPerSecond: 50},
+		{setting: setting{"", 4, 6}, Records: 1, RecordsPerSecond: 90, BytesPerSecond: 900, Tried: 1},
+		{setting: setting{"", 16, 6}, Records: 1, RecordsPerSecond: 100, BytesPerSecond: 1000, Tried: 1},
+		{setting: setting{"", 2, 6}, Records: 1, RecordsPerSecond: 500, Error: "it fell over"},
+	}
+	final := finalists(trials)
+	if !slices.Equal(final, []int{2, 1}) {
+		t.Fatalf("finalists %v", final)
+	}
+	for _, rate := range []float64{50, 52} { // the first run was luck
+		trials[2].again(trial{Records: 1, RecordsPerSecond: rate})
+	}
+	trials[1].again(trial{Records: 1, RecordsPerSecond: 92})
+	if x := trials[2]; x.RecordsPerSecond != 52 || x.BytesPerSecond != 520 || x.Tried != 3 || best(trials) != 1 || trials[1].RecordsPerSecond != 91 {
+		t.Errorf("%+v", trials)
+	}
+	if trials[1].again(trial{Error: "no"}); best(trials) != 2 {
+		t.Errorf("%+v", trials)
+	}
+	if got := finalists(nil); len(got) != 0 {
+		t.Errorf("finalists %v", got)
+	}
+}
+
+// A sample that is the beginning of an object stands for all of it, as far as the settings need it.
+func TestSampleIsLengthened(t *testing.T) {
+	for _, c := range []struct{ long, size, want int64 }{{0, 100, 10}, {35, 100, 30}, {1000, 40, 1000}, {tuneObject + 1, 45, 40}, {-1, 25, 20}, {1000, 0, 10}} {
+		name := filepath.Join(t.TempDir(), "x")
+		if err := os.WriteFile(name, []byte("1\n22\n333\n4\n")[:10], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := &sampled{transform.Sampled{Files: []string{name}, Bytes: 10, Records: 3, Long: c.long}, 1, 0}
+		err := s.lengthen(c.size)
+		text, _ := os.ReadFile(name)
+		if err != nil || int64(len(text)) != c.want || s.Bytes != c.want || int64(s.Records) != 3*c.want/10 || !bytes.Equal(text, bytes.Repeat(text[:10], int(c.want/10))) {
+			t.Errorf("%+v: %v, %q, %+v", c, err, text, s)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		total int64
+		times int
+	}{{0, 50}, {tuneInput - 1, 50}, {tuneInput, 7}, {10, 50}} { // what is large is not made larger
+		s := &sampled{transform.Sampled{Files: []string{name}, Bytes: 10 << 20}, 1, c.total}
+		more, err := s.grow(50)
+		if err != nil || !more || s.times != c.times {
+			t.Errorf("of %d: %d times, %v", c.total, s.times, err)
+		}
+		for i := 1; i < s.times; i++ {
+			os.Remove(fmt.Sprintf("%s-%d", name, i))
+		}
+	}
+	for _, c := range []struct {
+		grid []setting
+		want int64
+	}{
+		{[]setting{{"", 1, 6}, {"", 16, 6}}, 0},
+		{[]setting{{"", 1, 6}, {"", 2, 50}}, 200 << 20},
+		{[]setting{{"SingleRecord", 1, 6}, {"MultiRecord", 4, 6}}, 48 << 20},
+	} {
+		if got := needs(c.grid); got != c.want {
+			t.Errorf("%v: %d, want %d", c.grid, got, c.want)
+		}
 	}
 }
 

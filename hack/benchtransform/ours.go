@@ -48,6 +48,7 @@ type work struct {
 	key, split, strategy string
 	concurrent, payload  int
 	env                  map[string]string // of the server
+	join                 bool              // each row with its result
 }
 
 // documents writes the requests of a job.
@@ -62,11 +63,18 @@ func (o *optml) documents(w work) (name string, args []string, err error) {
 		"PrimaryContainer": map[string]any{"Image": "server:latest", "Environment": w.env},
 	}
 	job := map[string]any{
-		"TransformJobName": name, "ModelName": "bench", "MaxConcurrentTransforms": w.concurrent, "MaxPayloadInMB": w.payload, "BatchStrategy": w.strategy,
+		"TransformJobName": name, "ModelName": "bench", "MaxConcurrentTransforms": w.concurrent, "BatchStrategy": w.strategy,
 		"TransformInput": map[string]any{"ContentType": "text/csv", "SplitType": w.split,
 			"DataSource": map[string]any{"S3DataSource": map[string]any{"S3DataType": "S3Prefix", "S3Uri": "s3://in/" + w.key}}},
 		"TransformOutput":    map[string]any{"S3OutputPath": "s3://out/" + name, "Accept": "text/csv"},
 		"TransformResources": map[string]any{"InstanceType": "ml.m5.large", "InstanceCount": 1},
+	}
+	if w.payload >= 0 { // else it is to be found
+		job["MaxPayloadInMB"] = w.payload
+	}
+	if w.join {
+		job["DataProcessing"] = map[string]any{"JoinSource": "Input"}
+		job["TransformOutput"].(map[string]any)["AssembleWith"] = "Line"
 	}
 	args = []string{"--s3-dir", o.s3, "transform", filepath.Join(o.Dir, name+".json"), "--model-doc", filepath.Join(o.Dir, name+"-model.json")}
 	for file, doc := range map[string]any{args[3]: job, args[5]: model} {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/optml/optml/framing"
@@ -44,6 +45,16 @@ func (b *bench) large() data {
 	d := data{key: "large", line: 128, lines: b.count(2<<30/(1<<20)) << 20 / 128, limit: 6 << 20, multi: true}
 	d.requests = (d.bytes() + int64(d.limit) - 1) / int64(d.limit)
 	return d
+}
+
+// few is lines of 1 KiB, one a request, to a model that takes its time.
+func (b *bench) few() data {
+	return data{key: "few", line: 1 << 10, lines: b.count(2000), limit: 1 << 20}
+}
+
+// tuned is an object of 512 MiB, to be sent in payloads of any size.
+func (b *bench) tuned() data {
+	return data{key: "tuned", line: 128, lines: b.count(512) << 20 / 128, multi: true}
 }
 
 func (d data) bytes() int64 { return d.lines * int64(d.line) }
@@ -137,9 +148,15 @@ var rows = []measure.Row[*bench]{
 	splitting("RecordIO", framing.RecordIO, 0.8*5.3/13, 5000),
 	splitting("TFRecord", framing.TFRecord, 0.8*2.7/13, 2000),
 
+	// A model of a known kind: a few milliseconds for each request, some more for each MiB, four at once.
+	tuning("tune-single", "SingleRecord, lines of 1 KiB", (*bench).few, "5ms,5ms,4", 5),
+	tuning("tune-multi", "MultiRecord, lines of 128 bytes", (*bench).tuned, "20ms,5ms,4", 2),
+
 	memory("memory-multi", "MultiRecord, 4 x 6 MiB", 4, 6, nil),
 	memory("memory-multi-echo", "MultiRecord, 4 x 6 MiB, responses as large as the requests", 4, 6, map[string]string{"BENCH_ECHO": "1"}),
 	memory("memory-multi-reverse", "MultiRecord, 4 x 6 MiB, responses as large as the requests, the last one first", 4, 6, map[string]string{"BENCH_ECHO": "1", "BENCH_REVERSE": "4"}),
+	memory("memory-multi-join", "MultiRecord, 4 x 6 MiB, each row joined with its result", 4, 6, map[string]string{"BENCH_ROWS": "1"}),
+	memory("memory-multi-reverse-join", "MultiRecord, 4 x 6 MiB, responses as large as the requests, the last one first, each row joined with its result", 4, 6, map[string]string{"BENCH_ECHO": "1", "BENCH_REVERSE": "4"}),
 	memory("memory-stream", "MaxPayloadInMB 0", 1, 0, nil),
 	memory("memory-stream-echo", "MaxPayloadInMB 0, a response as large as the request", 1, 0, map[string]string{"BENCH_ECHO": "1"}),
 }
@@ -274,7 +291,7 @@ func memory(name, says string, concurrent, payload int, env map[string]string) m
 			if err := d.make(b); err != nil {
 				return nil, err
 			}
-			return &measure.Contest{Sides: []measure.Side{b.ours(d, work{concurrent: concurrent, payload: payload, env: env})}, Close: func() {}}, nil
+			return &measure.Contest{Sides: []measure.Side{b.ours(d, work{concurrent: concurrent, payload: payload, env: env, join: strings.HasSuffix(name, "join")})}, Close: func() {}}, nil
 		},
 	}
 }

@@ -1,11 +1,13 @@
-// server is the program of the image that benchtransform drives: it takes a request's body and answers four bytes, or
-// the body again. It says when the first request came and the last response went, and how much it got in between.
+// server is the program of the image that benchtransform drives: it takes a request's body and answers four bytes, a
+// row for each of its lines, or the body again, at once or as a model would that takes its time. It says when the first request came and the last response went, and how much it got in between.
 //
 // It uses the standard library only, so that its image holds one small file and starts at once.
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,6 +33,8 @@ type answer struct {
 type server struct {
 	held    bool // is never ready, so that its network stays for others
 	echo    bool
+	rows    bool     // a result for each line
+	model   *model   // nil: it takes no time
 	reverse *reverse // nil: each response goes when it is ready
 
 	sum                          atomic.Bool
@@ -41,7 +46,14 @@ type server struct {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
 func main() {
-	s := &server{held: os.Getenv("BENCH_HOLD") != "", echo: os.Getenv("BENCH_ECHO") != ""}
+	s := &server{held: os.Getenv("BENCH_HOLD") != "", echo: os.Getenv("BENCH_ECHO") != "", rows: os.Getenv("BENCH_ROWS") != ""}
+	if text := os.Getenv("BENCH_MODEL"); text != "" {
+		s.model = &model{}
+		if err := s.model.parse(text); err != nil {
+			fmt.Fprintln(os.Stderr, "server: BENCH_MODEL:", err)
+			os.Exit(1)
+		}
+	}
 	s.sum.Store(os.Getenv("BENCH_SUM") != "")
 	if text := os.Getenv("BENCH_REVERSE"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -135,12 +147,23 @@ func (s *server) body(w http.ResponseWriter, r *http.Request) (n int64, sum uint
 		_, err = w.Write(b)
 		return int64(len(b)), 0, err
 	}
-	check := s.sum.Load()
+	if s.model != nil {
+		defer func() {
+			if err == nil {
+				s.model.take(n)
+				_, err = io.WriteString(w, "0.5\n")
+			}
+		}()
+	}
+	check, lines := s.sum.Load(), 0
 	for {
 		m, err := r.Body.Read(*buf)
 		n += int64(m)
 		if check {
 			sum = crc32.Update(sum, crc32.IEEETable, (*buf)[:m])
+		}
+		if s.rows {
+			lines += bytes.Count((*buf)[:m], []byte{'\n'})
 		}
 		if err == io.EOF {
 			break
@@ -148,8 +171,43 @@ func (s *server) body(w http.ResponseWriter, r *http.Request) (n int64, sum uint
 			return n, sum, err
 		}
 	}
-	_, err = io.WriteString(w, "0.5\n")
+	switch {
+	case s.model != nil: // when its time is over
+	case s.rows:
+		_, err = w.Write(bytes.Repeat([]byte("0\n"), lines))
+	default:
+		_, err = io.WriteString(w, "0.5\n")
+	}
 	return n, sum, err
+}
+
+// model is one that takes some time for each request and some for each byte, and no more than a few requests at once.
+type model struct {
+	fixed, mebibyte time.Duration
+	slots           chan struct{}
+}
+
+// parse reads "2ms,5ms,4": of a request, of a MiB of it, and how many at once.
+func (m *model) parse(text string) (err error) {
+	f := strings.Split(text, ",")
+	if len(f) != 3 {
+		return errors.New("not three values")
+	}
+	if m.fixed, err = time.ParseDuration(f[0]); err != nil {
+		return err
+	}
+	if m.mebibyte, err = time.ParseDuration(f[1]); err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(f[2])
+	m.slots = make(chan struct{}, n)
+	return err
+}
+
+func (m *model) take(n int64) {
+	m.slots <- struct{}{}
+	defer func() { <-m.slots }()
+	time.Sleep(m.fixed + time.Duration(float64(n)/(1<<20)*float64(m.mebibyte)))
 }
 
 // reverse lets requests that are there together go in the reverse of the order in which they came.

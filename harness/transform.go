@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"os"
 	"time"
 
 	"github.com/optml/optml/dataset"
@@ -199,7 +200,14 @@ func (r *run) input(ctx context.Context) (input, error) {
 				continue
 			}
 			store = e.Store
-			if !yield(transform.Object{Key: e.Object.Key, Size: e.Object.Size, Name: e.Suffix, Open: e.Open}, nil) {
+			o := transform.Object{Key: e.Object.Key, Size: e.Object.Size, Name: e.Suffix, Open: e.Open}
+			if e.Local() {
+				o.Local = func(ctx context.Context) (*os.File, func() error, error) {
+					f, err := e.LocalFile(ctx)
+					return f, func() error { return e.Unchanged(f) }, err
+				}
+			}
+			if !yield(o, nil) {
 				return
 			}
 		}

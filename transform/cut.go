@@ -90,10 +90,27 @@ func (p *pool) cutWhole(o *object, r io.Reader) *Failure {
 
 // cutMulti is MULTI_RECORD (BT-80): as many whole records as fit, framing kept (BT-70).
 func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
-	st := framing.NewStream(p.format, r)
 	size, _ := p.plain(o, p.limit)
+	memory := p.q.slab
+	file, _ := r.(*localFile) // what is read of it is only looked at: it is sent by the kernel
+	if file != nil {
+		var look []byte
+		memory = func(n int) *slab {
+			s := p.q.window(n, file.release)
+			if s == nil {
+				return nil
+			}
+			if len(look) < n {
+				look = make([]byte, n)
+			}
+			file.refs.Add(1)
+			s.b = look[:n]
+			return s
+		}
+	}
+	st := framing.NewStream(p.format, r)
 	for seq := int64(0); !o.failed.Load(); seq++ {
-		s := p.q.slab(int(size))
+		s := memory(int(size))
 		if s == nil {
 			return nil
 		}
@@ -123,7 +140,11 @@ func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
 			p.q.release(s)
 			return f
 		}
-		if !p.put(o, item{seq: seq, body: s.b[:n], slab: s, record: record, records: int64(records), offset: offset}) {
+		it := item{seq: seq, body: s.b[:n], slab: s, record: record, records: int64(records), offset: offset}
+		if file != nil {
+			it.body, it.file, it.at, it.size, s.b = nil, file.File, offset, n, nil
+		}
+		if !p.put(o, it) {
 			return nil
 		}
 	}

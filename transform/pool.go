@@ -183,7 +183,10 @@ func (p *pool) hangUp(forever bool) {
 // put queues a request of o.
 func (p *pool) put(o *object, it item) bool {
 	it.obj = o
-	p.stats.Cut.Add(int64(len(it.body)))
+	if it.file == nil {
+		it.size = len(it.body)
+	}
+	p.stats.Cut.Add(int64(it.size))
 	o.mu.Lock()
 	o.outstanding++
 	o.mu.Unlock()

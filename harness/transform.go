@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"os"
 	"time"
 
 	"github.com/optml/optml/dataset"
@@ -200,14 +199,7 @@ func (r *run) input(ctx context.Context) (input, error) {
 				continue
 			}
 			store = e.Store
-			o := transform.Object{Key: e.Object.Key, Size: e.Object.Size, Name: e.Suffix, Open: e.Open}
-			if e.Local() {
-				o.Local = func(ctx context.Context) (*os.File, func() error, error) {
-					f, err := e.LocalFile(ctx)
-					return f, func() error { return e.Unchanged(f) }, err
-				}
-			}
-			if !yield(o, nil) {
+			if !yield(transform.Object{Key: e.Object.Key, Size: e.Object.Size, Name: e.Suffix, Open: e.Open}, nil) {
 				return
 			}
 		}

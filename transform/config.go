@@ -5,7 +5,6 @@ import (
 	"io"
 	"iter"
 	"net"
-	"os"
 	"time"
 
 	"github.com/optml/optml/job"
@@ -84,9 +83,6 @@ type Object struct {
 	Size int64  // -1: not known
 	Name string // below the input's prefix, where the source says it (BT-136); "": Key without Config.Prefix
 	Open func(ctx context.Context) (io.ReadCloser, error)
-	// Local opens the object where it is a file on this machine, from which the kernel sends it by itself. nil: it is none.
-	// unchanged fails if the file is not any more what it was when the object was listed.
-	Local func(ctx context.Context) (f *os.File, unchanged func() error, err error)
 }
 
 // Writer takes one output object. Nothing is visible before Commit; Abort after Commit does nothing.

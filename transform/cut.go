@@ -90,27 +90,10 @@ func (p *pool) cutWhole(o *object, r io.Reader) *Failure {
 
 // cutMulti is MULTI_RECORD (BT-80): as many whole records as fit, framing kept (BT-70).
 func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
-	size, _ := p.plain(o, p.limit)
-	memory := p.q.slab
-	file, _ := r.(*localFile) // what is read of it is only looked at: it is sent by the kernel
-	if file != nil {
-		var look []byte
-		memory = func(n int) *slab {
-			s := p.q.window(n, file.release)
-			if s == nil {
-				return nil
-			}
-			if len(look) < n {
-				look = make([]byte, n)
-			}
-			file.refs.Add(1)
-			s.b = look[:n]
-			return s
-		}
-	}
 	st := framing.NewStream(p.format, r)
+	size, _ := p.plain(o, p.limit)
 	for seq := int64(0); !o.failed.Load(); seq++ {
-		s := memory(int(size))
+		s := p.q.slab(int(size))
 		if s == nil {
 			return nil
 		}
@@ -140,11 +123,7 @@ func (p *pool) cutMulti(o *object, r io.Reader) *Failure {
 			p.q.release(s)
 			return f
 		}
-		it := item{seq: seq, body: s.b[:n], slab: s, record: record, records: int64(records), offset: offset}
-		if file != nil {
-			it.body, it.file, it.at, it.size, s.b = nil, file.File, offset, n, nil
-		}
-		if !p.put(o, it) {
+		if !p.put(o, item{seq: seq, body: s.b[:n], slab: s, record: record, records: int64(records), offset: offset}) {
 			return nil
 		}
 	}

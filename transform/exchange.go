@@ -10,9 +10,8 @@ import (
 
 // exchange sends one request, if the loop has not begun it, and reads its response, of a pipeline the last container's.
 func (w *worker) exchange(c *conn, it *item, deadline time.Time, begun *begun) (b body, err error) {
-	request := it.request()
-	request.chunked = w.p.limit == 0
-	w.saw.sent = int64(it.size)
+	request := payload{bytes: it.body, chunked: w.p.limit == 0}
+	w.saw.sent = int64(len(it.body))
 	read := func(c *conn) (err error) {
 		b, err = w.read(c, it.ord)
 		return err

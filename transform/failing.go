@@ -80,15 +80,6 @@ func (k *keeper) first() (dir, replay string) {
 	return k.dir, k.kept[0].replay
 }
 
-// fail remembers why batches are missing.
-func (k *keeper) fail(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.err == nil {
-		k.err = err
-	}
-}
-
 func (k *keeper) failure() error {
 	if k == nil {
 		return nil
@@ -114,16 +105,9 @@ func (w *worker) keepBatch(it *item, attempts int, err error) {
 	if w.p.keeper == nil || w.saw.began.IsZero() || errors.Is(err, ErrInput) || errors.Is(err, ErrOutput) {
 		return // nothing was sent, or it is not the batch that failed
 	}
-	if it.file != nil && it.size <= maxKeptBody {
-		it.body = make([]byte, it.size)
-		if n, err := it.file.ReadAt(it.body, it.at); n < it.size {
-			w.p.keeper.fail(fmt.Errorf("read a request again: %w", err))
-			return
-		}
-	}
 	e := evidence{object: it.obj, seq: it.seq, request: it.body, stream: it.stream, head: w.saw.head, body: w.saw.body, hop: w.saw.hop}
 	e.Batch = Batch{
-		Time: w.saw.began.UTC(), Record: it.record, Records: it.records, Offset: it.offset, Bytes: int64(it.size),
+		Time: w.saw.began.UTC(), Record: it.record, Records: it.records, Offset: it.offset, Bytes: int64(len(it.body)),
 		Status: w.saw.status, Attempts: attempts, Error: bounded(err.Error()),
 	}
 	if it.stream {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
-	"sync/atomic"
 
 	"github.com/optml/optml/framing"
 )
@@ -71,15 +69,6 @@ func (p *pool) over(o *object) bool {
 
 // source opens an object for reading as it is to be cut: decompressed where the request says so (BT-40, BT-41).
 func (p *pool) source(ctx context.Context, o *object) (io.ReadCloser, error) {
-	if p.fromFile(o) {
-		f, unchanged, err := o.Local(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%w: open: %w", ErrInput, err)
-		}
-		o.file = &localFile{File: f, unchanged: unchanged, n: &p.stats.Read}
-		o.file.refs.Store(2) // the reader's and the object's
-		return o.file, nil
-	}
 	rc, err := o.Open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: open: %w", ErrInput, err)
@@ -94,37 +83,6 @@ func (p *pool) source(ctx context.Context, o *object) (io.ReadCloser, error) {
 type source struct {
 	io.Reader
 	io.Closer
-}
-
-// fromFile reports whether an object's requests are parts of it that are sent as they lie in a file: what is not needed
-// in memory is not read into memory, but for a look at where its records end.
-func (p *pool) fromFile(o *object) bool {
-	return o.Local != nil && p.split && !p.single && !p.streams() && p.dp == nil && p.cfg.Job.Input.Compression != "Gzip" && len(p.in.Next) == 0
-}
-
-// localFile is a file of which requests are sent. It is open as long as one of them may be.
-type localFile struct {
-	*os.File
-	unchanged func() error
-	refs      atomic.Int64
-	n         interface{ Add(int64) int64 }
-}
-
-func (l *localFile) Read(b []byte) (int, error) {
-	n, err := l.File.Read(b)
-	l.n.Add(int64(n))
-	return n, err
-}
-
-func (l *localFile) Close() error {
-	l.release()
-	return nil
-}
-
-func (l *localFile) release() {
-	if l.refs.Add(-1) == 0 {
-		l.File.Close()
-	}
 }
 
 type statReader struct {

@@ -118,11 +118,11 @@ func (l *loop) fill() bool {
 // begin sends a request.
 func (l *loop) begin(w *worker) {
 	p, c, it := l.p, w.c, &w.it
-	if c == nil || c.fd < 0 || it.file != nil || it.size > smallBody || it.obj.failed.Load() || p.exited() || p.ctx.Err() != nil {
+	if c == nil || c.fd < 0 || len(it.body) > smallBody || it.obj.failed.Load() || p.exited() || p.ctx.Err() != nil {
 		l.lend(w, nil)
 		return
 	}
-	c.render(p.post, it.request())
+	c.render(p.post, payload{bytes: it.body})
 	c.out = append(c.out, it.body...)
 	n, err := write(c.fd, c.out)
 	if n <= 0 && err != nil {
@@ -130,7 +130,7 @@ func (l *loop) begin(w *worker) {
 		return
 	}
 	now := time.Now()
-	w.saw = seen{began: now, sent: int64(it.size)}
+	w.saw = seen{began: now, sent: int64(len(it.body))}
 	c.deadline = now.Add(p.cfg.Job.InvocationTimeout.Std())
 	p.stats.Requests.Add(1)
 	p.stats.InFlight.Add(1)
@@ -327,7 +327,7 @@ func (l *loop) heard(w *worker) {
 	}
 	p.stats.InFlight.Add(-1)
 	w.note(&w.it, w.saw.began, 1, nil)
-	w.answered(&w.it, 1, b)
+	p.answered(&w.it, b)
 	w.it = item{}
 	l.release(w)
 }

@@ -32,8 +32,7 @@ type object struct {
 	scratch     *dataprocessing.Scratch
 	failure     *Failure // of the lowest seq
 	committed   bool
-	file        *localFile // of which requests are sent
-	touched     bool       // a commit was tried: it may be there even if the store said no
+	touched     bool // a commit was tried: it may be there even if the store said no
 }
 
 // counted is open with what is read of the object counted.
@@ -91,7 +90,7 @@ func (p *pool) answered(it *item, b body) {
 		p.q.release(it.slab)
 	}
 	b.ord, b.it, b.offset = it.ord, item{record: it.record, records: it.records}, it.offset
-	b.it.offset = int64(it.size)
+	b.it.offset = int64(len(it.body))
 	o.mu.Lock()
 	if o.failed.Load() {
 		o.mu.Unlock()
@@ -206,7 +205,7 @@ func (p *pool) drop(o *object, b *body) {
 func (p *pool) failed(it *item, f *Failure) {
 	p.q.release(it.slab)
 	p.q.finished(it.ord)
-	p.stats.Cut.Add(-int64(it.size))
+	p.stats.Cut.Add(-int64(len(it.body)))
 	o := it.obj
 	o.mu.Lock()
 	o.outstanding--
@@ -279,9 +278,6 @@ func (p *pool) end(o *object) {
 		o.buf = nil
 	}
 	o.scratch = nil
-	if o.file != nil {
-		o.file.release()
-	}
 	if o.w != nil && !o.committed {
 		if err := o.w.Abort(); err != nil && o.failure != nil {
 			o.failure.Err = fmt.Errorf("%w; and its output could not be aborted: %w", o.failure.Err, err)
@@ -299,11 +295,6 @@ func (p *pool) end(o *object) {
 }
 
 func (p *pool) commit(o *object) error {
-	if o.file != nil {
-		if err := o.file.unchanged(); err != nil { // what was sent may be of two versions
-			return fmt.Errorf("%w: %w", ErrInput, err)
-		}
-	}
 	err := p.open(o)                // an object without a record has an empty output (BT-35)
 	if err == nil && o.buf != nil { // a streamed output has no buffer
 		if err = o.buf.Flush(); err != nil {

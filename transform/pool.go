@@ -183,10 +183,7 @@ func (p *pool) hangUp(forever bool) {
 // put queues a request of o.
 func (p *pool) put(o *object, it item) bool {
 	it.obj = o
-	if it.file == nil {
-		it.size = len(it.body)
-	}
-	p.stats.Cut.Add(int64(it.size))
+	p.stats.Cut.Add(int64(len(it.body)))
 	o.mu.Lock()
 	o.outstanding++
 	o.mu.Unlock()

@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,9 +12,6 @@ type item struct {
 	seq     int64 // in the object
 	ord     int64 // in the queue
 	body    []byte
-	file    *os.File // instead of body: what lies there, from at
-	at      int64
-	size    int // of either
 	slab    *slab
 	record  int64 // first record, counted from 1; 0: not about records
 	records int64
@@ -25,17 +21,10 @@ type item struct {
 	stream    bool // the whole object, opened anew for each attempt (BT-97)
 }
 
-// request is what the item sends.
-func (it *item) request() payload {
-	return payload{bytes: it.body, file: it.file, at: it.at, fileSize: it.size}
-}
-
 // slab is memory that holds the bodies of some items, free when all of them have been answered.
 type slab struct {
 	b    []byte
-	size int // that is accounted for: of b, or of what lies in a file
 	refs atomic.Int64
-	done func() // when it is free
 }
 
 const (
@@ -100,7 +89,10 @@ func (q *queue) keepOriginals(concurrency int, payload int64) {
 func (q *queue) slab(n int) *slab {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.admit(n) {
+	for q.requests > 0 && q.requests+int64(n) > q.maxRequests && !q.stopped {
+		q.feed.Wait()
+	}
+	if q.stopped {
 		return nil
 	}
 	for i := len(q.slabs) - 1; i >= 0; i-- {
@@ -114,27 +106,7 @@ func (q *queue) slab(n int) *slab {
 	}
 	q.requests += int64(n)
 	q.trim()
-	return &slab{b: make([]byte, n), size: n}
-}
-
-// admit waits for the room of n bytes. false: stopped.
-func (q *queue) admit(n int) bool {
-	for q.requests > 0 && q.requests+int64(n) > q.maxRequests && !q.stopped {
-		q.feed.Wait()
-	}
-	return !q.stopped
-}
-
-// window is a slab without memory, for a body that is sent from a file: it keeps the feed as far ahead as slabs do, so
-// that what it has looked at is still in the page cache when it is sent. done is called when it is released.
-func (q *queue) window(n int, done func()) *slab {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.admit(n) {
-		return nil
-	}
-	q.requests += int64(n)
-	return &slab{size: n, done: done}
+	return &slab{b: make([]byte, n)}
 }
 
 // release gives a slab back when nobody refers to it.
@@ -142,12 +114,9 @@ func (q *queue) release(s *slab) {
 	if s == nil || s.refs.Add(-1) > 0 {
 		return
 	}
-	if s.done != nil {
-		s.done()
-	}
 	q.mu.Lock()
-	q.requests -= int64(s.size)
-	if s.done == nil && cap(s.b) >= keepSlab {
+	q.requests -= int64(cap(s.b))
+	if cap(s.b) >= keepSlab {
 		q.slabs = append(q.slabs, s)
 		q.free += int64(cap(s.b))
 		q.trim()

@@ -3,12 +3,8 @@ package transform
 import (
 	"io"
 	"net"
-	"os"
 	"strconv"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // header is a request's header around its length.
@@ -34,17 +30,6 @@ type payload struct {
 	bytes   []byte    // with its length (BT-99)
 	chunked bool      // bytes, or stream if set, in chunks without a length (BT-97)
 	stream  io.Reader // read while it is sent
-	file    *os.File  // instead of bytes: what lies there, from at
-	at      int64
-
-	fileSize int
-}
-
-func (p *payload) size() int {
-	if p.file != nil {
-		return p.fileSize
-	}
-	return len(p.bytes)
 }
 
 // sourceError is an error of payload.stream, told apart from those of the connection.
@@ -62,7 +47,7 @@ func (c *conn) render(h header, p payload) {
 		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
 	default:
 		c.out = append(c.out, "Content-Length: "...)
-		c.out = strconv.AppendInt(c.out, int64(p.size()), 10)
+		c.out = strconv.AppendInt(c.out, int64(len(p.bytes)), 10)
 		c.out = append(c.out, "\r\n"...)
 	}
 	c.out = append(c.out, h.after...)
@@ -81,7 +66,7 @@ func (c *conn) send(h header, p payload) (<-chan error, error) {
 		}
 		tail += "0\r\n\r\n"
 	}
-	if p.stream == nil && p.file == nil && len(p.bytes) <= smallBody {
+	if p.stream == nil && len(p.bytes) <= smallBody {
 		c.out = append(c.out, p.bytes...)
 		c.out = append(c.out, tail...)
 		_, err := c.nc.Write(c.out)
@@ -90,12 +75,9 @@ func (c *conn) send(h header, p payload) (<-chan error, error) {
 	sent := make(chan error, 1)
 	go func() {
 		var err error
-		switch {
-		case p.stream != nil:
+		if p.stream != nil {
 			err = c.sendStream(p.stream)
-		case p.file != nil:
-			err = c.sendFile(p)
-		default:
+		} else {
 			bufs := net.Buffers{c.out, p.bytes}
 			if tail != "" {
 				bufs = append(bufs, []byte(tail))
@@ -109,52 +91,6 @@ func (c *conn) send(h header, p payload) (<-chan error, error) {
 		sent <- err
 	}()
 	return sent, nil
-}
-
-// sendPart is how much the kernel is asked to send of a file at once.
-const sendPart = 1 << 20
-
-// sendFile has the kernel send a part of a file. Where it cannot, as for what is no TCP connection, it is read and written.
-func (c *conn) sendFile(p payload) error {
-	if _, err := c.nc.Write(c.out); err != nil {
-		return err
-	}
-	at, left := p.at, p.fileSize
-	if raw, ok := c.nc.(syscall.Conn); ok {
-		rc, err := raw.SyscallConn()
-		if err != nil {
-			return err
-		}
-		var n int
-		for left > 0 && err == nil {
-			werr := rc.Write(func(fd uintptr) bool {
-				n, err = unix.Sendfile(int(fd), int(p.file.Fd()), &at, min(left, sendPart))
-				return err != unix.EAGAIN && err != unix.EINTR
-			})
-			switch {
-			case werr != nil:
-				return werr
-			case err != nil:
-			case n == 0:
-				c.nc.Close()
-				return &sourceError{io.ErrUnexpectedEOF}
-			default:
-				left -= n
-			}
-		}
-		if err != nil && (left < p.fileSize || err != unix.EINVAL && err != unix.ENOSYS) {
-			return os.NewSyscallError("sendfile", err)
-		}
-	}
-	if left == 0 {
-		return nil
-	}
-	n, err := io.Copy(c.nc, io.NewSectionReader(p.file, at, int64(left)))
-	if err == nil && n < int64(left) {
-		c.nc.Close()
-		err = &sourceError{io.ErrUnexpectedEOF}
-	}
-	return err
 }
 
 func (c *conn) sendStream(r io.Reader) error {

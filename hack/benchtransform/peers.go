@@ -117,11 +117,11 @@ func raw(arg string) error {
 	if err := json.Unmarshal([]byte(arg), &p); err != nil {
 		return err
 	}
-	make := p.prepared
+	begin := p.prepared
 	if p.Read {
-		make = p.reading
+		begin = p.reading
 	}
-	next, err := make()
+	next, err := begin()
 	if err != nil {
 		return err
 	}

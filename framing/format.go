@@ -1,6 +1,7 @@
 package framing
 
 import (
+	"bytes"
 	"io"
 	"iter"
 )
@@ -73,6 +74,20 @@ func newFormat(s *scan, add func(dst, rec []byte) []byte) Format {
 // or frames as they stand. Unwrapping may move bytes inside b, so b can be walked for payloads only once.
 func (f Format) Each(b []byte, payloads bool) iter.Seq2[int, []byte] {
 	s := f.s
+	if s.delimited { // lines: their payloads are their frames, and a search for the end is all that there is to do
+		return func(yield func(int, []byte) bool) {
+			for at := 0; at < len(b); {
+				end := len(b)
+				if i := bytes.IndexByte(b[at:], '\n'); i >= 0 {
+					end = at + i + 1
+				}
+				if !yield(at, b[at:end:end]) {
+					return
+				}
+				at = end
+			}
+		}
+	}
 	return func(yield func(int, []byte) bool) {
 		for at := 0; at < len(b); {
 			n := s.size(b[at:])

@@ -8,17 +8,24 @@ import (
 	"time"
 )
 
-// exchange sends one request and reads its response, of a pipeline the last container's.
-func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err error) {
+// exchange sends one request, if the loop has not begun it, and reads its response, of a pipeline the last container's.
+func (w *worker) exchange(c *conn, it *item, deadline time.Time, begun *begun) (b body, err error) {
 	request := payload{bytes: it.body, chunked: w.p.limit == 0}
 	w.saw.sent = int64(len(it.body))
 	read := func(c *conn) (err error) {
 		b, err = w.read(c, it.ord)
 		return err
 	}
-	if len(w.p.in.Next) > 0 {
+	switch {
+	case begun != nil:
+		c.start(deadline)
+		if len(begun.unsent) > 0 {
+			_, err = c.nc.Write(begun.unsent)
+		}
+		err = w.hear(c, nil, err, read)
+	case len(w.p.in.Next) > 0:
 		err = w.pipeline(c, request, deadline, read)
-	} else {
+	default:
 		err = w.converse(c, w.p.post, request, deadline, read)
 	}
 	w.saw.received = b.size()
@@ -35,9 +42,14 @@ func (w *worker) exchange(c *conn, it *item, deadline time.Time) (b body, err er
 
 // converse sends one request and reads its response, the body of one that succeeds with read.
 func (w *worker) converse(c *conn, h header, request payload, deadline time.Time, read func(*conn) error) error {
-	p := w.p
 	c.start(deadline)
 	sent, err := c.send(h, request)
+	return w.hear(c, sent, err, read)
+}
+
+// hear reads the response to a request of which the rest is being sent, or which could not be sent.
+func (w *worker) hear(c *conn, sent <-chan error, err error, read func(*conn) error) error {
+	p := w.p
 	if err != nil {
 		if c.used {
 			return &errNoAnswer{err}

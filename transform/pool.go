@@ -124,6 +124,10 @@ func (p *pool) run(objects []*object) {
 		defer close(over)
 		go p.watch(over)
 	}
+	if l := p.newLoop(); l != nil {
+		p.started = p.settings.MaxConcurrent
+		p.workers.Go(l.run)
+	}
 	p.feed(objects)
 	p.q.close()
 	p.workers.Wait()
@@ -172,7 +176,7 @@ func (p *pool) hangUp(forever bool) {
 	defer p.mu.Unlock()
 	p.closed = p.closed || forever
 	for c := range p.conns {
-		c.nc.Close()
+		c.hangUp()
 	}
 }
 
@@ -221,7 +225,7 @@ func (p *pool) close(c *conn) {
 	p.mu.Lock()
 	delete(p.conns, c)
 	p.mu.Unlock()
-	c.nc.Close()
+	c.close()
 }
 
 func (p *pool) takeSpare() *conn {

@@ -57,6 +57,8 @@ type queue struct {
 	closed     bool // nothing more comes
 	stopped    bool // and what is there is not wanted
 	idle       int  // workers waiting
+	asleep     bool // the loop waits: ring when there is something to take
+	ring       func()
 
 	requests, maxRequests   int64 // bytes
 	responses, maxResponses int64
@@ -151,7 +153,57 @@ func (q *queue) put(it item) bool {
 	if q.idle > 0 {
 		q.work.Signal()
 	}
+	q.rouse()
 	return true
+}
+
+type queueState int
+
+const (
+	queueEmpty queueState = iota // for now; ring tells of more
+	queueItem
+	queueEnded
+)
+
+// poll is take without waiting.
+func (q *queue) poll() (item, queueState) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.stopped, q.head == q.tail && q.closed:
+		return item{}, queueEnded
+	case q.ready():
+		return q.pop(), queueItem
+	}
+	q.asleep = true
+	return item{}, queueEmpty
+}
+
+// rouse wakes the loop if there is something for it.
+func (q *queue) rouse() {
+	if q.asleep && (q.stopped || q.ready() || q.head == q.tail && q.closed) {
+		q.asleep = false
+		q.ring()
+	}
+}
+
+// deaf says that there is no loop any more.
+func (q *queue) deaf() {
+	q.mu.Lock()
+	q.asleep = false
+	q.mu.Unlock()
+}
+
+// ready: there is an item, and there is room for its response, unless it is the oldest.
+func (q *queue) ready() bool {
+	return q.head < q.tail && (q.responses < q.maxResponses || q.head == q.base)
+}
+
+func (q *queue) pop() item {
+	it := q.items[q.head%window]
+	q.items[q.head%window] = item{}
+	q.head++
+	return it
 }
 
 // take returns the next item. It waits while there is none, and while the responses that are held leave no room, unless
@@ -163,11 +215,8 @@ func (q *queue) take(wait func() func()) (item, bool) {
 		switch {
 		case q.stopped:
 			return item{}, false
-		case q.head < q.tail && (q.responses < q.maxResponses || q.head == q.base):
-			it := q.items[q.head%window]
-			q.items[q.head%window] = item{}
-			q.head++
-			return it, true
+		case q.ready():
+			return q.pop(), true
 		case q.head == q.tail && q.closed:
 			return item{}, false
 		}
@@ -194,6 +243,7 @@ func (q *queue) finished(ord int64) {
 		if q.idle > 0 {
 			q.work.Broadcast()
 		}
+		q.rouse()
 	}
 	q.mu.Unlock()
 }
@@ -216,6 +266,7 @@ func (q *queue) unreserve(n int) {
 	if q.idle > 0 {
 		q.work.Broadcast()
 	}
+	q.rouse()
 	q.mu.Unlock()
 }
 
@@ -248,6 +299,7 @@ func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.work.Broadcast()
+	q.rouse()
 	q.mu.Unlock()
 }
 
@@ -258,6 +310,7 @@ func (q *queue) stop() {
 	q.work.Broadcast()
 	q.feed.Broadcast()
 	q.room.Broadcast()
+	q.rouse()
 	q.mu.Unlock()
 }
 

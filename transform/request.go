@@ -38,9 +38,8 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// send writes the request. A small one is written when it returns; of others the rest is written by a goroutine that
-// reports to the channel: the container may answer, or hang up, before it has read all.
-func (c *conn) send(h header, p payload) (<-chan error, error) {
+// render puts the request's header into out.
+func (c *conn) render(h header, p payload) {
 	c.out = append(c.out[:0], h.before...)
 	switch {
 	case p.method:
@@ -52,6 +51,12 @@ func (c *conn) send(h header, p payload) (<-chan error, error) {
 		c.out = append(c.out, "\r\n"...)
 	}
 	c.out = append(c.out, h.after...)
+}
+
+// send writes the request. A small one is written when it returns; of others the rest is written by a goroutine that
+// reports to the channel: the container may answer, or hang up, before it has read all.
+func (c *conn) send(h header, p payload) (<-chan error, error) {
+	c.render(h, p)
 	var tail string
 	if p.chunked && p.stream == nil {
 		if len(p.bytes) > 0 {

@@ -70,25 +70,12 @@ func (c *conn) readHead() (status int, err error) {
 func (c *conn) head() ([]byte, error) {
 	for seen := 0; ; {
 		b := c.buf[c.r:c.w]
-		for {
-			i := bytes.IndexByte(b[seen:], '\n')
-			if i < 0 {
-				seen = max(0, len(b)-2)
-				break
-			}
-			i += seen
-			if rest := b[i+1:]; len(rest) > 0 && rest[0] == '\n' {
-				c.r += i + 2
-				return b[:i+1], nil
-			} else if len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
-				c.r += i + 3
-				return b[:i+1], nil
-			} else if len(rest) < 2 {
-				seen = i
-				break
-			}
-			seen = i + 1
+		end, next := headEnd(b, seen)
+		if end >= 0 {
+			c.r += next
+			return b[:end], nil
 		}
+		seen = next
 		if err := c.fill(); err != nil {
 			if len(b) == 0 {
 				return nil, &errNoAnswer{err}
@@ -98,6 +85,93 @@ func (c *conn) head() ([]byte, error) {
 			}
 			return nil, err
 		}
+	}
+}
+
+// headEnd finds the empty line: the header lies before end, the body begins at next. Without one, end is -1 and next is
+// from where to look when there is more.
+func headEnd(b []byte, seen int) (end, next int) {
+	for {
+		i := bytes.IndexByte(b[seen:], '\n')
+		if i < 0 {
+			return -1, max(0, len(b)-2)
+		}
+		i += seen
+		if rest := b[i+1:]; len(rest) > 0 && rest[0] == '\n' {
+			return i + 1, i + 2
+		} else if len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
+			return i + 1, i + 3
+		} else if len(rest) < 2 {
+			return -1, i
+		}
+		seen = i + 1
+	}
+}
+
+type answerState int
+
+const (
+	answerPartial answerState = iota // it goes on as it should
+	answerWhole
+	answerOther // for somebody with more patience, and more room
+)
+
+// complete says whether a response lies in the buffer. It takes nothing of it, so that who reads it then reads all.
+// Bodies in chunks must be shorter than room.
+func (c *conn) complete(room int) answerState {
+	b := c.buf[c.r:c.w]
+	end, next := headEnd(b, 0)
+	state := answerPartial
+	if end >= 0 {
+		status, err := c.parse(b[:end])
+		switch {
+		case err != nil || status < 200:
+			return answerOther
+		case c.kind == bodyNone:
+			state = answerWhole
+		case c.kind == bodyLength && c.left <= int64(len(b)-next):
+			state = answerWhole
+		case c.kind == bodyLength && c.left > int64(len(c.buf)):
+			return answerOther
+		case c.kind == bodyChunked:
+			state = chunks(b[next:], room)
+		case c.kind == bodyToEnd:
+			return answerOther
+		}
+		c.status = status
+	}
+	if state == answerPartial && c.w == len(c.buf) {
+		return answerOther
+	}
+	return state
+}
+
+// chunks says whether a chunked body lies in b, without trailers.
+func chunks(b []byte, room int) answerState {
+	for total := uint64(0); ; {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return answerPartial
+		}
+		line, rest := cutLine(b)
+		line, _, _ = bytes.Cut(line, []byte(";"))
+		size, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 62)
+		if total += size; err != nil || total >= uint64(room) {
+			return answerOther
+		}
+		if uint64(len(rest)) < size {
+			return answerPartial
+		}
+		rest = rest[size:]
+		switch {
+		case len(rest) == 0 || len(rest) == 1 && rest[0] == '\r':
+			return answerPartial
+		case rest[0] != '\n' && string(rest[:2]) != "\r\n":
+			return answerOther
+		case size == 0:
+			return answerWhole
+		}
+		_, b = cutLine(rest)
 	}
 }
 

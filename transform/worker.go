@@ -23,23 +23,32 @@ type worker struct {
 	hops   hops // of a pipeline: to the containers after the first
 	saw    seen
 	line   []byte // of the request log
+
+	// For the loop:
+	it    item      // the request that is under way
+	open  bool      // it is sent, and the loop waits for its answer
+	slow  int       // requests until the loop is tried again
+	since time.Time // when it was free
 }
 
 func (p *pool) worker(number int) {
 	w := &worker{p: p, number: number}
-	defer func() {
-		if w.c != nil {
-			p.close(w.c)
-		}
-		w.p.closeAll(w.hops.conns)
-	}()
+	defer w.hangUp()
 	for {
 		it, ok := p.q.take(w.idle)
 		if !ok {
 			return
 		}
-		w.serve(&it)
+		w.serve(&it, nil)
 	}
+}
+
+func (w *worker) hangUp() {
+	if w.c != nil {
+		w.p.close(w.c)
+		w.c = nil
+	}
+	w.p.closeAll(w.hops.conns)
 }
 
 // idle closes the connection if nothing comes for a while.
@@ -59,30 +68,33 @@ func (w *worker) idle() func() {
 	}
 }
 
-// serve carries one request through its attempts (BT-105).
-func (w *worker) serve(it *item) {
+// serve carries one request through its attempts (BT-105), the first of which the loop may have begun.
+func (w *worker) serve(it *item, begun *begun) {
 	p := w.p
-	w.saw = seen{}
-	var first time.Time
-	if p.requests != nil {
+	if begun == nil {
+		w.saw = seen{}
+	}
+	first := w.saw.began
+	if begun == nil && p.requests != nil {
 		first = time.Now()
 	}
 	var err error
 	for attempt := 1; ; attempt++ {
-		if it.obj.failed.Load() || p.ctx.Err() != nil {
+		if begun == nil && (it.obj.failed.Load() || p.ctx.Err() != nil) {
 			w.note(it, first, attempt-1, err)
 			p.failed(it, nil)
 			return
 		}
 		var b body
 		switch {
-		case p.exited():
+		case begun == nil && p.exited():
 			err = ErrExited
 			attempt--
 		case it.stream:
 			err = w.stream(it)
 		default:
-			b, err = w.attempt(it)
+			b, err = w.attempt(it, begun)
+			begun = nil
 		}
 		if err == nil {
 			w.note(it, first, attempt, nil)
@@ -159,12 +171,17 @@ func (w *worker) keep(c *conn, err error) {
 	w.c = nil
 }
 
-func (w *worker) attempt(it *item) (b body, err error) {
+func (w *worker) attempt(it *item, begun *begun) (b body, err error) {
 	p := w.p
-	p.stats.Requests.Add(1)
-	p.stats.InFlight.Add(1)
+	if begun == nil {
+		p.stats.Requests.Add(1)
+		p.stats.InFlight.Add(1)
+		w.saw = seen{began: time.Now()}
+	}
 	defer p.stats.InFlight.Add(-1)
-	w.saw = seen{began: time.Now()}
+	if begun != nil && begun.err != nil {
+		return body{}, timeout(begun.err)
+	}
 	deadline := w.saw.began.Add(p.cfg.Job.InvocationTimeout.Std())
 	for {
 		c, err := w.connect(deadline)
@@ -172,7 +189,8 @@ func (w *worker) attempt(it *item) (b body, err error) {
 			return body{}, timeout(err)
 		}
 		reused := c.used
-		b, err := w.exchange(c, it, deadline)
+		b, err := w.exchange(c, it, deadline, begun)
+		begun = nil
 		_, answered := errors.AsType[*StatusError](err)
 		if answered {
 			w.keep(c, nil)

@@ -56,8 +56,9 @@ func (b *bench) peer(s measure.Side, h *held, amount int64, command func() (*exe
 	return s
 }
 
-// python is the loop with requests of Debian's Python. trust is what requests does unless told otherwise.
-func (b *bench) python(s measure.Side, h *held, d data, concurrent int, trust bool) measure.Side {
+// python is the loop with requests of Debian's Python over d, counted as if it had sent amount requests. trust is what
+// requests does unless told otherwise.
+func (b *bench) python(s measure.Side, h *held, d data, amount int64, concurrent int, trust bool) measure.Side {
 	s.Name = "requests.Session"
 	look := "1"
 	if !trust {
@@ -66,7 +67,10 @@ func (b *bench) python(s measure.Side, h *held, d data, concurrent int, trust bo
 	if err := exec.Command("/usr/bin/python3", "-c", "import requests").Run(); err != nil {
 		s.Missing = fmt.Errorf("Debian's python3-requests: %w", measure.ErrNotFound)
 	}
-	return b.peer(s, h, d.requests, func() (*exec.Cmd, error) {
+	return b.peer(s, h, amount, func() (*exec.Cmd, error) {
+		if err := d.make(b); err != nil {
+			return nil, err
+		}
 		return h.command("/usr/bin/python3", b.file("peer.py"), "http://"+h.host+"/invocations", d.path(b), b.file("peer.out"), d.strategy(), strconv.Itoa(concurrent),
 			strconv.Itoa(d.limit), look), nil
 	})
@@ -86,18 +90,23 @@ func (b *bench) wrk(s measure.Side, h *held, d data, threads, concurrent int) me
 	})
 }
 
-// rawPlan is the argument of the process that posts bodies that it has prepared.
+// rawPlan is the argument of the process that posts bodies.
 type rawPlan struct {
 	Host, File string
 	Body       int // bytes of each; the last may be shorter
 	Concurrent int
+	Read       bool // each is read, and cut behind its last line, when it is posted; else all are prepared
 }
 
 // raw is what a Go program can do: nothing but writes of what lies in memory and reads of answers that need no parser.
-func (b *bench) raw(s measure.Side, h *held, d data, concurrent int) measure.Side {
+// Where it reads, it does the same work as ours does: the object's payloads are made while they are sent.
+func (b *bench) raw(s measure.Side, h *held, d data, concurrent int, reads bool) measure.Side {
 	s.Name = "raw Go loop"
+	if reads {
+		s.Name += " that reads and cuts"
+	}
 	return b.peer(s, h, d.requests, func() (*exec.Cmd, error) {
-		p, err := json.Marshal(rawPlan{h.host, d.path(b), d.body(), concurrent})
+		p, err := json.Marshal(rawPlan{h.host, d.path(b), d.body(), concurrent, reads})
 		return h.command(b.self, "raw", string(p)), err
 	})
 }
@@ -108,23 +117,15 @@ func raw(arg string) error {
 	if err := json.Unmarshal([]byte(arg), &p); err != nil {
 		return err
 	}
-	content, err := os.ReadFile(p.File)
+	begin := p.prepared
+	if p.Read {
+		begin = p.reading
+	}
+	next, err := begin()
 	if err != nil {
 		return err
 	}
-	type request struct{ head, body []byte }
-	var requests []request
-	for rest := content; len(rest) > 0; {
-		body := rest[:min(p.Body, len(rest))]
-		rest = rest[len(body):]
-		head := fmt.Appendf(nil, "POST /invocations HTTP/1.1\r\nHost: %s\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\nAccept: text/csv\r\nContent-Type: text/csv\r\n\r\n", p.Host, len(body))
-		if len(body) <= 64<<10 { // one write
-			head, body = append(head, body...), nil
-		}
-		requests = append(requests, request{head, body})
-	}
 	errs := make([]error, p.Concurrent)
-	var next atomic.Int64
 	var wg sync.WaitGroup
 	for i := range p.Concurrent {
 		wg.Go(func() {
@@ -135,8 +136,7 @@ func raw(arg string) error {
 				}
 				defer c.Close()
 				r := bufio.NewReader(c)
-				for n := next.Add(1); n <= int64(len(requests)); n = next.Add(1) {
-					q := requests[n-1]
+				for q := next(); q.head != nil; q = next() {
 					if q.body == nil {
 						_, err = c.Write(q.head)
 					} else {
@@ -149,6 +149,9 @@ func raw(arg string) error {
 					if err != nil {
 						return err
 					}
+					if q.done != nil {
+						q.done()
+					}
 				}
 				return nil
 			}()
@@ -156,6 +159,77 @@ func raw(arg string) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// post is a request; without a head it is the end.
+type post struct {
+	head, body []byte
+	done       func()
+}
+
+func (p rawPlan) head(length int) []byte {
+	return fmt.Appendf(nil, "POST /invocations HTTP/1.1\r\nHost: %s\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\nAccept: text/csv\r\nContent-Type: text/csv\r\n\r\n", p.Host, length)
+}
+
+// prepared has all requests in memory.
+func (p rawPlan) prepared() (func() post, error) {
+	content, err := os.ReadFile(p.File)
+	if err != nil {
+		return nil, err
+	}
+	var requests []post
+	for rest := content; len(rest) > 0; {
+		body := rest[:min(p.Body, len(rest))]
+		rest = rest[len(body):]
+		head := p.head(len(body))
+		if len(body) <= 64<<10 { // one write
+			head, body = append(head, body...), nil
+		}
+		requests = append(requests, post{head: head, body: body})
+	}
+	var taken atomic.Int64
+	return func() post {
+		if n := taken.Add(1); n <= int64(len(requests)) {
+			return requests[n-1]
+		}
+		return post{}
+	}, nil
+}
+
+// reading reads them one ahead of those that are sent.
+func (p rawPlan) reading() (func() post, error) {
+	f, err := os.Open(p.File)
+	if err != nil {
+		return nil, err
+	}
+	free, ready := make(chan []byte, p.Concurrent+2), make(chan post)
+	for range cap(free) {
+		free <- make([]byte, p.Body)
+	}
+	go func() {
+		defer close(ready)
+		defer f.Close()
+		b, have := <-free, 0
+		for {
+			n, err := io.ReadFull(f, b[have:])
+			n += have
+			cut := n
+			if err == nil {
+				cut = bytes.LastIndexByte(b[:n], '\n') + 1
+			}
+			if cut == 0 { // the end; what a long line lacks, the sum of the bytes tells
+				return
+			}
+			this, next := b, <-free
+			have = copy(next, b[cut:n])
+			ready <- post{head: p.head(cut), body: this[:cut], done: func() { free <- this }}
+			if err != nil {
+				return
+			}
+			b = next
+		}
+	}()
+	return func() post { return <-ready }, nil
 }
 
 // readSmall reads a response of the server.

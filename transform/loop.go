@@ -1,0 +1,343 @@
+package transform
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loop sends the small requests of a pool and takes their answers, over all of its connections, from one goroutine with
+// an epoll of its own. A goroutine for each connection costs twice as much: a request whose answer takes microseconds is
+// then mostly switches and wake-ups. What is out of the ordinary, a new connection, a large body, an answer that is not
+// small and good, is carried on by the connection's worker in a goroutine meanwhile.
+type loop struct {
+	p      *pool
+	epoll  int
+	bell   int // an eventfd: the queue has something, or a worker is back
+	seats  map[int32]*worker
+	free   []*worker
+	back   chan *worker
+	away   int       // workers that carry something on
+	open   int       // requests of ours without an answer
+	due    time.Time // no request must be answered before
+	now    time.Time // of the last wait's end
+	spins  bool
+	events [64]unix.EpollEvent
+}
+
+const (
+	// An answer that comes within spinTime is waited for without sleep: to be woken up takes as long on a machine whose
+	// processors have nothing else to do. It is tried only where the last wait was so short.
+	spinTime = 100 * time.Microsecond
+	// slowRequests is how long a connection whose answers are not for the loop stays with its worker.
+	slowRequests = 32
+)
+
+// newLoop returns nil where there is none: the workers do without. A connection that the handshake has left tells that
+// the container keeps them; without that each would be of no use here.
+func (p *pool) newLoop() *loop {
+	if !p.single || p.limit == 0 || len(p.in.Next) > 0 || !p.keeps() {
+		return nil
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epoll)
+		return nil
+	}
+	l := &loop{p: p, epoll: epoll, bell: bell, seats: map[int32]*worker{}, back: make(chan *worker, p.settings.MaxConcurrent), now: time.Now()}
+	if l.watch(bell) != nil {
+		l.close()
+		return nil
+	}
+	for n := p.settings.MaxConcurrent; n > 0; n-- {
+		l.free = append(l.free, &worker{p: p, number: n})
+	}
+	p.q.ring = l.ring
+	return l
+}
+
+func (p *pool) keeps() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.spare == nil {
+		return false
+	}
+	_, ok := p.spare.nc.(*net.TCPConn)
+	return ok
+}
+
+func (l *loop) watch(fd int) error {
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+func (l *loop) close() {
+	unix.Close(l.epoll)
+	unix.Close(l.bell)
+}
+
+// ring ends a wait.
+func (l *loop) ring() {
+	unix.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full: it rings already
+}
+
+func (l *loop) run() {
+	for l.fill() || l.open+l.away > 0 {
+		l.wait()
+	}
+	for _, w := range l.free {
+		w.hangUp()
+	}
+	l.p.q.deaf() // nobody rings any more
+	l.close()
+}
+
+// fill gives what is queued to free connections. false: nothing more comes.
+func (l *loop) fill() bool {
+	for len(l.free) > 0 {
+		it, state := l.p.q.poll()
+		if state != queueItem {
+			return state == queueEmpty
+		}
+		last := len(l.free) - 1
+		w := l.free[last]
+		l.free = l.free[:last]
+		w.it = it
+		l.begin(w)
+	}
+	return true
+}
+
+// begin sends a request.
+func (l *loop) begin(w *worker) {
+	p, c, it := l.p, w.c, &w.it
+	if c == nil || c.fd < 0 || len(it.body) > smallBody || it.obj.failed.Load() || p.exited() || p.ctx.Err() != nil {
+		l.lend(w, nil)
+		return
+	}
+	c.render(p.post, payload{bytes: it.body})
+	c.out = append(c.out, it.body...)
+	n, err := write(c.fd, c.out)
+	if n <= 0 && err != nil {
+		l.lend(w, nil) // the worker will find out
+		return
+	}
+	now := time.Now()
+	w.saw = seen{began: now, sent: int64(len(it.body))}
+	c.deadline = now.Add(p.cfg.Job.InvocationTimeout.Std())
+	p.stats.Requests.Add(1)
+	p.stats.InFlight.Add(1)
+	if n < len(c.out) {
+		l.lend(w, &begun{unsent: c.out[n:]})
+		return
+	}
+	if l.open++; l.open == 1 {
+		l.due = c.deadline
+	}
+	w.open = true
+}
+
+// begun is a request that the loop has sent, or some of it.
+type begun struct {
+	unsent []byte
+	err    error // how it ended
+}
+
+// lend has a request carried on, or carried out, by its worker.
+func (l *loop) lend(w *worker, b *begun) {
+	if w.open {
+		w.open = false
+		l.open--
+	}
+	l.away++
+	if c := w.c; c != nil && c.fd >= 0 {
+		delete(l.seats, int32(c.fd))
+		if err := c.attach(); err != nil {
+			l.p.close(c)
+			w.c = nil
+			if b != nil {
+				b.err = err
+			}
+		}
+	}
+	go func() {
+		w.serve(&w.it, b)
+		w.it = item{}
+		l.back <- w
+		l.ring()
+	}()
+}
+
+// returned takes the workers back that are done.
+func (l *loop) returned() {
+	for {
+		select {
+		case w := <-l.back:
+			l.away--
+			if w.slow--; w.c != nil && w.slow < 0 {
+				if fd, ok := w.c.detach(); ok {
+					if l.watch(fd) == nil {
+						l.seats[int32(fd)] = w
+					} else {
+						w.hangUp()
+					}
+				}
+			}
+			l.release(w)
+		default:
+			return
+		}
+	}
+}
+
+func (l *loop) release(w *worker) {
+	w.since = l.now
+	l.free = append(l.free, w)
+}
+
+// wait waits for answers, and takes them.
+func (l *loop) wait() {
+	n, err := unix.EpollWait(l.epoll, l.events[:], 0)
+	if n == 0 && err == nil {
+		start := time.Now()
+		if l.spins && l.open > 0 {
+			for n == 0 && err == nil && time.Since(start) < spinTime {
+				n, err = unix.EpollWait(l.epoll, l.events[:], 0)
+			}
+			l.spins = n > 0
+		}
+		if n == 0 && err == nil {
+			start = time.Now()
+			n, err = unix.EpollWait(l.epoll, l.events[:], l.patience(start))
+			l.now = time.Now()
+			l.spins = l.open > 0 && l.now.Sub(start) < spinTime && runtime.GOMAXPROCS(0) > 1
+		} else {
+			l.now = time.Now()
+		}
+	}
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		panic(fmt.Sprintf("epoll_wait: %v", err)) // of our own arguments
+	}
+	for _, e := range l.events[:max(n, 0)] {
+		if int(e.Fd) == l.bell {
+			var b [8]byte
+			unix.Read(l.bell, b[:])
+			l.returned()
+		} else if w := l.seats[e.Fd]; w != nil {
+			l.heard(w)
+		}
+	}
+	if n <= 0 {
+		l.late()
+	}
+}
+
+// patience is how long to wait, in milliseconds: till a request is due, or a connection has been idle long enough.
+func (l *loop) patience(now time.Time) int {
+	left := time.Hour
+	if l.open > 0 {
+		left = l.due.Sub(now)
+	}
+	for _, w := range l.free {
+		if w.c != nil {
+			left = min(left, idleClose)
+			break
+		}
+	}
+	return int(max(0, left.Milliseconds()+1))
+}
+
+// late gives requests up that are over their time (BT-104), and connections that nobody needs.
+func (l *loop) late() {
+	l.due = l.now.Add(time.Hour)
+	for _, w := range l.seats {
+		switch {
+		case !w.open:
+		case w.c.deadline.After(l.now):
+			if w.c.deadline.Before(l.due) {
+				l.due = w.c.deadline
+			}
+		default:
+			l.lend(w, &begun{})
+		}
+	}
+	for _, w := range l.free {
+		if w.c != nil && l.now.Sub(w.since) >= idleClose {
+			l.drop(w)
+		}
+	}
+}
+
+// drop ends a connection.
+func (l *loop) drop(w *worker) {
+	if w.c.fd >= 0 {
+		delete(l.seats, int32(w.c.fd))
+	}
+	w.hangUp()
+}
+
+// heard takes what has come over a connection.
+func (l *loop) heard(w *worker) {
+	p, c := l.p, w.c
+	if !w.open { // closed by the container, or an answer that nobody asked for
+		l.drop(w)
+		return
+	}
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	}
+	n, err := read(c.fd, c.buf[c.w:])
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return
+	}
+	if n <= 0 {
+		l.lend(w, &begun{}) // the worker reads the same
+		return
+	}
+	c.w += n
+	switch c.complete(p.scratch) {
+	case answerPartial:
+		return
+	case answerOther:
+		w.slow = slowRequests
+		l.lend(w, &begun{})
+		return
+	}
+	if !p.good(c.status) || int64(c.w-c.r) > p.maxResponse {
+		l.lend(w, &begun{})
+		return
+	}
+	w.open = false
+	l.open--
+	fd := c.fd
+	b, err := w.exchange(c, &w.it, c.deadline, &begun{})
+	if w.keep(c, err); w.c == nil {
+		delete(l.seats, int32(fd))
+	}
+	if err != nil {
+		l.lend(w, &begun{err: err})
+		return
+	}
+	p.stats.InFlight.Add(-1)
+	w.note(&w.it, w.saw.began, 1, nil)
+	p.answered(&w.it, b)
+	w.it = item{}
+	l.release(w)
+}
+
+func write(fd int, b []byte) (int, error) {
+	for {
+		if n, err := unix.Write(fd, b); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+func read(fd int, b []byte) (int, error) { return unix.Read(fd, b) }

@@ -7,8 +7,12 @@ import "bytes"
 var lineScan = scan{name: "Line", cut: cutLines, size: lineSize, unwrap: lineUnwrap, delimited: true}
 
 func cutLines(b []byte, eof bool) (n, records int, next extent, err *Error) {
+	return cutCounted(b, bytes.Count(b, lf), eof)
+}
+
+// cutCounted is cutLines of what has so many line feeds.
+func cutCounted(b []byte, records int, eof bool) (n, _ int, next extent, err *Error) {
 	n = bytes.LastIndexByte(b, '\n') + 1
-	records = bytes.Count(b[:n], lf)
 	if n == len(b) {
 		return n, records, extent{}, nil
 	}

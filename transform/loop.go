@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,8 @@ type loop struct {
 	now    time.Time // of the last wait's end
 	spins  bool
 	events [64]unix.EpollEvent
+
+	carriers sync.WaitGroup
 }
 
 const (
@@ -95,7 +98,8 @@ func (l *loop) run() {
 	for _, w := range l.free {
 		w.hangUp()
 	}
-	l.p.q.deaf() // nobody rings any more
+	l.carriers.Wait()
+	l.p.q.deaf() // nobody rings any more: the bell's number may soon be another file's
 	l.close()
 }
 
@@ -130,6 +134,7 @@ func (l *loop) begin(w *worker) {
 		return
 	}
 	now := time.Now()
+	l.now = now
 	w.saw = seen{began: now, sent: int64(len(it.body))}
 	c.deadline = now.Add(p.cfg.Job.InvocationTimeout.Std())
 	p.stats.Requests.Add(1)
@@ -167,12 +172,12 @@ func (l *loop) lend(w *worker, b *begun) {
 			}
 		}
 	}
-	go func() {
+	l.carriers.Go(func() {
 		w.serve(&w.it, b)
 		w.it = item{}
 		l.back <- w
 		l.ring()
-	}()
+	})
 }
 
 // returned takes the workers back that are done.
@@ -234,7 +239,7 @@ func (l *loop) wait() {
 			l.heard(w)
 		}
 	}
-	if n <= 0 {
+	if n <= 0 || !l.now.Before(l.due) {
 		l.late()
 	}
 }

@@ -133,6 +133,38 @@ func TestSmallRequestsFail(t *testing.T) { // BT-104, BT-105
 	}
 }
 
+// One request that gets no answer is given up in its time though others are answered all the while.
+func TestSmallRequestsHangBesideOthers(t *testing.T) { // BT-104
+	var mu sync.Mutex
+	var hung time.Duration
+	model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if string(body) == "hang\n" {
+			start := time.Now()
+			<-r.Context().Done()
+			mu.Lock()
+			hung = time.Since(start)
+			mu.Unlock()
+			return
+		}
+		time.Sleep(time.Millisecond)
+		w.Write(body)
+	}}
+	in := tt.Serve(t, model)
+	b := setup(in, tt.Object("in/a", "hang\n"), tt.Object("in/b", strings.Repeat("go on\n", 3000))).line("SingleRecord")
+	b.Job.MaxConcurrent, b.Job.MaxRetries = new(4), 0
+	b.Job.InvocationTimeout = job.Duration(300 * time.Millisecond)
+	res, err := b.run(t)
+	if err == nil || len(res.Failures) != 1 || !errors.Is(res.Failures[0].Err, transform.ErrTimeout) {
+		t.Errorf("%v, failures %v", err, res.Failures)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if whole := res.Duration; hung == 0 || hung > whole-50*time.Millisecond {
+		t.Errorf("given up after %v of %v", hung, whole)
+	}
+}
+
 func TestSmallRequestsAreStopped(t *testing.T) { // BT-143
 	ctx, stop := context.WithCancelCause(t.Context())
 	model := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {

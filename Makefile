@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GO      ?= go
+# The GPU helper alone needs a C compiler; without one it is left out.
+CC      := $(or $(shell $(GO) env CC),gcc)
 BUILD   := build
 VERSION := $(shell cat VERSION)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
@@ -32,6 +34,12 @@ build: ## build/optml, one binary, with the programs of its small roles in it
 	  cmp -s $(BUILD)/optml-$$role $$to || cp $(BUILD)/optml-$$role $$to || exit 1; \
 	  for old in $(EMBED)/$$role-*; do [ $$old = $$to ] || rm -f $$old; done; \
 	done
+	@if command -v $(CC) >/dev/null; then \
+	  CGO_ENABLED=1 CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BUILD)/optml-gpu ./cmd/optml-gpu || exit 1; \
+	  to=$(EMBED)/gpu-$$(sha256sum <$(BUILD)/optml-gpu | cut -c1-16); \
+	  cmp -s $(BUILD)/optml-gpu $$to || cp $(BUILD)/optml-gpu $$to || exit 1; \
+	else to=; echo 'build: no $(CC): this optml will see no GPUs'; fi; \
+	for old in $(EMBED)/gpu-*; do [ "$$old" = "$$to" ] || rm -f "$$old"; done
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/optml ./cmd/optml
 
 .PHONY: image
@@ -76,4 +84,4 @@ check: ## format, vet, modernize, lint (golangci-lint when installed)
 
 .PHONY: clean
 clean: ## remove build/
-	rm -rf $(BUILD) $(EMBED)/shim-* $(EMBED)/logger-*
+	rm -rf $(BUILD) $(EMBED)/shim-* $(EMBED)/logger-* $(EMBED)/gpu-*

@@ -25,6 +25,12 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	if want := c.Image.Digest; want != "" && want != img.Digest {
 		return img, &container.ImageError{Ref: c.Image.Ref, Kind: container.ImageDigest, Err: fmt.Errorf("it has %s, the document wants %s", img.Digest, want)}
 	}
+	r.mu.Lock()
+	if r.images == nil {
+		r.images = map[string]container.Image{}
+	}
+	r.images[img.Ref] = img
+	r.mu.Unlock()
 	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
 }
 
@@ -47,6 +53,9 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 			s.Network.Index = i
 		}
 	}
+	if err := r.giveGPUs(ctx, host, c, &s); err != nil {
+		return nil, err
+	}
 	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
 		return nil, err
 	}
@@ -63,7 +72,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		released()
 		return nil
 	})
-	r.observe(r.usage(c.Name, task))
+	gpus := host
+	if s.Network.Of != "" {
+		gpus = "" // the first container of an instance shows them
+	}
+	r.observe(r.usage(c.Name, task, gpus))
 	if s.Network.Isolated {
 		return task, probeIsolation(ctx, task)
 	}

@@ -102,7 +102,13 @@ func (in *instance) prepare(ctx context.Context) error {
 	)
 }
 
-func (in *instance) layout(context.Context) error { return in.tree.Make(in.training.UserWritable) }
+// layout comes first, and so does what may be had by others.
+func (in *instance) layout(ctx context.Context) error {
+	if err := in.run.takeGPUs(ctx, in.training.Instances); err != nil {
+		return err
+	}
+	return in.tree.Make(in.training.UserWritable)
+}
 
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
 func (in *instance) channels(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -179,6 +180,9 @@ func (m *maker) gpus(instanceType, path string) int {
 	const tenth = 1.1 // what the kernel keeps of a machine's memory
 	var lacks string
 	switch {
+	case few && m.o.GPUs != nil:
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: instanceType, Rule: "ruling 14",
+			Text: fmt.Sprintf("--gpus %d: this host has %d; `optml gpus` lists them", n, m.h.GPUs)})
 	case few:
 		lacks = fmt.Sprintf("%s has more GPUs than this host (%d): runs with those it has", instanceType, m.h.GPUs)
 	case known && (i.Accelerator == "neuron" || i.Accelerator == "gaudi"):
@@ -199,6 +203,40 @@ func (m *maker) gpus(instanceType, path string) int {
 		m.warn("ruling 14", path, "%s", lacks)
 	}
 	return n
+}
+
+// spread gives each instance its GPUs. Instances on one machine have different ones (DIST-8), as few each as that takes,
+// unless the user says that they share.
+func (m *maker) spread(all []Instance, each int, path string) {
+	var devices []string
+	if m.o.GPUs != nil {
+		devices = m.o.GPUs.Devices
+	}
+	have := m.h.GPUs
+	if devices != nil {
+		have = len(devices)
+	}
+	n, shared := each, m.o.ShareGPUs && len(all) > 1
+	if !shared && (each*len(all) > have || devices != nil) {
+		n = have / len(all)
+	}
+	switch {
+	case each > 0 && n == 0:
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: strconv.Itoa(len(all)), Rule: "DIST-8",
+			Text: fmt.Sprintf("%d instances need a GPU each and there are %d: give fewer instances, --gpus 0, or --share-gpus", len(all), have)})
+	case n < each && devices == nil:
+		m.warn("DIST-8", path, "each of the %d instances gets %d GPUs, not %d: this host has %d", len(all), n, each, have)
+	}
+	for i := range all {
+		all[i].GPUs, all[i].SharedGPUs = n, shared && n > 0
+		switch {
+		case devices == nil || n == 0:
+		case shared:
+			all[i].GPUDevices = devices
+		default:
+			all[i].GPUDevices = devices[i*n : (i+1)*n]
+		}
+	}
 }
 
 // serviceEnv lays the service's own variables over the request's (ENV-4, INF-40). AWS_REGION alone is the user's to

@@ -215,11 +215,11 @@ func TestIsolation(t *testing.T) {
 func TestGPUs(t *testing.T) {
 	four := machine
 	four.GPUs, four.MemoryBytes, four.CPUs = 4, 1<<40, 256
-	two := 2
+	two := GPURequest{Count: 2}
 	for _, tc := range []struct {
 		instance string
 		host     HostFacts
-		asked    *int
+		asked    *GPURequest
 		want     int
 		warns    string
 	}{
@@ -231,6 +231,9 @@ func TestGPUs(t *testing.T) {
 		{"local", four, nil, 0, ""},
 		{"ml.z9.huge", four, nil, 4, ""},
 		{"ml.m5.large", four, &two, 2, ""},
+		{"ml.m5.large", four, &GPURequest{All: true}, 4, ""},
+		{"ml.p3.16xlarge", four, &GPURequest{}, 0, ""},
+		{"ml.m5.large", four, &GPURequest{Devices: []string{"0", "GPU-1", "3"}}, 3, ""},
 		{"ml.trn1.2xlarge", four, nil, 0, "accelerators (Trainium) that optml does not offer"},
 		{"ml.m5.24xlarge", machine, nil, 0, "384 GiB of memory"},
 		{"ml.c5.4xlarge", HostFacts{CPUs: 4, MemoryBytes: 1 << 40}, nil, 0, "16 processors, this host 4"},

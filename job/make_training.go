@@ -102,9 +102,10 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 	host := hosts[rank]
 	tr.Hosts = hosts
 	tr.Instances = []Instance{{
-		Host: host, GPUs: m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")),
+		Host:       host,
 		Containers: []Container{{Name: host, Image: img, Args: []string{"train"}, Hostname: dnsName(p.Region, rank)}},
 	}}
+	m.spread(tr.Instances, m.gpus(t.resource.InstanceType, t.at("ResourceConfig.InstanceType")), t.at("ResourceConfig.InstanceCount"))
 	return tr
 }
 

@@ -195,11 +195,13 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 		}
 		tr.MaxRetries = int(value(c.InvocationsMaxRetries, invocationRetries))
 	}
-	gpus := m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType"))
-	for rank := range int(t.resources.InstanceCount) { // BT-37
-		inst := Instance{Host: "algo-" + strconv.Itoa(rank+1), GPUs: gpus}
+	tr.Instances = make([]Instance, t.resources.InstanceCount) // BT-37
+	m.spread(tr.Instances, m.gpus(t.resources.InstanceType, t.at("TransformResources.InstanceType")), t.at("TransformResources.InstanceCount"))
+	for rank := range tr.Instances {
+		inst := &tr.Instances[rank]
+		inst.Host = "algo-" + strconv.Itoa(rank+1)
 		for i, c := range model.containers {
-			inst.Containers = append(inst.Containers, m.serving(p, inst, rank, i, model, t, batch))
+			inst.Containers = append(inst.Containers, m.serving(p, *inst, rank, i, model, t, batch))
 			if rank > 0 {
 				continue // all instances have the same
 			}
@@ -210,7 +212,6 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 				tr.More = append(tr.More, x)
 			}
 		}
-		tr.Instances = append(tr.Instances, inst)
 	}
 	return tr
 }

@@ -65,9 +65,23 @@ type Image struct {
 // Instance is one machine of a job, stood in for by containers on this one. A training has one container per
 // instance; an inference pipeline has several.
 type Instance struct {
-	Host       string      `json:"host"`           // algo-1
-	GPUs       int         `json:"gpus,omitempty"` // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
+	Host       string      `json:"host"`                 // algo-1
+	GPUs       int         `json:"gpus,omitempty"`       // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
+	GPUDevices []string    `json:"gpuDevices,omitempty"` // which, by index or UUID, as many as GPUs; nil: any that are free
+	SharedGPUs bool        `json:"sharedGpus,omitempty"` // all instances have the same (DIST-8)
 	Containers []Container `json:"containers"`
+}
+
+// GPUsOf is how many of the host's GPUs instances have in all, and which, nil where any will do.
+func GPUsOf(instances []Instance) (n int, which []string) {
+	for _, in := range instances {
+		if in.SharedGPUs && n > 0 {
+			continue
+		}
+		n += in.GPUs
+		which = append(which, in.GPUDevices...)
+	}
+	return n, which
 }
 
 // Container is one container to run.

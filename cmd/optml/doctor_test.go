@@ -14,6 +14,7 @@ import (
 
 	"github.com/optml/optml/harness"
 	"github.com/optml/optml/runtime/ctrd"
+	"github.com/optml/optml/runtime/gpu"
 )
 
 // goodMachine lacks nothing.
@@ -32,6 +33,9 @@ func goodMachine(t *testing.T) *machine {
 			return unix.Statfs_t{Type: unix.EXT4_SUPER_MAGIC, Bavail: 50 << 20, Bsize: 4096}, nil
 		},
 		dial: func(string) error { return nil },
+		gpus: func(context.Context) gpu.Inventory {
+			return gpu.Inventory{Driver: "550.54.15", CUDA: "12.4", GPUs: []gpu.GPU{{Index: "0"}}}
+		},
 		root: t.TempDir(), runDir: "/run/optml", jobs: t.TempDir(),
 	}
 }

@@ -1,7 +1,9 @@
 package ctrd
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +17,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+	cdispecs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
@@ -38,12 +42,13 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		oci.WithDefaultSpec(),
 		c.withImage(f),
 		oci.WithProcessArgs(args...),
+		withEdits(s.Edits), // before the environment, which holds over what they set
 		oci.WithEnv(s.Env),
 		withoutNoise,
 		oci.WithNewPrivileges, // else sudo and setuid programs of images fail
 		oci.WithDevShmSize(max(1, (orElse(s.ShmBytes, defaultShm)+1023)/1024)),
 		oci.WithCgroup(cgroupPath(s.Job, s.ID)),
-		withRlimits,
+		withRlimits(s.Edits != nil),
 		withoutIPv6,
 	}
 	if s.Hostname != "" {
@@ -115,13 +120,51 @@ func withoutNoise(ctx context.Context, cl oci.Client, c *containers.Container, s
 }
 
 // withRlimits sets the limits of START-13, as far as the host allows (ruling 18).
-func withRlimits(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-	n := NofileMax()
-	s.Process.Rlimits = []specs.POSIXRlimit{
-		{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
-		{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
+func withRlimits(gpus bool) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		n := NofileMax()
+		s.Process.Rlimits = []specs.POSIXRlimit{
+			{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
+			{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
+		}
+		if gpus { // what GPUs read and write by themselves is locked
+			m := memlockMax()
+			s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_MEMLOCK", Hard: m, Soft: m})
+		}
+		return nil
 	}
-	return nil
+}
+
+// memlockMax is no limit, or what the host allows (ruling 18).
+func memlockMax() uint64 {
+	var r unix.Rlimit
+	if !hasCap(unix.CAP_SYS_RESOURCE) && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) == nil {
+		return r.Max
+	}
+	return unix.RLIM_INFINITY
+}
+
+// withEdits applies the edits of the Container Device Interface that give a container its GPUs.
+func withEdits(raw json.RawMessage) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		if raw == nil {
+			return nil
+		}
+		var e cdispecs.ContainerEdits
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&e); err != nil {
+			return fmt.Errorf("device edits: %w", err)
+		}
+		edits := &cdi.ContainerEdits{ContainerEdits: &e}
+		if err := edits.Validate(); err != nil {
+			return fmt.Errorf("device edits: %w", err)
+		}
+		if err := edits.Apply(s); err != nil {
+			return fmt.Errorf("device edits: %w", err)
+		}
+		return nil
+	}
 }
 
 // withoutIPv6 switches IPv6 off in the container's network namespace, before any link is in it.

@@ -34,11 +34,11 @@ build: ## build/optml, one binary, with the programs of its small roles in it
 	  cmp -s $(BUILD)/optml-$$role $$to || cp $(BUILD)/optml-$$role $$to || exit 1; \
 	  for old in $(EMBED)/$$role-*; do [ $$old = $$to ] || rm -f $$old; done; \
 	done
-	@if command -v $(CC) >/dev/null; then \
+	@if echo '#include <dlfcn.h>' | $(CC) -E - >/dev/null 2>&1; then \
 	  CGO_ENABLED=1 CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BUILD)/optml-gpu ./cmd/optml-gpu || exit 1; \
 	  to=$(EMBED)/gpu-$$(sha256sum <$(BUILD)/optml-gpu | cut -c1-16); \
 	  cmp -s $(BUILD)/optml-gpu $$to || cp $(BUILD)/optml-gpu $$to || exit 1; \
-	else to=; echo 'build: no $(CC): this optml will see no GPUs'; fi; \
+	else to=; echo 'build: no C compiler ($(CC), with the headers of libc): this optml will see no GPUs'; fi; \
 	for old in $(EMBED)/gpu-*; do [ "$$old" = "$$to" ] || rm -f "$$old"; done
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/optml ./cmd/optml
 

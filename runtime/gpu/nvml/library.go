@@ -93,11 +93,7 @@ func (l library) list() gpu.Inventory {
 	if l.has("nvmlSystemGetDriverVersion") {
 		inv.Driver, _ = l.SystemGetDriverVersion()
 	}
-	if l.any("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion") {
-		if v, r := l.SystemGetCudaDriverVersion(); r == nvml.SUCCESS && v > 0 {
-			inv.CUDA = fmt.Sprintf("%d.%d", v/1000, v%1000/10)
-		}
-	}
+	inv.CUDA = l.cuda()
 	n, r := l.DeviceGetCount()
 	if r != nvml.SUCCESS {
 		inv.Absent = l.error("count the devices", r).Error()
@@ -115,6 +111,22 @@ func (l library) list() gpu.Inventory {
 		inv.Absent = "the driver knows no device"
 	}
 	return inv
+}
+
+// cuda is the newest version that the driver offers.
+func (l library) cuda() string {
+	var v int
+	r := nvml.ERROR_NOT_SUPPORTED
+	switch { // unlike most, the binding does not choose between the versions of this one
+	case l.has("nvmlSystemGetCudaDriverVersion_v2"):
+		v, r = l.SystemGetCudaDriverVersion_v2()
+	case l.has("nvmlSystemGetCudaDriverVersion"):
+		v, r = l.SystemGetCudaDriverVersion()
+	}
+	if r != nvml.SUCCESS || v <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d", v/1000, v%1000/10)
 }
 
 func (l library) end() {

@@ -157,6 +157,10 @@ func (s *State) clone() State {
 	c.Transitions = slices.Clone(s.Transitions)
 	c.Steps = slices.Clone(s.Steps)
 	c.Images = slices.Clone(s.Images)
+	c.GPUs = slices.Clone(s.GPUs)
+	for i := range c.GPUs {
+		c.GPUs[i].GPUs = slices.Clone(c.GPUs[i].GPUs)
+	}
 	c.Containers = slices.Clone(s.Containers)
 	c.Channels = slices.Clone(s.Channels)
 	c.Uploads = slices.Clone(s.Uploads)

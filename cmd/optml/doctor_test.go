@@ -80,6 +80,12 @@ func TestDoctorFindsWhatIsLacking(t *testing.T) {
 			m.statfs = func(string) (unix.Statfs_t, error) { return unix.Statfs_t{Bavail: 1 << 20, Bsize: 4096}, nil }
 		}},
 		{"few files", "open files", levelNote, "ulimit -Hn 1048576", but(func(f *ctrd.Facts) { f.NofileMax = 20000 })},
+		{"a GPU that does not answer", "gpus", levelNote, "nvidia-smi", func(m *machine) {
+			m.gpus = func(context.Context) gpu.Inventory { return gpu.Inventory{GPUs: []gpu.GPU{{Index: "0", Broken: "lost"}}} }
+		}},
+		{"no GPU helper", "gpus", levelNote, "make build", func(m *machine) {
+			m.gpus = func(context.Context) gpu.Inventory { return gpu.Inventory{Absent: gpu.WithoutHelper} }
+		}},
 		{"no forwarding", "forwarding", levelNote, "", but(func(f *ctrd.Facts) { f.Forward = false })},
 		{"no fuse", "fuse", levelNote, "modprobe fuse", func(m *machine) { delete(files(m), "dev/fuse") }},
 		{"a mount that was left", "leftovers", levelNote, "optml prune", func(m *machine) {

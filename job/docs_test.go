@@ -93,7 +93,7 @@ func TestCitedRulesAreExplained(t *testing.T) {
 
 // notShown is what the project could not show (ruling 30). Move a line out when it has been.
 var notShown = []string{
-	"a real GPU: the tests run where there is none unless one is lent",
+	"a real GPU: a driver that is made for the tests stands in for NVIDIA's, up to the device nodes that a container sees; `make gpu-test` is for a machine that has one",
 	"arm64: it is built, not run",
 	"AWS itself: the service's words and behaviour are taken from its published model, its documentation, its open code and what users have published",
 	"cgroup v2 in part: real files are fixtures, and the end-to-end test is skipped where the host has version 1 only",

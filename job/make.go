@@ -59,6 +59,9 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.wrong != nil {
+		return nil, m.wrong
+	}
 	if len(m.cannot) > 0 {
 		return nil, &Unsupported{Operation: set.main.Operation, Members: m.cannot}
 	}
@@ -136,6 +139,7 @@ type maker struct {
 	members  []MemberUse
 	warnings []Warning
 	cannot   []RefusedMember // refused for what this host is or the user said, not by the table
+	wrong    error           // in what the user said beside the documents
 }
 
 func (m *maker) warn(rule, path, format string, a ...any) {
@@ -181,8 +185,7 @@ func (m *maker) gpus(instanceType, path string) int {
 	var lacks string
 	switch {
 	case few && m.o.GPUs != nil:
-		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: instanceType, Rule: "ruling 14",
-			Text: fmt.Sprintf("--gpus %d: this host has %d; `optml gpus` lists them", n, m.h.GPUs)})
+		m.wrong = fmt.Errorf("--gpus %d: this host has %d (`optml gpus` lists them)", n, m.h.GPUs)
 	case few:
 		lacks = fmt.Sprintf("%s has more GPUs than this host (%d): runs with those it has", instanceType, m.h.GPUs)
 	case known && (i.Accelerator == "neuron" || i.Accelerator == "gaudi"):

@@ -353,3 +353,71 @@ func TestGPUSpecOfTheHost(t *testing.T) {
 		t.Errorf("warnings %+v", s.Warnings)
 	}
 }
+
+// TestRealGPU is what the others cannot show: a container that uses a GPU of this machine, by the driver's own program.
+func TestRealGPU(t *testing.T) {
+	if os.Getenv("OPTML_GPU_TEST") == "" {
+		t.Skip("`make gpu-test` runs it")
+	}
+	inv := decode[hostgpu.Inventory](t, []byte(ok(t, "gpus", "--output", "json").stdout))
+	t.Logf("driver %q, CUDA up to %q, GPUs %+v", inv.Driver, inv.CUDA, inv.GPUs)
+	if inv.Absent != "" {
+		t.Skip(inv.Absent)
+	}
+	usable := inv.Usable()
+	if len(usable) == 0 {
+		t.Skip("no GPU of this machine can be used")
+	}
+	for _, g := range usable {
+		if g.UUID == "" || g.Name == "" || g.MemoryTotal == 0 || g.ComputeCapability == "" {
+			t.Errorf("%+v", g)
+		}
+	}
+	smi, err := exec.LookPath("nvidia-smi")
+	if err != nil {
+		t.Skip("nvidia-smi is not in PATH")
+	}
+	out, err := exec.Command(smi, "-L").CombinedOutput()
+	if err != nil {
+		t.Fatalf("nvidia-smi -L: %v\n%s", err, out)
+	}
+	for _, g := range usable {
+		if !strings.Contains(string(out), g.UUID) {
+			t.Errorf("nvidia-smi does not know %s:\n%s", g.UUID, out)
+		}
+	}
+	sameHost(t)
+	ref := image(t, "optml.test/smi:1", images.Options{Files: hostPrograms(t, "/bin/bash", "/bin/sleep", smi)})
+	last, name, wide := usable[len(usable)-1], jobName("smi"), jobName("wide")
+	x := training(name)
+	spec := x["AlgorithmSpecification"].(doc)
+	spec["TrainingImage"] = ref
+	spec["ContainerEntrypoint"] = []string{"/bin/bash"}
+	spec["ContainerArguments"] = []string{"-c", "set -e; " + smi + " -L > /opt/ml/model/list.txt; " + smi + " > /opt/ml/model/smi.txt; sleep 5"}
+	p := begin(t, nil, "train", "--quiet", "--gpus", "device="+last.UUID, x.file(t))
+	running(t, name)
+	// Whoever wants more than there are left is refused.
+	r := optml(t, "train", "--quiet", "--gpus", "all", training(wide).file(t))
+	if r.code != 7 || !strings.Contains(r.stderr, "training/"+name+" holds "+last.Index) {
+		t.Error(r)
+	}
+	eventually(t, "the GPU to be measured", func() bool {
+		j, err := ledger.Find(filepath.Join(w.root, "jobs"), name)
+		if err != nil {
+			return false
+		}
+		s, ok, err := j.Live()
+		return err == nil && ok && len(s.Containers) == 1 && s.Containers[0].GPUMemoryPercent != nil
+	})
+	if r := p.wait(t); r.code != 0 {
+		t.Fatalf("%s\n%s", r, log(t, name))
+	}
+	files := modelOf(t, name)
+	t.Logf("in the container:\n%s%s", files["list.txt"], files["smi.txt"])
+	if list := string(files["list.txt"]); !strings.Contains(list, last.UUID) || strings.Count(list, "UUID: GPU-") > 1 {
+		t.Errorf("the container sees\n%s", list)
+	}
+	for _, w := range record(t, name).Warnings {
+		t.Logf("warning: %s", w.Text)
+	}
+}

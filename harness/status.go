@@ -182,7 +182,7 @@ func (e Ending) judgeError() ledger.Transition {
 	case errors.As(err, &gpus) && gpus.Capacity:
 		return failed(ExitHost, noCapacity, err.Error(), gpus.Help)
 	case errors.As(err, &gpus):
-		return failed(ExitHost, "ClientError: "+gpus.Text, "", gpus.Help)
+		return failed(ExitHost, "ClientError: "+gpus.Text, err.Error(), gpus.Help)
 	case errors.As(err, &host):
 		return failed(ExitHost, internalError, err.Error(), host.Hint)
 	case errors.Is(err, context.Canceled):

@@ -81,7 +81,9 @@ func TestDoctorFindsWhatIsLacking(t *testing.T) {
 		}},
 		{"few files", "open files", levelNote, "ulimit -Hn 1048576", but(func(f *ctrd.Facts) { f.NofileMax = 20000 })},
 		{"a GPU that does not answer", "gpus", levelNote, "nvidia-smi", func(m *machine) {
-			m.gpus = func(context.Context) gpu.Inventory { return gpu.Inventory{GPUs: []gpu.GPU{{Index: "0", Broken: "lost"}}} }
+			m.gpus = func(context.Context) gpu.Inventory {
+				return gpu.Inventory{GPUs: []gpu.GPU{{Index: "0", Broken: "lost"}}}
+			}
 		}},
 		{"no GPU helper", "gpus", levelNote, "make build", func(m *machine) {
 			m.gpus = func(context.Context) gpu.Inventory { return gpu.Inventory{Absent: gpu.WithoutHelper} }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,12 +68,7 @@ func (l library) begin() error {
 }
 
 func (l library) any(symbols ...string) bool {
-	for _, s := range symbols {
-		if l.has(s) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(symbols, l.has)
 }
 
 // error puts a return code into words. The library's own words are in a function that it may lack.

@@ -124,7 +124,10 @@ func (f *fleet) each(ctx context.Context, step string, do func(context.Context, 
 // prepare brings images and models side by side, then makes the containers.
 func (f *fleet) prepare(ctx context.Context) error {
 	r := f.run
-	err := r.do(ctx, f.host, "layout", func(context.Context) error {
+	err := r.do(ctx, f.host, "layout", func(ctx context.Context) error {
+		if err := r.takeGPUs(ctx, f.transform.Instances); err != nil {
+			return err
+		}
 		for _, m := range f.models {
 			if err := mkdir(m.dir); err != nil {
 				return err

@@ -33,6 +33,7 @@ type Host struct {
 	// nil: Stores.
 	StoresOf func(*ledger.Job) (objstore.Opener, error)
 	Pull     container.Pull
+	GPUs     container.GPUs     // nil: the host has none
 	Log      *slog.Logger       // nil: discard
 	Stops    <-chan ledger.Stop // beside those of the ledger: Ctrl-C; may be nil
 	Fail     Failpoint          // for crash tests
@@ -99,7 +100,12 @@ type run struct {
 	isolatedOnce sync.Once            // said that there are none
 	grantOnce    sync.Once            // said whose they are
 
-	sources []func(*ledger.Snapshot) // what the ticker asks
+	sources []func(*ledger.Snapshot)   // what the ticker asks
+	images  map[string]container.Image // by the reference that is launched
+
+	// Set before the first container is made, read only afterwards.
+	taken container.TakenGPUs
+	gpus  map[string][]container.GPU // by host
 }
 
 // finish undoes what is left, removes the scratch tree and writes the final transition. That comes last: whoever sees

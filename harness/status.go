@@ -149,6 +149,7 @@ func (e Ending) judgeError() ledger.Transition {
 		tr    *transform.Error
 		host  *HostError
 		label *LabelError
+		gpus  *container.GPUError
 	)
 	err := e.Err
 	switch {
@@ -178,6 +179,10 @@ func (e Ending) judgeError() ledger.Transition {
 			o.Detail += "; " + e.describeExit()
 		}
 		return o
+	case errors.As(err, &gpus) && gpus.Capacity:
+		return failed(ExitHost, noCapacity, err.Error(), gpus.Help)
+	case errors.As(err, &gpus):
+		return failed(ExitHost, "ClientError: "+gpus.Text, err.Error(), gpus.Help)
 	case errors.As(err, &host):
 		return failed(ExitHost, internalError, err.Error(), host.Hint)
 	case errors.Is(err, context.Canceled):
@@ -190,6 +195,7 @@ func (e Ending) judgeError() ledger.Transition {
 const (
 	internalError = "InternalServerError: We encountered an internal error. Please try again."
 	outOfMemory   = "ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an instance."
+	noCapacity    = "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 	cannotPull    = "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect."
 )
 

@@ -57,6 +57,8 @@ func TestOutcome(t *testing.T) {
 		{"ST-13 ourselves", Ending{Err: errors.New("boom")}, "Failed", "Failed", internalError, ExitInternal},
 		{"an end that nobody saw is never Completed (D11)", Ending{}, "Failed", "Failed", internalError, ExitInternal},
 		{"INF-20 no model", Ending{Err: &ModelError{URI: "s3://b/m", Err: objstore.ErrNotFound}}, "Failed", "Failed", "ClientError: Could not find model data at s3://b/m.", ExitClient},
+		{"GPUs that others have", Ending{Err: &container.GPUError{Text: "held", Capacity: true}}, "Failed", "Failed", noCapacity, ExitHost},
+		{"a driver that is too old", Ending{Err: &container.GPUError{Text: "the image needs CUDA 13"}}, "Failed", "Failed", "ClientError: the image needs CUDA 13", ExitHost},
 		{"a host without something", Ending{Err: &HostError{What: "runc", Err: errors.New("missing")}}, "Failed", "Failed", internalError, ExitHost},
 		{"a cancelled caller", Ending{Err: context.Canceled}, "Stopped", "Stopped", "", ExitStopped},
 	} {

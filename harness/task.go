@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,12 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	if err := r.checkDigest(ctx, c, &img); err != nil {
 		return img, err
 	}
+	r.mu.Lock()
+	if r.images == nil {
+		r.images = map[string]container.Image{}
+	}
+	r.images[img.Ref] = img
+	r.mu.Unlock()
 	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
 }
 
@@ -85,8 +92,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 	if grant != nil {
 		env = grant.over(env)
 	}
-	for k, v := range env {
-		s.Env = append(s.Env, k+"="+v)
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		s.Env = append(s.Env, k+"="+env[k])
+	}
+	if err := r.giveGPUs(ctx, host, c, &s); err != nil {
+		return nil, err
 	}
 	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
 		return nil, err
@@ -104,7 +114,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		released()
 		return nil
 	})
-	r.observe(r.usage(c.Name, task))
+	gpus := host
+	if s.Network.Of != "" {
+		gpus = "" // the first container of an instance shows them
+	}
+	r.observe(r.usage(c.Name, task, gpus))
 	if fresh {
 		if err := grant.serve(ctx, task, c.Name); err != nil {
 			return task, err

@@ -107,7 +107,11 @@ func (in *instance) prepare(ctx context.Context) error {
 	)
 }
 
+// layout comes first, and so does what may be had by others.
 func (in *instance) layout(ctx context.Context) error {
+	if err := in.run.takeGPUs(ctx, in.training.Instances); err != nil {
+		return err
+	}
 	if err := in.makeVolume(ctx); err != nil {
 		return err
 	}

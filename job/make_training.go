@@ -109,6 +109,7 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		}
 		tr.Channels = append(tr.Channels, ch)
 	}
+	m.spread(tr.Instances, in.GPUs, t.at("ResourceConfig.InstanceCount"))
 	return tr
 }
 

@@ -71,7 +71,21 @@ type Instance struct {
 	CPUs        int         `json:"cpus,omitempty"`        // of each of its containers; 0: all of the host's
 	MemoryBytes int64       `json:"memoryBytes,omitempty"` // of each of its containers; 0: no limit
 	GPUs        int         `json:"gpus,omitempty"`        // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
+	GPUDevices  []string    `json:"gpuDevices,omitempty"`  // which, by index or UUID, as many as GPUs; nil: any that are free
+	SharedGPUs  bool        `json:"sharedGpus,omitempty"`  // all instances have the same (DIST-8)
 	Containers  []Container `json:"containers"`
+}
+
+// GPUsOf is how many of the host's GPUs instances have in all, and which, nil where any will do.
+func GPUsOf(instances []Instance) (n int, which []string) {
+	for _, in := range instances {
+		if in.SharedGPUs && n > 0 {
+			continue
+		}
+		n += in.GPUs
+		which = append(which, in.GPUDevices...)
+	}
+	return n, which
 }
 
 // Container is one container to run.

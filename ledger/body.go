@@ -68,6 +68,18 @@ type ImageResolved struct {
 	Platform  string `json:"platform"`
 }
 
+// GPUsTaken says which of the machine's GPUs an instance has until the job's end.
+type GPUsTaken struct {
+	GPUs []GPU `json:"gpus"`
+}
+
+// GPU is one of them.
+type GPU struct {
+	Index string `json:"index"` // 0; of a part (MIG) 0:1
+	UUID  string `json:"uuid"`
+	Name  string `json:"name,omitempty"`
+}
+
 // ChannelTotals are one channel's figures at the end.
 type ChannelTotals struct {
 	Channel      string        `json:"channel"`
@@ -160,6 +172,7 @@ func (Released) body()        {}
 func (Started) body()         {}
 func (Exited) body()          {}
 func (ImageResolved) body()   {}
+func (GPUsTaken) body()       {}
 func (ChannelTotals) body()   {}
 func (UploadTotals) body()    {}
 func (TransformTotals) body() {}

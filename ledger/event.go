@@ -35,6 +35,7 @@ var bodies = map[string]reflect.Type{
 	"Started":         reflect.TypeFor[Started](),
 	"Exited":          reflect.TypeFor[Exited](),
 	"ImageResolved":   reflect.TypeFor[ImageResolved](),
+	"GPUsTaken":       reflect.TypeFor[GPUsTaken](),
 	"ChannelTotals":   reflect.TypeFor[ChannelTotals](),
 	"UploadTotals":    reflect.TypeFor[UploadTotals](),
 	"TransformTotals": reflect.TypeFor[TransformTotals](),

@@ -64,6 +64,8 @@ func (s *State) apply(e Event) {
 		s.exit(e, b)
 	case ImageResolved:
 		put(&s.Images, b, func(i ImageResolved) bool { return i.Container == b.Container })
+	case GPUsTaken:
+		put(&s.GPUs, GPUsOfHost{e.Host, b.GPUs}, func(g GPUsOfHost) bool { return g.Host == e.Host })
 	case ChannelTotals:
 		put(&s.Channels, ChannelOfHost{e.Host, b}, func(c ChannelOfHost) bool { return c.Host == e.Host && c.Channel == b.Channel })
 	case UploadTotals:

@@ -199,6 +199,10 @@ func randomBody(r *rand.Rand) Body {
 			if r.IntN(2) == 0 {
 				f.Set(reflect.ValueOf(new(r.IntN(3))))
 			}
+		case []GPU:
+			if n := r.IntN(3); n > 0 {
+				f.Set(reflect.ValueOf(make([]GPU, n)))
+			}
 		case []InstanceTotals:
 			if n := r.IntN(3); n > 0 {
 				f.Set(reflect.ValueOf(make([]InstanceTotals, n)))

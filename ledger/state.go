@@ -41,6 +41,7 @@ type State struct {
 
 	Steps      []Step           `json:"steps,omitempty"`      // in the order in which they began
 	Images     []ImageResolved  `json:"images,omitempty"`     // one a container
+	GPUs       []GPUsOfHost     `json:"gpus,omitempty"`       // one an instance that has any
 	Containers []Container      `json:"containers,omitempty"` // in the order in which they started
 	Channels   []ChannelOfHost  `json:"channels,omitempty"`
 	Uploads    []UploadTotals   `json:"uploads,omitempty"` // one an artifact
@@ -91,6 +92,12 @@ type Container struct {
 	BootID  string    `json:"bootId,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	Exited  *Exited   `json:"exited,omitempty"` // nil: no owner has seen its end
+}
+
+// GPUsOfHost are the GPUs of one instance.
+type GPUsOfHost struct {
+	Host string `json:"host,omitempty"`
+	GPUs []GPU  `json:"gpus"`
 }
 
 // ChannelOfHost is what one channel brought to one host.
@@ -150,6 +157,10 @@ func (s *State) clone() State {
 	c.Transitions = slices.Clone(s.Transitions)
 	c.Steps = slices.Clone(s.Steps)
 	c.Images = slices.Clone(s.Images)
+	c.GPUs = slices.Clone(s.GPUs)
+	for i := range c.GPUs {
+		c.GPUs[i].GPUs = slices.Clone(c.GPUs[i].GPUs)
+	}
 	c.Containers = slices.Clone(s.Containers)
 	c.Channels = slices.Clone(s.Channels)
 	c.Uploads = slices.Clone(s.Uploads)

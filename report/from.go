@@ -55,6 +55,11 @@ func from(src source) *Report {
 	for _, x := range s.Images {
 		r.Images = append(r.Images, Image{x.Container, x.Ref, x.Digest, x.Platform, x.User})
 	}
+	for _, x := range s.GPUs {
+		for _, g := range x.GPUs {
+			r.GPUs = append(r.GPUs, GPU{x.Host, g.Index, g.UUID, g.Name})
+		}
+	}
 	for _, x := range s.Containers {
 		c := Container{Name: x.Name}
 		if e := x.Exited; e != nil {

@@ -37,6 +37,7 @@ type Report struct {
 	Rules       []Rule      `json:"rules,omitempty"` // of a validation
 	Steps       []Step      `json:"steps,omitempty"`
 	Images      []Image     `json:"images,omitempty"`
+	GPUs        []GPU       `json:"gpus,omitempty"`
 	Containers  []Container `json:"containers,omitempty"`
 	Channels    []Channel   `json:"channels,omitempty"`
 	Transform   *Transform  `json:"transform,omitempty"`
@@ -57,6 +58,14 @@ const (
 	Running   = "running"
 	Abandoned = "abandoned"
 )
+
+// GPU is one that an instance had.
+type GPU struct {
+	Host  string `json:"host,omitempty"`
+	Index string `json:"index"`
+	UUID  string `json:"uuid"`
+	Name  string `json:"name,omitempty"`
+}
 
 // Failure is why a job did not complete.
 type Failure struct {

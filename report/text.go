@@ -89,6 +89,9 @@ func (t *text) head(r *Report, outermost bool) {
 			rows = append(rows, row{"", plain(i.Digest)})
 		}
 	}
+	for _, g := range r.GPUs {
+		rows = append(rows, row{"gpu", plain(strings.TrimSpace(g.Index + " " + g.Name + " (" + g.UUID + ")"))})
+	}
 	t.rows(rows, "  ")
 }
 

@@ -155,6 +155,7 @@ var verbs = []struct {
 	{groupLook, (*app).cmdRm},
 	{groupLook, (*app).cmdPrune},
 	{groupHost, (*app).cmdImages},
+	{groupHost, (*app).cmdGpus},
 	{groupHost, (*app).cmdDoctor},
 	{groupHost, (*app).cmdVersion},
 }

@@ -70,6 +70,11 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		for _, x := range s.Images {
 			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
 		}
+		for _, x := range s.GPUs {
+			for _, g := range x.GPUs {
+				row(t, "GPU", "%s: %s %s (%s)", x.Host, g.Index, g.Name, g.UUID)
+			}
+		}
 		if len(s.Containers) > 1 {
 			for _, c := range s.Containers {
 				row(t, "Container", "%s: %s", c.Name, containerText(c))

@@ -54,6 +54,7 @@ of a training job or of such a package. Needs neither root nor images.`,
 		},
 	}
 	f.plan(c)
+	f.instances(c)
 	f.place(c)
 	f.data(c)
 	c.Flags().StringVar(&f.profile, "profile", "", "the validation profile with this `name`")
@@ -205,7 +206,13 @@ func instancesText(t io.Writer, all []job.Instance) {
 			}
 			gpus := ""
 			if i.GPUs > 0 {
-				gpus = fmt.Sprintf(", %d GPUs", i.GPUs)
+				gpus = ", " + plural(int64(i.GPUs), "GPU")
+				if len(i.GPUDevices) > 0 {
+					gpus += " (" + strings.Join(i.GPUDevices, ", ") + ")"
+				}
+				if i.SharedGPUs {
+					gpus += ", shared with the other instances"
+				}
 			}
 			row(t, "Container", "%s: %s, runs %q%s", c.Name, c.Image.Ref, command, gpus)
 		}

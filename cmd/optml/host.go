@@ -99,6 +99,7 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	return &host{
 		Host: harness.Host{
 			Launcher: client, Images: images, Stores: stores, StoresOf: storesOf, Pull: o.Pull, Log: log, Fail: fail,
+			GPUs: hostGPUs(),
 			CPUs: runtime.NumCPU(), Memory: hostMemory(), MountDir: filepath.Join(o.RunDir, "mnt"), Spool: o.Spool,
 			// For comparisons, and to show on a newer kernel what one before 6.9 does.
 			NoPassthrough: os.Getenv("OPTML_NO_PASSTHROUGH") == "1",
@@ -169,7 +170,7 @@ func (r reaper) Sweep(ctx context.Context, alive func(dir string) bool) error {
 	if !swept.Empty() {
 		r.log.Info("swept", "containers", swept.Containers, "networks", swept.Networks)
 	}
-	return err
+	return errors.Join(err, hostGPUs().Sweep())
 }
 
 // taken refuses a name before anything is started (ST-3, ruling 2). ledger.Create decides.

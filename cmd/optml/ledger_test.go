@@ -180,7 +180,7 @@ func TestFollowingAValidation(t *testing.T) {
 // A job can be owned by a process that knows its directory alone: options.json brings everything back.
 func TestOptionsAreKept(t *testing.T) {
 	want := kept{
-		Job: job.Options{Name: "n", Strict: true, Grace: time.Minute, GPUs: new(2), Network: "open", Dir: "/d"},
+		Job: job.Options{Name: "n", Strict: true, Grace: time.Minute, GPUs: &job.GPURequest{Devices: []string{"0", "GPU-1"}}, Network: "open", Dir: "/d"},
 		Host: hostOptions{Root: "/r", RunDir: "/u", Containerd: "/c.sock", S3Dir: "/s3", Region: "eu-west-1",
 			Endpoint: "http://x", AWSProfile: "p", Anonymous: true, PathStyle: true, Pull: container.PullNever},
 	}

@@ -79,6 +79,9 @@ func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr
 	if err := taken(r.jobs, plan, r.replace); err != nil {
 		return err
 	}
+	if err := checkGPUs(context.Background(), plan); err != nil {
+		return err
+	}
 	con := newConsole(stderr)
 	say := sayTo(con)
 	ctx, sig := watchSignals(say, con.detach)

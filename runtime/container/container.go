@@ -5,6 +5,7 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -28,6 +29,9 @@ type Spec struct {
 	Memory     int64   // bytes; 0: no limit
 	CPUs       float64 // how much processor time it gets, in processors, and how many it sees; 0: the host's
 	Init       bool    // a minimal init as PID 1 (START-5)
+	// Edits are containerEdits of the Container Device Interface, in its JSON: device nodes, mounts, variables and hooks by
+	// which a container has GPUs. nil: it has none.
+	Edits json.RawMessage
 }
 
 // Mount is a bind mount into the container.

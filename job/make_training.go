@@ -80,7 +80,10 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		InstanceType: t.resource.InstanceType, HyperParameters: maps.Clone(hp), OutputPath: out,
 		ModelURI: under(out, p.Name, "output/model.tar.gz"), OutputURI: under(out, p.Name, "output/output.tar.gz"),
 		KMSKeyID: t.output.KmsKeyId, MaxRuntime: Duration(defaultMaxRuntime), Grace: Duration(cmp.Or(m.o.Grace, trainingGrace)),
-		ShmBytes: m.shm(), VolumeBytes: volume(t.resource), Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+		InterruptAfter: Duration(m.o.InterruptAfter), ShmBytes: m.shm(), VolumeBytes: volume(t.resource), Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+	}
+	if t.output.CompressionType == "NONE" {
+		tr.Unpacked, tr.ModelURI, tr.OutputURI = true, under(out, p.Name, "output/model"), under(out, p.Name, "output/data")
 	}
 	if tr.HyperParameters == nil {
 		tr.HyperParameters = map[string]string{}

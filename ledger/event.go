@@ -37,6 +37,7 @@ var bodies = map[string]reflect.Type{
 	"ImageResolved":   reflect.TypeFor[ImageResolved](),
 	"ChannelTotals":   reflect.TypeFor[ChannelTotals](),
 	"UploadTotals":    reflect.TypeFor[UploadTotals](),
+	"Interruption":    reflect.TypeFor[Interruption](),
 	"TransformTotals": reflect.TypeFor[TransformTotals](),
 	"FinalMetric":     reflect.TypeFor[FinalMetric](),
 	"Warning":         reflect.TypeFor[Warning](),

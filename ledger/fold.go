@@ -68,6 +68,8 @@ func (s *State) apply(e Event) {
 		put(&s.Channels, ChannelOfHost{e.Host, b}, func(c ChannelOfHost) bool { return c.Host == e.Host && c.Channel == b.Channel })
 	case UploadTotals:
 		put(&s.Uploads, b, func(u UploadTotals) bool { return u.Artifact == b.Artifact && u.URI == b.URI })
+	case Interruption:
+		s.Interruption = &b
 	case TransformTotals:
 		s.Transform = &b
 	case FinalMetric:

@@ -105,6 +105,7 @@ func Ends() []End {
 		{"end-not-seen", "the process ended and nobody saw how, since its shim died", "END-2", fails(errors.New("the container's end was not observed"))},
 
 		{"transform-stopped", "optml stop of a transform; no output is left", "INF-7, BT-142", Ending{Kind: job.KindTransform, Err: StopRequested{}}},
+		{"transform-stop-ignored", "its container ignores SIGTERM, and is killed after the grace", "INF-7, ruling 16", Ending{Kind: job.KindTransform, Err: StopRequested{}}},
 		{"transform-ping", "the container does not answer /ping in time", "ST-12", serving("AlgorithmError: Model container failed to respond to ping. Please ensure /ping endpoint is implemented and responds with an HTTP 200 status code", transform.ErrPing)},
 		{"transform-objects", "the container refuses requests", "ST-10", serving("ClientError: See job logs for more information", transform.ErrObjects)},
 	}

@@ -226,6 +226,17 @@ var brought = map[string]ending{
 		}
 		return p.wait(t)
 	},
+	"transform-stop-ignored": func(t *testing.T, name string) result {
+		put(t, "data", "one/x.csv", "x\n")
+		p := begin(t, nil, "transform", "--quiet", "--grace", "1s", "--model-doc", modelDoc("", "TINY_SIGTERM", "ignore", "TINY_INVOKE", "hang").file(t), transforming(name, "s3://data/one/").file(t))
+		running(t, name)
+		eventually(t, "the request", func() bool { return strings.Contains(log(t, name), "POST") })
+		ok(t, "stop", name)
+		if got := keys(t, "out", "transform/"+name); len(got) != 0 {
+			t.Errorf("outputs %v", got)
+		}
+		return exited(t, name, 137, p.wait(t))
+	},
 	"transform-ping":    transformed("TINY_PING_STATUS", "500"),
 	"transform-objects": transformed("TINY_STATUS", "400"),
 }

@@ -237,8 +237,8 @@ var brought = map[string]ending{
 		}
 		return exited(t, name, 137, p.wait(t))
 	},
-	"transform-ping":    transformed("TINY_PING_STATUS", "500"),
-	"transform-objects": transformed("TINY_STATUS", "400"),
+	"transform-ping":    transformed("1s", "TINY_PING_STATUS", "500"),
+	"transform-objects": transformed("30m", "TINY_STATUS", "400"),
 }
 
 // slow are rows that take more than a second or two; they are of the full tier.
@@ -349,10 +349,10 @@ func stopping(flags []string, hp ...string) ending {
 }
 
 // transformed is a transform of one object.
-func transformed(env ...string) ending {
+func transformed(ping string, env ...string) ending {
 	return func(t *testing.T, name string) result {
 		put(t, "data", "one/x.csv", "x\n")
-		return optml(t, "transform", "--quiet", "--ping-timeout", "1s", "--model-doc", modelDoc("", env...).file(t), transforming(name, "s3://data/one/").file(t))
+		return optml(t, "transform", "--quiet", "--ping-timeout", ping, "--model-doc", modelDoc("", env...).file(t), transforming(name, "s3://data/one/").file(t))
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// treeBudget is how many bytes of files are on their way at once: what a store may hold of one large object. A file
-	// that has more goes alone.
-	treeBudget = 64 << 20
+	// treeBudget is how many bytes of files are on their way at once; each may lie in memory, and as much again may be
+	// garbage. A file that has more goes alone: a store sends it in parts and bounds itself what it holds of them.
+	treeBudget = 24 << 20
 	// treeLeast is what a small file counts, so that at most 16 are sent at once.
 	treeLeast = treeBudget / 16
 	// dropTimeout bounds removing what a failed upload had brought.

@@ -223,3 +223,29 @@ func TestWaitingTime(t *testing.T) {
 		t.Errorf("%s", r)
 	}
 }
+
+// TestMemoryOfUnpackedArtifacts holds that the owner's memory is bounded while it uploads files of any number and size as
+// they are (OUT-6): one large one, and many that fit into the parts of an upload.
+func TestMemoryOfUnpackedArtifacts(t *testing.T) {
+	if !full {
+		t.Skip("of the full tier: OPTML_FULL=1")
+	}
+	sameHost(t)
+	srv, env := store(t)
+	srv.MakeBucket("out")
+	for _, files := range []string{"1", "20", "30", "2000"} {
+		name := jobName("unpacked")
+		d := training(name, "model_mb", "300", "model_files", files)
+		d["OutputDataConfig"] = doc{"S3OutputPath": "s3://out/training/", "CompressionType": "NONE"}
+		p := begin(t, env, "train", "--quiet", d.file(t))
+		peak := watchOwner(p.Process.Pid)
+		if r := p.wait(t); r.code != 0 {
+			t.Fatal(r)
+		}
+		if n := peak(); n > 128<<20 {
+			t.Errorf("%s files: the owner took %d MiB", files, n>>20)
+		} else {
+			t.Logf("%s files: the owner took %d MiB", files, n>>20)
+		}
+	}
+}

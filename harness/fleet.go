@@ -292,7 +292,7 @@ func (f *fleet) stop(ctx context.Context) {
 				continue
 			}
 			fs = append(fs, func(context.Context) error {
-				if _, err := f.run.waitOrStop(gone, s.task, f.transform.Grace.Std(), func() {}); err != nil {
+				if _, err := f.run.waitOrStop(gone, s.task, f.transform.Grace.Std(), stopHooks{}); err != nil {
 					f.run.append(ledger.Warning{Rule: "INF-7", Text: err.Error()})
 				}
 				<-s.ended

@@ -53,6 +53,8 @@ type (
 	StopRequested struct{ Stop ledger.Stop }
 	// MaxRuntimeExceeded: StoppingCondition.MaxRuntimeInSeconds (STOP-2).
 	MaxRuntimeExceeded struct{ Limit time.Duration }
+	// Interrupted: --spot-interrupt-after, as an instance is taken away (STOP-9).
+	Interrupted struct{ After time.Duration }
 )
 
 func (c StopRequested) Error() string {
@@ -63,6 +65,10 @@ func (c StopRequested) Error() string {
 }
 func (c MaxRuntimeExceeded) Error() string {
 	return fmt.Sprintf(maxRuntime+" (%s) exceeded", c.Limit)
+}
+
+func (c Interrupted) Error() string {
+	return fmt.Sprintf("a spot interruption was rehearsed %s after the start of the process", c.After)
 }
 
 // maxRuntime begins the sentence, on record too: whoever adopts a job tells by it why it was being stopped.
@@ -114,6 +120,7 @@ func (e Ending) judge() ledger.Transition {
 	var stop StopRequested
 	var max MaxRuntimeExceeded
 	var full VolumeFull
+	var interrupt Interrupted
 	switch {
 	case errors.As(e.Err, &stop):
 		// The exit code after a stop does not turn it into Failed (STOP-2).
@@ -121,6 +128,9 @@ func (e Ending) judge() ledger.Transition {
 	case errors.As(e.Err, &max):
 		return ledger.Transition{Status: "Stopped", Secondary: "MaxRuntimeExceeded", Message: "Training job stopped: " + max.Error(),
 			Detail: max.Error(), Hint: "raise StoppingCondition.MaxRuntimeInSeconds", ExitCode: new(ExitStopped)}
+	case errors.As(e.Err, &interrupt): // STOP-9
+		return ledger.Transition{Status: "Stopped", Message: "Training job stopped: no instance came back after the rehearsed interruption",
+			Detail: interrupt.Error(), Hint: interruptHint, ExitCode: new(ExitStopped)}
 	case errors.As(e.Err, &full): // ruling 13
 		return failed(ExitClient, "ClientError: Artifact upload failed:Insufficient disk space", full.Error(), "raise ResourceConfig.VolumeSizeInGB, or write less")
 	case e.Err != nil:
@@ -190,6 +200,12 @@ func (e Ending) judgeError() ledger.Transition {
 	}
 	return failed(ExitInternal, internalError, err.Error(), hint(err))
 }
+
+// What a rehearsed interruption says (STOP-9).
+const (
+	interrupted   = "The job was interrupted, as when a spot instance is taken away (rehearsed)"
+	interruptHint = "the report says what became of the signal, the model and the checkpoints; on SageMaker the job starts again with an empty /opt/ml/model and the checkpoints that were saved"
+)
 
 // The service's own sentences (END-2, ST-13).
 const (

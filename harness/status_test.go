@@ -48,6 +48,7 @@ func TestOutcome(t *testing.T) {
 		{"STOP-2 stopped, whatever the exit code", Ending{Exit: exit(143), Err: StopRequested{}}, "Stopped", "Stopped", "", ExitStopped},
 		{"STOP-7 stopped before it started", Ending{Err: StopRequested{}}, "Stopped", "Stopped", "", ExitStopped},
 		{"STOP-2 MaxRuntimeInSeconds", Ending{Exit: exit(0), Err: MaxRuntimeExceeded{time.Minute}}, "Stopped", "MaxRuntimeExceeded", "", ExitStopped},
+		{"STOP-9 a rehearsed interruption, whatever the exit code", Ending{Exit: exit(3), Err: Interrupted{time.Minute}}, "Stopped", "Stopped", "", ExitStopped},
 		{"ruling 8: a broken channel counts, not the exit code", Ending{Exit: exit(0), Err: &dataset.Error{Channel: "c", Err: errors.New("cut")}},
 			"Failed", "Failed", `ClientError: Data download failed:Failed to download data. channel "c": cut`, ExitClient},
 		{"ST-12 ping", Ending{Kind: job.KindTransform, Err: &transform.Error{Reason: "AlgorithmError: Model container failed to respond to ping.", Err: transform.ErrPing}},

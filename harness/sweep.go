@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -219,6 +220,9 @@ func (r *run) dropUploads(ctx context.Context, uris ...string) {
 
 // causeOnRecord is why a job whose container has ended was stopped, if it was.
 func causeOnRecord(p *job.Plan, s ledger.State) error {
+	if slices.ContainsFunc(s.Transitions, func(t ledger.StatusSpan) bool { return t.Status == "Interrupted" }) {
+		return Interrupted{p.Training.InterruptAfter.Std()}
+	}
 	if s.Status != ledger.StatusStopping {
 		return nil
 	}

@@ -183,9 +183,8 @@ func (r *run) start(ctx context.Context, host, name string, task container.Task)
 }
 
 // waitOrStop waits for the end of a main process. When ctx is cancelled it is asked to end with SIGTERM, to the main
-// process alone (STOP-4), and killed after the grace, or at once when a request to kill comes. stopping is called when
-// that begins.
-func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Duration, stopping func()) (container.Exit, error) {
+// process alone (STOP-4), and killed after the grace, or at once when a request to kill comes.
+func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Duration, on stopHooks) (container.Exit, error) {
 	type ended struct {
 		exit container.Exit
 		err  error
@@ -201,7 +200,7 @@ func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Du
 		return e.exit, e.err
 	case <-ctx.Done():
 	}
-	stopping()
+	on.call(on.stopping)
 	signal(bg, task, syscall.SIGTERM)
 	patience := time.NewTimer(grace)
 	defer patience.Stop()
@@ -211,6 +210,7 @@ func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Du
 	case <-patience.C:
 	case <-r.kill:
 	}
+	on.call(on.killing)
 	signal(bg, task, syscall.SIGKILL)
 	// A process in uninterruptible sleep does not die; Close, which comes next, says so with its own deadline.
 	select {
@@ -218,6 +218,15 @@ func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Du
 		return e.exit, e.err
 	case <-time.After(undoTimeout):
 		return container.Exit{}, fmt.Errorf("the container does not die: SIGKILL was sent %s ago", undoTimeout)
+	}
+}
+
+// stopHooks are called just before SIGTERM and SIGKILL are sent; they may be nil, and are quick.
+type stopHooks struct{ stopping, killing func() }
+
+func (stopHooks) call(f func()) {
+	if f != nil {
+		f()
 	}
 }
 

@@ -27,6 +27,10 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 
 	r.transition("InProgress", "Starting", "Starting the training job")
 	defer r.tick()()
+	// MaxRuntime counts from the start of the download (STOP-6).
+	in.began = time.Now()
+	limit := time.AfterFunc(t.MaxRuntime.Std(), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
+	defer limit.Stop()
 	if err := in.prepare(ctx); err != nil {
 		return Ending{Err: in.stopped(ctx, err)}
 	}
@@ -39,9 +43,9 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 	if err := r.do(context.WithoutCancel(ctx), in.host, "start", in.start); err != nil {
 		return Ending{Err: err}
 	}
-	// MaxRuntime counts from the start of the download (STOP-6).
-	limit := time.AfterFunc(time.Until(in.began.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
-	defer limit.Stop()
+	if after := t.InterruptAfter.Std(); after > 0 {
+		defer time.AfterFunc(after, func() { cancel(Interrupted{after}) }).Stop()
+	}
 
 	var end Ending
 	_ = r.do(context.WithoutCancel(ctx), in.host, "wait", func(context.Context) error {
@@ -50,14 +54,14 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 	})
 	end.Failure = in.failure(end)
 	end.Upload = in.deliver(ctx)
+	in.rehearsed(end)
 	return end
 }
 
 // stopped is the error of a run whose container never started. A stop then goes through Stopping (STOP-7).
 func (in *instance) stopped(ctx context.Context, err error) error {
 	err = causeOf(ctx, err)
-	var stop StopRequested
-	if errors.As(err, &stop) {
+	if isStop(err) {
 		in.run.transition("Stopping", "Stopping", "Stopping the training job")
 	}
 	return err
@@ -78,6 +82,7 @@ type instance struct {
 	deliveries []channels.Delivery
 	task       container.Task
 	metrics    *follower
+	rehearsal  *rehearsal // once the job has been interrupted
 
 	layerOnce sync.Once
 	layerDir  string
@@ -87,7 +92,6 @@ type instance struct {
 // container. The data is filled in while the image is fetched and the container made (D4).
 func (in *instance) prepare(ctx context.Context) error {
 	r := in.run
-	in.began = time.Now()
 	if err := r.do(ctx, in.host, "layout", in.layout); err != nil {
 		return err
 	}
@@ -240,16 +244,29 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	defer stopServing()
 
 	defer in.serving.begin()()
-	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), func() {
-		if cause := causeOf(ctx, ctx.Err()); isStop(cause) {
-			r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})
-		}
+	ended := true // by itself, before anybody asked it to
+	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), stopHooks{
+		stopping: func() {
+			ended = false
+			switch cause := causeOf(ctx, ctx.Err()); {
+			case isStop(cause):
+				r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})
+			case errors.As(cause, new(Interrupted)):
+				r.append(ledger.Transition{Status: "InProgress", Secondary: "Interrupted", Message: interrupted, Detail: cause.Error()})
+				in.rehearsal = in.interrupt(ctx)
+			}
+		},
+		killing: func() { in.rehearsal.kill(ctx) },
 	})
 	if err != nil {
 		return nil, errors.Join(causeIf(ctx), err)
 	}
 	in.exited(exit)
-	return &exit, causeIf(ctx)
+	cause := causeIf(ctx)
+	if ended && (isStop(cause) || errors.As(cause, new(Interrupted))) {
+		cause = nil // the request came when there was nothing left to stop
+	}
+	return &exit, cause
 }
 
 // isStop tells a stop (STOP-2) from a fault that ends the job: only the former goes through Stopping.

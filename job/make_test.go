@@ -409,3 +409,24 @@ func TestGPUsOfInstances(t *testing.T) {
 		})
 	}
 }
+
+// CompressionType NONE: artifacts go below prefixes, and a validation's transform takes the model from there (OUT-6).
+func TestUnpackedArtifacts(t *testing.T) {
+	none := map[string]any{"S3OutputPath": "s3://bucket/models/", "CompressionType": "NONE"}
+	text := change(t, edit(t, "training.json", "", ""), "OutputDataConfig", none)
+	p, err := Make([]*Document{decode(t, "job.json", text)}, Options{InterruptAfter: time.Minute}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "s3://bucket/models/" + p.Name + "/output/"
+	if tr := p.Training; !tr.Unpacked || tr.ModelURI != want+"model" || tr.OutputURI != want+"data" || tr.InterruptAfter.Std() != time.Minute {
+		t.Errorf("%+v", tr)
+	}
+	text = change(t, edit(t, "algorithm.json", "", ""), "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.OutputDataConfig", none)
+	if p, err = Make([]*Document{decode(t, "algorithm.json", text)}, Options{}, machine); err != nil {
+		t.Fatal(err)
+	}
+	if m, uri := p.Validation.Transform.Transform.Models[0], p.Validation.Training.Training.ModelURI; m.URI != uri+"/" || !m.Unpacked || m.Type != "S3Prefix" || !strings.HasSuffix(uri, "/output/model") {
+		t.Errorf("the transform's model is %+v, the training's %s", m, uri)
+	}
+}

@@ -88,10 +88,14 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		Instances: []Instance{in}, Hosts: hosts, InstanceType: m.o.told(t.resource.InstanceType), HyperParameters: maps.Clone(hp), OutputPath: out,
 		ModelURI: under(out, p.Name, "output/model.tar.gz"), OutputURI: under(out, p.Name, "output/output.tar.gz"),
 		KMSKeyID: t.output.KmsKeyId, MaxRuntime: Duration(defaultMaxRuntime), Grace: Duration(cmp.Or(m.o.Grace, trainingGrace)),
-		ShmBytes: m.shm(in), VolumeBytes: m.volume(t.resource), EnforceVolume: m.o.EnforceVolume, Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+		ShmBytes: m.shm(in), VolumeBytes: m.volume(t.resource), EnforceVolume: m.o.EnforceVolume, Init: m.o.Init, UserWritable: m.o.UserWritable,
+		InterruptAfter: Duration(m.o.InterruptAfter), CreationTime: m.h.Now,
 	}
 	if tr.EnforceVolume && tr.VolumeBytes == 0 {
 		m.warn("ruling 13", t.at("ResourceConfig.VolumeSizeInGB"), "--enforce-volume-size has nothing to enforce: the request gives no size")
+	}
+	if t.output.CompressionType == "NONE" {
+		tr.Unpacked, tr.ModelURI, tr.OutputURI = true, under(out, p.Name, "output/model"), under(out, p.Name, "output/data")
 	}
 	if tr.HyperParameters == nil {
 		tr.HyperParameters = map[string]string{}

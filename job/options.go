@@ -34,7 +34,9 @@ type Options struct {
 	// Training: the host names of a job with several hosts, and which of them runs here (ruling 5). Nil: one host, algo-1.
 	Hosts       []string
 	CurrentHost string
-	FileSystems map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
+	// Training: how long after the start of its process it is interrupted as a spot instance is (STOP-9). 0: never.
+	InterruptAfter time.Duration
+	FileSystems    map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
 
 	RecordRequests bool // transform: one JSON line a request
 }

@@ -107,16 +107,18 @@ type Training struct {
 	HyperParameters map[string]string  `json:"hyperParameters"`
 	Channels        []Channel          `json:"channels"`
 	Metrics         []MetricDefinition `json:"metrics,omitempty"`
-	OutputPath      string             `json:"outputPath"` // S3OutputPath as given
-	ModelURI        string             `json:"modelUri"`   // <S3OutputPath>/<job>/output/model.tar.gz (OUT-1)
-	OutputURI       string             `json:"outputUri"`  // <S3OutputPath>/<job>/output/output.tar.gz (OUT-2)
+	OutputPath      string             `json:"outputPath"`         // S3OutputPath as given
+	ModelURI        string             `json:"modelUri"`           // <S3OutputPath>/<job>/output/model.tar.gz (OUT-1); Unpacked: …/output/model
+	OutputURI       string             `json:"outputUri"`          // <S3OutputPath>/<job>/output/output.tar.gz (OUT-2); Unpacked: …/output/data
+	Unpacked        bool               `json:"unpacked,omitempty"` // CompressionType NONE: each file is an object below those (OUT-6)
 	KMSKeyID        string             `json:"kmsKeyId,omitempty"`
 	Isolated        bool               `json:"isolated"` // EnableNetworkIsolation
 	MaxRuntime      Duration           `json:"maxRuntime"`
-	Grace           Duration           `json:"grace"`                   // SIGTERM to SIGKILL (STOP-1); 120 s
-	ShmBytes        int64              `json:"shmBytes"`                // /dev/shm (START-12)
-	VolumeBytes     int64              `json:"volumeBytes,omitempty"`   // VolumeSizeInGB
-	EnforceVolume   bool               `json:"enforceVolume,omitempty"` // --enforce-volume-size: /opt/ml is a file system of that size
+	Grace           Duration           `json:"grace"`                    // SIGTERM to SIGKILL (STOP-1); 120 s
+	InterruptAfter  Duration           `json:"interruptAfter,omitempty"` // --spot-interrupt-after: from the start of the process; 0: never
+	ShmBytes        int64              `json:"shmBytes"`                 // /dev/shm (START-12)
+	VolumeBytes     int64              `json:"volumeBytes,omitempty"`    // VolumeSizeInGB
+	EnforceVolume   bool               `json:"enforceVolume,omitempty"`  // --enforce-volume-size: /opt/ml is a file system of that size
 	Init            bool               `json:"init,omitempty"`
 	UserWritable    bool               `json:"userWritable,omitempty"` // --user-writable (ruling 15)
 	CreationTime    time.Time          `json:"creationTime"`

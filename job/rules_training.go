@@ -260,17 +260,15 @@ func isEpoch(s string) bool {
 	return err == nil && n >= 0 && s == strconv.Itoa(n)
 }
 
-// waitingTime: MaxWaitTimeInSeconds goes with spot training and only with it.
+// waitingTime: MaxWaitTimeInSeconds goes with spot training and only with it. A validation profile's definition has no
+// member for spot training (VAL-11), so there it says nothing, and is taken.
 func waitingTime(c *ruling, t trainingView) {
-	spot := false
-	if r, ok := c.doc.body.(*createTrainingJobRequest); ok {
-		spot = r.EnableManagedSpotTraining
-	}
-	if t.stopping == nil {
+	r, ok := c.doc.body.(*createTrainingJobRequest)
+	if !ok || t.stopping == nil {
 		return
 	}
 	path, wait, run := t.at("StoppingCondition.MaxWaitTimeInSeconds"), t.stopping.MaxWaitTimeInSeconds, value(t.stopping.MaxRuntimeInSeconds, int64(defaultMaxRuntime.Seconds()))
-	switch {
+	switch spot := r.EnableManagedSpotTraining; {
 	case !spot && wait != nil:
 		c.broken(path, "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true", "waiting time is for spot training only", "leave it out, or set EnableManagedSpotTraining")
 	case spot && value(wait, 0) < run:

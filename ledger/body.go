@@ -105,6 +105,43 @@ type UploadTotals struct {
 	Empty    bool          `json:"empty,omitempty"` // nothing there, nothing uploaded (OUT-4)
 }
 
+// Interruption is what was seen of a rehearsed spot interruption (STOP-9).
+type Interruption struct {
+	Container string        `json:"container"`
+	At        time.Time     `json:"at"` // of SIGTERM
+	Grace     time.Duration `json:"graceNs"`
+	Killed    bool          `json:"killed"`           // the main process was still there when the grace was over
+	Ended     time.Duration `json:"endedNs"`          // how long after SIGTERM it ended
+	Code      int           `json:"code"`             // its exit code
+	Printed   int64         `json:"printedBytes"`     // by the container after SIGTERM
+	Signal    string        `json:"signal"`           // what became of SIGTERM: reached, not in time, ignored, discarded, swallowed, unseen
+	Says      string        `json:"says"`             // the same as a sentence, with what it is read from
+	Remedy    string        `json:"remedy,omitempty"` // what to change in the image
+	Saved     []Saved       `json:"saved"`
+
+	Processes []InterruptedProcess `json:"processes"` // that ran when SIGTERM was sent
+}
+
+// InterruptedProcess is a process of the container; only the main one is sent the signal (STOP-4).
+type InterruptedProcess struct {
+	PID     int    `json:"pid"` // in the container
+	Main    bool   `json:"main,omitempty"`
+	Command string `json:"command"`
+	SIGTERM string `json:"sigterm"` // default, ignored, caught
+}
+
+// Saved is how a directory stood when an interrupted container's main process ended or was about to be killed.
+type Saved struct {
+	What    string        `json:"what"`              // model, checkpoints
+	State   string        `json:"state"`             // empty, left, quiet, unfinished
+	Files   int64         `json:"files"`             // regular ones
+	Bytes   int64         `json:"bytes"`             // in them
+	Written int64         `json:"written"`           // files made or changed after SIGTERM
+	Idle    time.Duration `json:"idleNs,omitempty"`  // since the last write
+	Writing []string      `json:"writing,omitempty"` // open for writing at the kill, below the directory
+	Says    string        `json:"says"`
+}
+
 // TransformTotals are a transform's figures at the end, with the resolved settings (ST-20).
 type TransformTotals struct {
 	Objects       int64         `json:"objects"`
@@ -175,6 +212,7 @@ func (ImageResolved) body()   {}
 func (GPUsTaken) body()       {}
 func (ChannelTotals) body()   {}
 func (UploadTotals) body()    {}
+func (Interruption) body()    {}
 func (TransformTotals) body() {}
 func (FinalMetric) body()     {}
 func (Warning) body()         {}

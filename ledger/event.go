@@ -38,6 +38,7 @@ var bodies = map[string]reflect.Type{
 	"GPUsTaken":       reflect.TypeFor[GPUsTaken](),
 	"ChannelTotals":   reflect.TypeFor[ChannelTotals](),
 	"UploadTotals":    reflect.TypeFor[UploadTotals](),
+	"Interruption":    reflect.TypeFor[Interruption](),
 	"TransformTotals": reflect.TypeFor[TransformTotals](),
 	"FinalMetric":     reflect.TypeFor[FinalMetric](),
 	"Warning":         reflect.TypeFor[Warning](),

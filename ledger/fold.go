@@ -54,7 +54,9 @@ func (s *State) apply(e Event) {
 	case Intent:
 		put(&s.Open, OpenIntent{e.Host, e.Step, b}, func(o OpenIntent) bool { return o.Kind == b.Kind && o.ID == b.ID })
 	case Released:
-		s.Open = slices.DeleteFunc(s.Open, func(o OpenIntent) bool { return o.Kind == b.Kind && o.ID == b.ID })
+		if s.Open = slices.DeleteFunc(s.Open, func(o OpenIntent) bool { return o.Kind == b.Kind && o.ID == b.ID }); len(s.Open) == 0 {
+			s.Open = nil // as it is read back
+		}
 	case Started:
 		s.begin(e.Time)
 		s.Containers = append(s.Containers, Container{
@@ -70,6 +72,8 @@ func (s *State) apply(e Event) {
 		put(&s.Channels, ChannelOfHost{e.Host, b}, func(c ChannelOfHost) bool { return c.Host == e.Host && c.Channel == b.Channel })
 	case UploadTotals:
 		put(&s.Uploads, b, func(u UploadTotals) bool { return u.Artifact == b.Artifact && u.URI == b.URI })
+	case Interruption:
+		s.Interruption = &b
 	case TransformTotals:
 		s.Transform = &b
 	case FinalMetric:

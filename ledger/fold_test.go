@@ -207,6 +207,14 @@ func randomBody(r *rand.Rand) Body {
 			if n := r.IntN(3); n > 0 {
 				f.Set(reflect.ValueOf(make([]InstanceTotals, n)))
 			}
+		case []InterruptedProcess:
+			if n := r.IntN(3); n > 0 {
+				f.Set(reflect.ValueOf(make([]InterruptedProcess, n)))
+			}
+		case []Saved:
+			if n := r.IntN(3); n > 0 {
+				f.Set(reflect.ValueOf(make([]Saved, n)))
+			}
 		case time.Time:
 			f.Set(reflect.ValueOf(at(r.IntN(100) - 50)))
 		default:

@@ -39,19 +39,20 @@ type State struct {
 	ModifiedTime time.Time `json:"modifiedTime,omitzero"` // of the last event
 	FinalTime    time.Time `json:"finalTime,omitzero"`    // of the final transition
 
-	Steps      []Step           `json:"steps,omitempty"`      // in the order in which they began
-	Images     []ImageResolved  `json:"images,omitempty"`     // one a container
-	GPUs       []GPUsOfHost     `json:"gpus,omitempty"`       // one an instance that has any
-	Containers []Container      `json:"containers,omitempty"` // in the order in which they started
-	Channels   []ChannelOfHost  `json:"channels,omitempty"`
-	Uploads    []UploadTotals   `json:"uploads,omitempty"` // one an artifact
-	Transform  *TransformTotals `json:"transform,omitempty"`
-	Metrics    []FinalMetric    `json:"metrics,omitempty"` // one a name (MET-8)
-	Warnings   []Warning        `json:"warnings,omitempty"`
-	Children   []Child          `json:"children,omitempty"`
-	Verdicts   []Verdict        `json:"verdicts,omitempty"` // one a rule
-	Open       []OpenIntent     `json:"open,omitempty"`     // made outside the directory and not released
-	Adopted    []Adoption       `json:"adopted,omitempty"`
+	Steps        []Step           `json:"steps,omitempty"`      // in the order in which they began
+	Images       []ImageResolved  `json:"images,omitempty"`     // one a container
+	GPUs         []GPUsOfHost     `json:"gpus,omitempty"`       // one an instance that has any
+	Containers   []Container      `json:"containers,omitempty"` // in the order in which they started
+	Channels     []ChannelOfHost  `json:"channels,omitempty"`
+	Uploads      []UploadTotals   `json:"uploads,omitempty"` // one an artifact
+	Transform    *TransformTotals `json:"transform,omitempty"`
+	Interruption *Interruption    `json:"interruption,omitempty"` // that was rehearsed
+	Metrics      []FinalMetric    `json:"metrics,omitempty"`      // one a name (MET-8)
+	Warnings     []Warning        `json:"warnings,omitempty"`
+	Children     []Child          `json:"children,omitempty"`
+	Verdicts     []Verdict        `json:"verdicts,omitempty"` // one a rule
+	Open         []OpenIntent     `json:"open,omitempty"`     // made outside the directory and not released
+	Adopted      []Adoption       `json:"adopted,omitempty"`
 
 	Seq     int64 `json:"seq"`               // of the last event
 	Damaged int   `json:"damaged,omitempty"` // lines that could not be read
@@ -153,6 +154,11 @@ func (s *State) clone() State {
 	if s.Transform != nil {
 		c.Transform = new(*s.Transform)
 		c.Transform.Instances = slices.Clone(s.Transform.Instances)
+	}
+	if s.Interruption != nil {
+		c.Interruption = new(*s.Interruption)
+		c.Interruption.Saved = slices.Clone(s.Interruption.Saved)
+		c.Interruption.Processes = slices.Clone(s.Interruption.Processes)
 	}
 	c.Transitions = slices.Clone(s.Transitions)
 	c.Steps = slices.Clone(s.Steps)

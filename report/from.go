@@ -94,6 +94,16 @@ func from(src source) *Report {
 			r.Transform.Instances = append(r.Transform.Instances, Instance{in.Host, in.Objects, seconds(in.PingAfter)})
 		}
 	}
+	if x := s.Interruption; x != nil {
+		i := &Interruption{x.At, seconds(x.Grace), x.Killed, seconds(x.Ended), x.Code, x.Printed, x.Signal, x.Says, x.Remedy, nil, nil}
+		for _, v := range x.Saved {
+			i.Saved = append(i.Saved, Saved{v.What, v.State, v.Files, v.Bytes, v.Written, seconds(v.Idle), v.Writing, v.Says})
+		}
+		for _, p := range x.Processes {
+			i.Processes = append(i.Processes, Process(p))
+		}
+		r.Interruption = i
+	}
 	for _, x := range s.Metrics {
 		r.Metrics = append(r.Metrics, Metric{x.Name, x.Value, x.At, x.Count})
 	}

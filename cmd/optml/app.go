@@ -151,6 +151,7 @@ var verbs = []struct {
 	{groupLook, (*app).cmdDescribe},
 	{groupLook, (*app).cmdLogs},
 	{groupLook, (*app).cmdReport},
+	{groupLook, (*app).cmdEnds},
 	{groupLook, (*app).cmdStop},
 	{groupLook, (*app).cmdRm},
 	{groupLook, (*app).cmdPrune},

@@ -19,12 +19,19 @@ An algorithm that the request names is that of its last validation here which it
 has passed, or of a CreateAlgorithm request (--algorithm).
 
 Ctrl-C stops the job with its grace period, a second one kills the container,
-a third leaves at once. The model artifacts of a stopped job are uploaded.`,
+a third leaves at once. The model artifacts of a stopped job are uploaded.
+
+--spot-interrupt-after stops the job as a spot instance that is taken away would,
+and reports whether the signal reached the script and what it had saved.`,
 		Example: `  optml train job.json
   optml train job.json --s3-dir ./data --name try-2 --replace
+  optml train job.json --spot-interrupt-after 30s --grace 20s
   NAME=$(optml train job.json --detach); optml logs -f $NAME`,
 		Args: nargs(1, 1, "the document"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("spot-interrupt-after") && f.interruptAfter == 0 {
+				return usage("--spot-interrupt-after: the process must have run for some time, such as 30s")
+			}
 			docs, err := a.decodeAll(args[0], job.CreateTrainingJob, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
@@ -37,6 +44,7 @@ a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 	}
 	f.add(c, true)
 	f.place(c)
+	f.rehearse(c)
 	f.data(c)
 	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names (default: that of its last validation)")
 	return c

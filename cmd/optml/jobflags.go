@@ -19,32 +19,33 @@ import (
 
 // jobFlags are the flags of the verbs that run something.
 type jobFlags struct {
-	name          string
-	account       string
-	replace       bool
-	strict        bool
-	lenient       bool
-	profile       string
-	grace         span
-	pingTimeout   span
-	maxResponse   size
-	shm           size
-	init          bool
-	userWritable  bool
-	modelWritable bool
-	network       string
-	pull          string
-	platform      string
-	credentials   string
-	spool         *int64
-	asInstance    string
-	enforceVolume bool
-	gpus          *job.GPURequest
-	devices       []string
-	shareGPUs     bool
-	hosts         []string
-	currentHost   string
-	fileSystems   fileSystems
+	name           string
+	account        string
+	replace        bool
+	strict         bool
+	lenient        bool
+	profile        string
+	grace          span
+	pingTimeout    span
+	maxResponse    size
+	shm            size
+	init           bool
+	userWritable   bool
+	modelWritable  bool
+	network        string
+	pull           string
+	platform       string
+	credentials    string
+	spool          *int64
+	asInstance     string
+	enforceVolume  bool
+	gpus           *job.GPURequest
+	devices        []string
+	shareGPUs      bool
+	interruptAfter span
+	hosts          []string
+	currentHost    string
+	fileSystems    fileSystems
 
 	recordRequests bool
 
@@ -99,6 +100,11 @@ func (f *jobFlags) place(c *cobra.Command) {
 	x.StringVar(&f.currentHost, "current-host", "", "`name` of the one of --hosts that runs here, alone")
 }
 
+// rehearse declares the flag that interrupts a training (STOP-9).
+func (f *jobFlags) rehearse(c *cobra.Command) {
+	c.Flags().Var(&f.interruptAfter, "spot-interrupt-after", "rehearse a spot interruption this `time` after the process has started: SIGTERM, SIGKILL after --grace, and a report of what was saved")
+}
+
 // data declares the flags that say where a training job's data is.
 func (f *jobFlags) data(c *cobra.Command) {
 	c.Flags().BoolVar(&f.enforceVolume, "enforce-volume-size", false, "put a training's /opt/ml on a file system of VolumeSizeInGB, so that writes fail as on a full disk")
@@ -121,7 +127,7 @@ func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
 		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network,
-		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume, ShareGPUs: f.shareGPUs,
+		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume, ShareGPUs: f.shareGPUs, InterruptAfter: time.Duration(f.interruptAfter),
 		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
 	}
 	if f.strict && f.lenient {

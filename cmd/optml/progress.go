@@ -184,6 +184,8 @@ func eventText(e ledger.Event) string {
 			return b.Artifact + ": nothing to upload"
 		}
 		return fmt.Sprintf("%s: %s to %s, %s%s", b.Artifact, bytesText(b.Bytes), b.URI, timeText(b.Duration), rate(b.Bytes, b.Duration))
+	case ledger.Interruption:
+		return "interruption: SIGTERM " + b.Signal
 	case ledger.TransformTotals:
 		s := fmt.Sprintf("transformed %s, %s, %s in %s", plural(b.Objects, "object"), plural(b.Records, "record"), plural(b.Requests, "request"), timeText(b.Duration))
 		if b.Failed > 0 {

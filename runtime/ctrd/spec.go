@@ -51,6 +51,7 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		oci.WithDevShmSize(max(1, (orElse(s.ShmBytes, defaultShm)+1023)/1024)),
 		oci.WithCgroup(cgroupPath(s.Job, s.ID)),
 		withRlimits(s.Edits != nil),
+		oci.WithPidsLimit(PIDsMax()),
 		withoutIPv6,
 	}
 	if s.Hostname != "" {
@@ -214,6 +215,22 @@ func withEdits(raw json.RawMessage) oci.SpecOpts {
 		}
 		return nil
 	}
+}
+
+// PIDsMax is how many processes and threads a container may have: half of what the host can, so that one that forks
+// without end does not take the host with it (START-16).
+func PIDsMax() int64 {
+	most := int64(1 << 22) // more than which no kernel has
+	for _, name := range []string{"pid_max", "threads-max"} {
+		b, err := os.ReadFile("/proc/sys/kernel/" + name)
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			most = min(most, n)
+		}
+	}
+	return max(most/2, 64)
 }
 
 // withoutIPv6 switches IPv6 off in the container's network namespace, before any link is in it.

@@ -47,6 +47,10 @@ var known = map[string]string{
 	"output":           "text of output/data/result.txt",
 	"output_mb":        "MB of output/data/result.bin",
 	"allocate_mb":      "allocate and touch so much memory; all: until the kernel ends us",
+	"processes":        "light processes to start beside ours; they sleep until they are killed; model/processes.json says how many there were",
+	"shm_mb":           "MB to write to /dev/shm; exit 15 when they do not fit",
+	"model_open":       "1: begin model/partial.bin and keep it open for writing",
+	"crash":            "segv: end by an access to memory that is not there, as a C program does",
 	"fork":             "children that keep our stdout and sleep",
 	"fork_sleep":       "for this long (1h)",
 	"sleep":            "before the end",
@@ -55,7 +59,7 @@ var known = map[string]string{
 	"failure_hex":      "bytes of output/failure in hex, for text that is not UTF-8",
 	"exit_code":        "of the process (0)",
 	// both
-	"sigterm":           "default, ignore, exit, save (write model/saved.txt, then exit 0)",
+	"sigterm":           "default, ignore, ignore_all (every signal that can be), exit, save (write model/saved.txt, then exit 0)",
 	"sigterm_delay":     "between the signal and what it does",
 	"sigterm_exit_code": "for exit (0)",
 	// serving
@@ -133,7 +137,7 @@ func (o options) mistakes() error {
 			"ping_delay", "invoke_delay", "invoke_step", "exit_after":
 			_, err = time.ParseDuration(v)
 		case "epochs", "pipe_limit", "metrics", "stdout_mb", "stderr_mb", "line_bytes", "model_mb", "model_files", "output_mb",
-			"fork", "failure_repeat", "exit_code", "sigterm_exit_code", "ping_status", "ping_failures", "status", "exit_after_nth":
+			"fork", "processes", "shm_mb", "failure_repeat", "exit_code", "sigterm_exit_code", "ping_status", "ping_failures", "status", "exit_after_nth":
 			_, err = strconv.Atoi(v)
 		case "allocate_mb":
 			if v != "all" {
@@ -142,7 +146,9 @@ func (o options) mistakes() error {
 		case "fail_nth":
 			_, err = parseRanges(v)
 		case "sigterm":
-			err = oneOf(v, "default", "ignore", "exit", "save")
+			err = oneOf(v, "default", "ignore", "ignore_all", "exit", "save")
+		case "crash":
+			err = oneOf(v, "segv")
 		case "layout":
 			err = oneOf(v, "dump", "check")
 		case "channels":

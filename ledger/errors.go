@@ -15,7 +15,9 @@ var (
 	ErrOwned     = errors.New("job has a living owner")
 	ErrOwnerDead = errors.New("the job's owner died before the job's end")
 	ErrFinished  = errors.New("job is finished")
-	ErrClosed    = errors.New("job is no longer owned by this process")
+
+	ErrUnfinished = errors.New("job is not finished")
+	ErrClosed     = errors.New("job is no longer owned by this process")
 )
 
 // InUseError says that a name is taken (ST-3, ruling 2). Its text is the service's own.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,9 +54,7 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 		h.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &run{owner: o, plan: p, host: h, kill: make(chan struct{})}
-	for _, w := range p.Warnings {
-		r.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
-	}
+	r.warnings()
 	// From here on ctx is cancelled with a cause, and the cause decides how the job ends.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -65,6 +64,9 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 	switch p.Kind {
 	case job.KindTraining:
 		end = r.train(ctx, cancel)
+		for attempt := 2; attempt <= p.Training.Retries+1 && r.again(ctx, &end, attempt); attempt++ {
+			end = r.train(ctx, cancel)
+		}
 	case job.KindTransform:
 		end = r.transform(ctx, cancel)
 	default:
@@ -73,6 +75,13 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 	watch()
 	end.Kind, end.Region = p.Kind, p.Region
 	return r.finish(end)
+}
+
+// warnings records those of the plan.
+func (r *run) warnings() {
+	for _, w := range r.plan.Warnings {
+		r.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
+	}
 }
 
 // run is one job being carried out.
@@ -88,6 +97,7 @@ type run struct {
 	kill    chan struct{} // closed when the job is to be killed without grace
 	killed  sync.Once
 	sources []func(*ledger.Snapshot) // what the ticker asks
+	began   time.Time                // of the first attempt's download (STOP-6)
 }
 
 // finish undoes what is left, removes the scratch tree and writes the final transition. That comes last: whoever sees
@@ -100,6 +110,7 @@ func (r *run) finish(end Ending) (ledger.Transition, error) {
 	}
 	if end.keepWork() {
 		r.append(ledger.Warning{Rule: "optml", Text: "the artifacts that could not be uploaded are kept in " + r.owner.WorkDir()})
+		final.Hint = strings.TrimPrefix(final.Hint+"; `optml upload "+r.plan.Name+"` uploads what is kept", "; ")
 	} else if err := os.RemoveAll(r.owner.WorkDir()); err != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "scratch could not be removed: " + err.Error()})
 	}

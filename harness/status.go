@@ -149,6 +149,7 @@ func (e Ending) judgeError() ledger.Transition {
 		tr    *transform.Error
 		host  *HostError
 		label *LabelError
+		ckpt  *CheckpointError
 	)
 	err := e.Err
 	switch {
@@ -166,6 +167,8 @@ func (e Ending) judgeError() ledger.Transition {
 			"an image of an inference pipeline listens on the port in SAGEMAKER_BIND_TO_PORT and says so: LABEL "+label.Label+" in its Dockerfile (INF-51, INF-52)")
 	case errors.As(err, &model):
 		return failed(ExitClient, "ClientError: "+model.Reason(), err.Error(), model.Hint())
+	case errors.As(err, &ckpt):
+		return failed(ExitClient, "ClientError: Data download failed:"+uploadDetail(ckpt.Err), err.Error(), hint(err))
 	case errors.As(err, &data):
 		return failed(ExitClient, "ClientError: Data download failed:"+data.Detail(), err.Error(), hint(err))
 	case errors.As(err, &tr):

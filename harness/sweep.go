@@ -183,6 +183,10 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	in.tree = container.Tree{Root: filepath.Join(r.owner.WorkDir(), in.host)}
 	started := false
 	r.dropUploads(ctx, t.ModelURI, t.OutputURI)
+	if c := t.Checkpoint; c != nil {
+		r.dropUploads(ctx, strings.TrimSuffix(c.URI, "/")+"/")
+		end.Upload = in.openCheckpoints(ctx)
+	}
 	for _, c := range s.Containers {
 		if c.Name != in.spec.Name {
 			continue
@@ -196,7 +200,9 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	}
 	// An owner that died between starting the process and recording it leaves no word of it, but perhaps a model.
 	if started || in.tree.HasArtifacts() {
-		end.Upload = in.deliver(ctx)
+		end.Upload = errors.Join(end.Upload, in.deliver(ctx))
+	} else if in.checkpoints != nil {
+		end.Upload = in.lastSync(ctx)
 	}
 }
 

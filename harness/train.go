@@ -38,8 +38,11 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 	if err := r.do(context.WithoutCancel(ctx), in.host, "start", in.start); err != nil {
 		return Ending{Err: err}
 	}
-	// MaxRuntime counts from the start of the download (STOP-6).
-	limit := time.AfterFunc(time.Until(in.began.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
+	// MaxRuntime counts from the start of the first attempt's download (STOP-6).
+	if r.began.IsZero() {
+		r.began = in.began
+	}
+	limit := time.AfterFunc(time.Until(r.began.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
 	defer limit.Stop()
 
 	var end Ending
@@ -73,7 +76,8 @@ type instance struct {
 	filling  stretch // while File's bytes are brought
 	serving  stretch // while the container may read the others'
 
-	deliveries []channels.Delivery
+	deliveries  []channels.Delivery
+	checkpoints *checkpoints // nil: the job has none
 	task       container.Task
 	metrics    *follower
 }
@@ -99,10 +103,24 @@ func (in *instance) prepare(ctx context.Context) error {
 			return r.do(ctx, in.host, "create", in.create)
 		},
 		func(ctx context.Context) error { return in.fill(ctx) },
+		func(ctx context.Context) error {
+			if in.checkpoints == nil {
+				return nil
+			}
+			return r.do(ctx, in.host, "restore", in.restore)
+		},
 	)
 }
 
-func (in *instance) layout(context.Context) error { return in.tree.Make(in.training.UserWritable) }
+func (in *instance) layout(ctx context.Context) error {
+	if err := in.tree.Make(in.training.UserWritable); err != nil || in.training.Checkpoint == nil {
+		return err
+	}
+	if err := in.tree.MakeCheckpoints(in.training.UserWritable); err != nil {
+		return err
+	}
+	return in.openCheckpoints(ctx)
+}
 
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
 func (in *instance) channels(ctx context.Context) error {
@@ -181,7 +199,7 @@ func (in *instance) image(ctx context.Context) error {
 func (in *instance) create(ctx context.Context) error {
 	r, t := in.run, in.training
 	task, err := r.launch(ctx, in.host, in.spec, container.Spec{
-		Mounts:   append(in.tree.Mounts(), in.channelMounts()...),
+		Mounts:   slices.Concat(in.tree.Mounts(), in.checkpointMounts(), in.channelMounts()),
 		Network:  container.Network{Isolated: t.Isolated, Hosts: t.Hosts},
 		ShmBytes: t.ShmBytes,
 		Init:     t.Init,
@@ -220,6 +238,9 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	wg.Go(func() {
 		watchVolume(serving, in.tree.Root, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
 	})
+	if in.checkpoints != nil {
+		wg.Go(func() { in.syncing(serving) })
+	}
 	defer wg.Wait()
 	defer stopServing()
 

@@ -419,7 +419,7 @@ func onlyRules(err error) bool {
 func TestRefusedValues(t *testing.T) {
 	for _, tc := range []struct{ file, path, value, want string }{
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
-		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
+		{"training.json", "TensorBoardOutputConfig", `{"S3OutputPath": "s3://b/c"}`, "TensorBoardOutputConfig: refused"},
 		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
 		{"transform.json", "DataCaptureConfig", `{"DestinationS3Uri": "s3://b/c"}`, "DataCaptureConfig: refused"},
 		{"model.json", "PrimaryContainer.Mode", `"MultiModel"`, "MultiModel is refused"},

@@ -17,6 +17,8 @@ type Options struct {
 	ModelImage string // transform without a CreateModel document: the inference image
 	GPUs       *int   // --gpus: how many of the host's; nil: as the instance type says (ruling 14)
 
+	CheckpointEvery time.Duration // 0: 30 s (CKP-4)
+
 	Grace         time.Duration // 0: 120 s for training, 30 s for inference (ruling 16)
 	PingWindow    time.Duration // 0: 30 min (INF-64)
 	MaxResponse   int64         // 0: max(MaxPayload, 6 MiB) (ruling 23)

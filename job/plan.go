@@ -94,13 +94,22 @@ type Training struct {
 	OutputURI       string             `json:"outputUri"`  // <S3OutputPath>/<job>/output/output.tar.gz (OUT-2)
 	KMSKeyID        string             `json:"kmsKeyId,omitempty"`
 	Isolated        bool               `json:"isolated"` // EnableNetworkIsolation
-	MaxRuntime      Duration           `json:"maxRuntime"`
+	Checkpoint      *Checkpoint        `json:"checkpoint,omitempty"`
+	Retries         int                `json:"retries,omitempty"`     // after an InternalServerError: MaximumRetryAttempts
+	MaxRuntime      Duration           `json:"maxRuntime"`            // of all attempts together (STOP-6)
 	Grace           Duration           `json:"grace"`                 // SIGTERM to SIGKILL (STOP-1); 120 s
 	ShmBytes        int64              `json:"shmBytes"`              // /dev/shm (START-12)
 	VolumeBytes     int64              `json:"volumeBytes,omitempty"` // VolumeSizeInGB
 	Init            bool               `json:"init,omitempty"`
 	UserWritable    bool               `json:"userWritable,omitempty"` // --user-writable (ruling 15)
 	CreationTime    time.Time          `json:"creationTime"`
+}
+
+// Checkpoint is where a training's checkpoints are kept (CKP-1, CKP-2).
+type Checkpoint struct {
+	URI       string   `json:"uri"`       // S3Uri, a folder
+	LocalPath string   `json:"localPath"` // verbatim, for checkpointconfig.json
+	Every     Duration `json:"every"`     // from one sync to the next (CKP-4)
 }
 
 // Channel is one input channel.

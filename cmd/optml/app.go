@@ -150,6 +150,7 @@ var verbs = []struct {
 	{groupLook, (*app).cmdLogs},
 	{groupLook, (*app).cmdReport},
 	{groupLook, (*app).cmdStop},
+	{groupLook, (*app).cmdUpload},
 	{groupLook, (*app).cmdRm},
 	{groupLook, (*app).cmdPrune},
 	{groupHost, (*app).cmdImages},

@@ -159,6 +159,9 @@ func taken(jobs string, p *job.Plan, replace bool) error {
 	if err != nil {
 		return err
 	}
+	if k := s.Kept(); replace && !owned && len(k) > 0 {
+		return &keptError{string(p.Kind) + "/" + p.Name, p.Name, k[0]}
+	}
 	if replace && !owned {
 		return nil // one whose owner died is recovered first
 	}

@@ -25,6 +25,7 @@ type jobFlags struct {
 	lenient       bool
 	profile       string
 	grace         span
+	checkpoints   span
 	pingTimeout   span
 	maxResponse   size
 	shm           size
@@ -102,7 +103,7 @@ func (f *jobFlags) requests(c *cobra.Command) {
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
-		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
+		Grace: time.Duration(f.grace), CheckpointEvery: time.Duration(f.checkpoints), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
 		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
 	}

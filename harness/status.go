@@ -285,7 +285,7 @@ func imageHint(e *container.ImageError) string {
 
 func hint(err error) string {
 	switch {
-	case errors.Is(err, objstore.ErrNoSpace):
+	case objstore.NoSpace(err):
 		return "free space on this disk, or give optml another place with --root"
 	case errors.Is(err, objstore.ErrNoBucket):
 		return "create the bucket, or name the directory that stands for S3 with --s3-dir"
@@ -298,7 +298,7 @@ func hint(err error) string {
 // uploadDetail is what follows "Artifact upload failed:" (END-2).
 func uploadDetail(err error) string {
 	switch {
-	case errors.Is(err, objstore.ErrNoSpace):
+	case objstore.NoSpace(err):
 		return "Insufficient disk space"
 	case errors.Is(err, objstore.ErrAccessDenied):
 		return "Error 7: AccessDenied (403): Access Denied"

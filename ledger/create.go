@@ -138,6 +138,10 @@ func (r *Request) fill(l layout) error {
 			return err
 		}
 	}
+	// A job whose end could not be recorded would stay InProgress.
+	if err := makeReserve(l.path(reserveFile)); err != nil {
+		return err
+	}
 	plan, err := json.MarshalIndent(r.Plan, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode plan: %w", err)

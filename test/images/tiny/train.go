@@ -84,6 +84,9 @@ func train(args []string) int {
 	if err := output(o); err != nil {
 		return fail(12, err)
 	}
+	if err := checkpoints(o); err != nil {
+		return fail(14, err)
+	}
 	if v := o.text("allocate_mb", ""); v != "" {
 		allocate(v)
 	}

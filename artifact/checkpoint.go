@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unicode/utf8"
 
@@ -54,6 +53,9 @@ const (
 	smallUpload = 4 << 20
 	// A file of at most hashed bytes is compared by content before it is uploaded again.
 	hashed = 1 << 20
+	// A Sync gives up behind so many failed uploads: one file that may not be written must not keep the others back, and a
+	// store that is gone must not be asked for each.
+	maxFailures = 3
 	// maxKey is the longest key of S3, in bytes.
 	maxKey = 1024
 )
@@ -214,14 +216,18 @@ func (c *Checkpoints) upload(ctx context.Context, root *os.Root, found map[strin
 	pending := map[string]version{}
 	var mu sync.Mutex // known, pending, s, changed, unkept
 	var big sync.Mutex
-	var stop atomic.Bool
-	g, gctx := errgroup.WithContext(ctx)
+	var failures []error
+	var g errgroup.Group
 	g.SetLimit(uploaders)
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		f := found[name]
 		mu.Lock()
 		known, have := c.known[name]
+		enough := len(failures) >= maxFailures || ctx.Err() != nil
 		mu.Unlock()
+		if enough {
+			break
+		}
 		if have && known.same(f.version) {
 			continue
 		}
@@ -232,15 +238,12 @@ func (c *Checkpoints) upload(ctx context.Context, root *os.Root, found map[strin
 			mu.Unlock()
 			continue
 		}
-		if stop.Load() {
-			break
-		}
 		g.Go(func() error {
 			if f.Size > smallUpload {
 				big.Lock()
 				defer big.Unlock()
 			}
-			up, err := c.file(gctx, root, name, f, known, have)
+			up, err := c.file(ctx, root, name, f, known, have)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -255,8 +258,9 @@ func (c *Checkpoints) upload(ctx context.Context, root *os.Root, found map[strin
 				c.warn(s, name, "it cannot be kept: "+err.Error())
 				return nil
 			case err != nil:
-				stop.Store(true)
-				return err
+				failures = append(failures, err)
+				pending[name] = f.version
+				return nil
 			}
 			c.known[name], changed = up.version, true
 			if up.sent {
@@ -266,7 +270,8 @@ func (c *Checkpoints) upload(ctx context.Context, root *os.Root, found map[strin
 			return nil
 		})
 	}
-	err = g.Wait()
+	_ = g.Wait() // its functions have no errors
+	err = errors.Join(failures...)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -294,6 +299,10 @@ func (c *Checkpoints) remove(ctx context.Context, found map[string]found, s *Syn
 			continue
 		}
 		if err := c.Store.Delete(ctx, c.Prefix+name); err != nil {
+			if last && ctx.Err() == nil { // nothing is lost by what stays
+				c.warn(s, name, "its object could not be deleted: "+err.Error())
+				continue
+			}
 			return changed, &Error{Op: "delete", Member: printable(name), Err: err}
 		}
 		delete(c.known, name)
@@ -302,6 +311,32 @@ func (c *Checkpoints) remove(ctx context.Context, found map[string]found, s *Syn
 		s.Deleted++
 	}
 	return changed, nil
+}
+
+// SweepUploads removes what a dead process left half uploaded. Others may use the same prefix (CKP-3): in a store that
+// cannot tell whose writer lives, only uploads of this directory's files are touched.
+func (c *Checkpoints) SweepUploads(ctx context.Context) error {
+	if _, ok := c.Store.(*objstore.Dir); ok {
+		_, err := c.Store.Sweep(ctx, c.Prefix, 0)
+		return err
+	}
+	root, err := os.OpenRoot(c.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	all, err := c.scan(root, &SyncStats{})
+	errs := []error{err}
+	for name, f := range all {
+		if f.Size > smallUpload { // smaller ones are a single request
+			_, err := c.Store.Sweep(ctx, c.Prefix+name, 0)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // errBusy says that a file was written while it was read.

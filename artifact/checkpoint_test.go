@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -278,6 +279,32 @@ func TestCheckpointsContinue(t *testing.T) {
 		t.Error("no error without the directory")
 	}
 	s.has(map[string]string{"c/a": "1", "c/n": "3"})
+}
+
+// One file that may not be written does not keep the others back; a store that is gone is not asked for each.
+func TestCheckpointsFailures(t *testing.T) {
+	s := restored(t)
+	for i := range 30 {
+		s.write(fmt.Sprintf("f-%02d", i), "x")
+	}
+	s.fail = func(key string) error {
+		if key == "c/f-00" {
+			return objstore.ErrAccessDenied
+		}
+		return nil
+	}
+	if n, err := s.Sync(t.Context(), true); !errors.Is(err, objstore.ErrAccessDenied) || n.Uploaded != 29 {
+		t.Errorf("%+v %v", n, err)
+	}
+	s = restored(t)
+	for i := range 30 {
+		s.write(fmt.Sprintf("f-%02d", i), "x")
+	}
+	var asked atomic.Int32
+	s.fail = func(key string) error { asked.Add(1); return errors.New("gone") }
+	if _, err := s.Sync(t.Context(), true); err == nil || asked.Load() > maxFailures+uploaders {
+		t.Errorf("asked %d times: %v", asked.Load(), err)
+	}
 }
 
 func TestCheckpointsLimit(t *testing.T) {

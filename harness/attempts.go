@@ -56,6 +56,7 @@ func Deliver(ctx context.Context, o *ledger.Owner, h Host) error {
 	in.tree = container.Tree{Root: filepath.Join(o.WorkDir(), in.host)}
 	err := r.do(ctx, in.host, "upload", func(ctx context.Context) error {
 		var errs []error
+		r.dropUploads(ctx, t.ModelURI, t.OutputURI) // of one who was to do this and died
 		for _, u := range s.Kept() {
 			switch u.Artifact {
 			case "model":
@@ -65,6 +66,7 @@ func Deliver(ctx context.Context, o *ledger.Owner, h Host) error {
 			case "checkpoints":
 				err := in.openCheckpoints(ctx)
 				if err == nil {
+					r.unfinished(in.checkpoints.SweepUploads(ctx))
 					err = in.lastSync(ctx)
 				}
 				errs = append(errs, err)

@@ -131,5 +131,7 @@ type CheckpointError struct {
 	Err error
 }
 
-func (e *CheckpointError) Error() string { return fmt.Sprintf("restore checkpoints from %s: %v", e.URI, e.Err) }
+func (e *CheckpointError) Error() string {
+	return fmt.Sprintf("restore checkpoints from %s: %v", e.URI, e.Err)
+}
 func (e *CheckpointError) Unwrap() error { return e.Err }

@@ -184,8 +184,9 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	started := false
 	r.dropUploads(ctx, t.ModelURI, t.OutputURI)
 	if c := t.Checkpoint; c != nil {
-		r.dropUploads(ctx, strings.TrimSuffix(c.URI, "/")+"/")
-		end.Upload = in.openCheckpoints(ctx)
+		if end.Upload = in.openCheckpoints(ctx); end.Upload == nil {
+			r.unfinished(in.checkpoints.SweepUploads(ctx))
+		}
 	}
 	for _, c := range s.Containers {
 		if c.Name != in.spec.Name {
@@ -213,9 +214,14 @@ func (r *run) dropUploads(ctx context.Context, uris ...string) {
 		if err == nil {
 			_, err = store.Sweep(ctx, key, 0)
 		}
-		if err != nil {
-			r.append(ledger.Warning{Rule: "OUT-1", Text: "an unfinished upload could not be looked for: " + err.Error()})
-		}
+		r.unfinished(err)
+	}
+}
+
+// unfinished warns that a search for unfinished uploads failed.
+func (r *run) unfinished(err error) {
+	if err != nil {
+		r.append(ledger.Warning{Rule: "OUT-1", Text: "an unfinished upload could not be looked for: " + err.Error()})
 	}
 }
 

@@ -78,8 +78,8 @@ type instance struct {
 
 	deliveries  []channels.Delivery
 	checkpoints *checkpoints // nil: the job has none
-	task       container.Task
-	metrics    *follower
+	task        container.Task
+	metrics     *follower
 }
 
 // prepare makes all that must be there before the first instruction of the image: the tree, the channels, the

@@ -448,8 +448,13 @@ func TestFixturesPassStrict(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	text := change(t, edit(t, "training.json", "", ""), "CheckpointConfig", map[string]any{"S3Uri": "s3://b/c"})
+	text = change(t, text, "RetryStrategy", map[string]any{"MaximumRetryAttempts": 2})
+	if p, err := Make([]*Document{decode(t, "doc", text)}, Options{Strict: true}, host); err != nil || p.Training.Checkpoint.LocalPath != "/opt/ml/checkpoints/" || p.Training.Retries != 2 {
+		t.Errorf("%v", err)
+	}
 	// An emulation that leaves data out does not pass.
-	text := edit(t, "algorithm.json", `"SupportsDistributedTraining": false`, `"AdditionalS3DataSource": {"S3DataType": "S3Object", "S3Uri": "s3://b/k"}`)
+	text = edit(t, "algorithm.json", `"SupportsDistributedTraining": false`, `"AdditionalS3DataSource": {"S3DataType": "S3Object", "S3Uri": "s3://b/k"}`)
 	if got := refusal(t, Options{Strict: true}, text); !strings.Contains(got, "AdditionalS3DataSource: refused: it is not mounted") {
 		t.Errorf("got %q", got)
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // attemptsDir holds what earlier attempts printed: attempts/1/logs, attempts/1/metrics.jsonl.
@@ -47,7 +49,8 @@ func (o *Owner) Restart(reason string) error {
 		if err == nil {
 			err = os.Rename(o.path(name), o.path(attemptsDir, past, name))
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		// One who was to do this and died has moved it already; what lies there now is empty.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
 			err = nil
 		}
 	}

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/optml/optml/objstore/s3test"
 )
@@ -159,6 +161,90 @@ func TestResumeOfAStoppedJob(t *testing.T) {
 		t.Errorf("resumed behind step %q", n)
 	}
 	eventually(t, "its owner to go", func() bool { return optml(t, "rm", name).code == 0 })
+}
+
+// TestResumeIsKilled kills who carries the second attempt out in steps of it: the record tells the truth, the host is as
+// before, and a third attempt completes.
+func TestResumeIsKilled(t *testing.T) {
+	sameHost(t)
+	name := jobName("thrice")
+	before := takeHost()
+	expect(t, 3, trainQuick(withCheckpoints(name, name, "checkpoints", "2", "sleep", "200ms", "exit_code", "3").file(t))...)
+	steps := []string{"layout", "restore!", "wait+50ms", "checkpoints", "upload!"}
+	if !full {
+		steps = []string{"restore!", "wait+50ms"}
+	}
+	for i, at := range steps {
+		if r := begin(t, []string{"OPTML_FAIL=" + at}, "train", "--resume", name, "--quiet").wait(t); r.code != 137 {
+			t.Fatalf("%s", r)
+		}
+		if s := record(t, name); s.Final || s.Attempt() != i+2 {
+			t.Errorf("%s: attempt %d is %s", at, s.Attempt(), s.Status)
+		}
+		ok(t, "prune")
+		equalHost(t, before, at)
+		s := record(t, name)
+		if seen := len(s.Containers) > 0 && s.Containers[0].Exited != nil; s.Status != "Failed" || !seen && !strings.Contains(s.Detail, "died in step") {
+			t.Errorf("%s: %s %s (%s)", at, s.Status, s.FailureReason, s.Detail)
+		}
+		if got := keys(t, "out", "checkpoints/"+name); !slices.Equal(got, []string{"step-1", "step-2"}) {
+			t.Errorf("%s: %v", at, got)
+		}
+	}
+	expect(t, 3, "train", "--resume", name, "--quiet")
+	if s := record(t, name); s.Attempt() != len(steps)+2 || s.FailureReason != "AlgorithmError: , exit code: 3" {
+		t.Errorf("attempt %d: %s", s.Attempt(), s.FailureReason)
+	}
+	if n := string(modelOf(t, name)["resumed.txt"]); n != "2" {
+		t.Errorf("resumed behind step %q", n)
+	}
+}
+
+// TestCrashWhileUploadingCheckpoints: the owner is killed while a large checkpoint goes up. No upload stays open, what
+// others have under way below the same prefix is not touched (CKP-3), and the checkpoint arrives.
+func TestCrashWhileUploadingCheckpoints(t *testing.T) {
+	sameHost(t)
+	srv, env := store(t)
+	srv.MakeBucket("out")
+	name := jobName("cut-off")
+	srv.Fault(s3test.Fault{Method: "PUT", Key: "checkpoints/shared/step-1", Latency: 300 * time.Millisecond})
+	d := withCheckpoints(name, "shared", "checkpoints", "1", "checkpoint_kb", "60000", "sleep", "5m")
+	killWhileUploading(t, srv, env, trainQuick(d.file(t))...)
+	theirs := srv.Uploads()
+	other, err := http.NewRequest(http.MethodPost, env1(env, "AWS_ENDPOINT_URL_S3")+"/out/checkpoints/shared/theirs?uploads", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if srv.Uploads() != theirs+1 {
+		t.Fatalf("another's upload is not open: %s", resp.Status)
+	}
+	if r := begin(t, env, "prune").wait(t); r.code != 0 {
+		t.Errorf("%s", r)
+	}
+	if n := srv.Uploads(); n != 1 {
+		t.Errorf("%d uploads are open, want the other's alone", n)
+	}
+	if b, _, _ := srv.Get("out", "checkpoints/shared/step-1"); len(b) != 60000<<10 {
+		t.Errorf("the checkpoint has %d bytes", len(b))
+	}
+	if s := record(t, name); s.Status != "Failed" || len(s.Kept()) != 0 {
+		t.Errorf("%s %+v", s.Status, s.Kept())
+	}
+}
+
+// env1 is a variable of an environment.
+func env1(env []string, name string) string {
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return ""
 }
 
 // TestRetryStrategy: an InternalServerError (here the shim is killed) is tried again, at Starting, with the checkpoints

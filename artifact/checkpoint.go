@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -242,6 +243,7 @@ func (c *Checkpoints) upload(ctx context.Context, root *os.Root, found map[strin
 			if f.Size > smallUpload {
 				big.Lock()
 				defer big.Unlock()
+				defer runtime.GC() // the next one's parts take the place of this one's
 			}
 			up, err := c.file(ctx, root, name, f, known, have)
 			mu.Lock()

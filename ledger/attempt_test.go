@@ -81,6 +81,28 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A job that holds the only copy of an artifact is not replaced.
+func TestReplaceKeepsTheOnlyCopy(t *testing.T) {
+	root := t.TempDir()
+	o := create(t, root, "a")
+	mustAppend(t, o, UploadTotals{Artifact: "model", URI: "s3://b/m", Kept: "/x"}, Transition{Status: StatusFailed})
+	o.Close()
+	_, err := Create(root, Request{Plan: trainingPlan("a"), Replace: true})
+	var kept *KeptError
+	if !errors.As(err, &kept) || kept.First.Kept != "/x" {
+		t.Fatalf("%v", err)
+	}
+	if o, err = Reopen(o.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, o, UploadTotals{Artifact: "model", URI: "s3://b/m"})
+	o.Close()
+	if o, err = Create(root, Request{Plan: trainingPlan("a"), Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	o.Close()
+}
+
 // A clock that is set back stands still in the record until it is where it was (times never run backwards).
 func TestClockSetBack(t *testing.T) {
 	clock := filepath.Join(t.TempDir(), "clock")

@@ -225,6 +225,9 @@ func (r *Request) install(temp, final string) (*replaced, error) {
 		if err == nil && !s.Final {
 			err = taken.inUse()
 		}
+		if err == nil {
+			err = s.OnlyCopy()
+		}
 		if err == nil && !sameFile(lock, taken.LockPath()) { // replaced or removed since we opened it
 			lock.Close()
 			continue

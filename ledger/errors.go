@@ -75,3 +75,27 @@ type AmbiguousError struct {
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("job %q is ambiguous: it is one of %s", e.Name, strings.Join(e.Among, ", "))
 }
+
+// KeptError says that a job holds the only copy of an artifact, so that it cannot be removed or begun again.
+type KeptError struct {
+	Kind  job.Kind
+	Name  string
+	First UploadTotals
+}
+
+func (e *KeptError) Error() string {
+	return fmt.Sprintf("%s/%s holds the only copy of its %s, which could not be uploaded: %s", e.Kind, e.Name, e.First.Artifact, e.First.Kept)
+}
+
+// Hint says what the user can do.
+func (e *KeptError) Hint() string {
+	return "`optml upload " + e.Name + "` uploads what is kept; `optml rm --discard " + e.Name + "` gives it up"
+}
+
+// OnlyCopy is a *KeptError if the job holds the only copy of something.
+func (s *State) OnlyCopy() error {
+	if k := s.Kept(); len(k) > 0 {
+		return &KeptError{s.Kind, s.Name, k[0]}
+	}
+	return nil
+}

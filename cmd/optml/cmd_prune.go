@@ -84,7 +84,7 @@ func runPrune(o pruneOptions, stderr io.Writer) error {
 			continue
 		}
 		err = removeFinished(j, false)
-		var kept *keptError
+		var kept *ledger.KeptError
 		if errors.As(err, &kept) {
 			fmt.Fprintf(stderr, "optml: %v\nhint: %s\n", kept, kept.Hint())
 			continue

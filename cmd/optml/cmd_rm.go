@@ -67,8 +67,8 @@ func removeFinished(j *ledger.Job, discard bool) error {
 	if !s.Final || len(s.Open) > 0 {
 		return &ownerDeadError{j.Name()}
 	}
-	if k := s.Kept(); len(k) > 0 && !discard {
-		return &keptError{string(j.Kind()) + "/" + j.Name(), j.Name(), k[0]}
+	if err := s.OnlyCopy(); err != nil && !discard {
+		return err
 	}
 	children, err := family(j)
 	if err != nil {

@@ -162,11 +162,8 @@ func taken(jobs string, p *job.Plan, replace bool) error {
 	if err != nil {
 		return err
 	}
-	if k := s.Kept(); replace && !owned && len(k) > 0 {
-		return &keptError{string(p.Kind) + "/" + p.Name, p.Name, k[0]}
-	}
 	if replace && !owned {
-		return nil // one whose owner died is recovered first
+		return s.OnlyCopy() // one whose owner died is recovered first
 	}
 	return &ledger.InUseError{Kind: p.Kind, Name: p.Name, ARN: p.ARN, Finished: s.Final && !owned}
 }

@@ -64,22 +64,5 @@ func resumable(s ledger.State, what string) error {
 	if s.Status == ledger.StatusCompleted {
 		return &usageError{Err: fmt.Errorf("%s is Completed: there is nothing to resume", what), Hint: "run it anew with --name or --replace"}
 	}
-	if len(s.Kept()) > 0 {
-		return &keptError{what, s.Name, s.Kept()[0]}
-	}
-	return nil
-}
-
-// keptError says that a job holds the only copy of an artifact.
-type keptError struct {
-	what, name string
-	first      ledger.UploadTotals
-}
-
-func (e *keptError) Error() string {
-	return fmt.Sprintf("%s holds the only copy of its %s, which could not be uploaded: %s", e.what, e.first.Artifact, e.first.Kept)
-}
-
-func (e *keptError) Hint() string {
-	return "`optml upload " + e.name + "` uploads what is kept; `optml rm --discard " + e.name + "` gives it up"
+	return s.OnlyCopy()
 }

@@ -237,6 +237,27 @@ func TestCrashWhileUploadingCheckpoints(t *testing.T) {
 	}
 }
 
+// TestCheckpointsMemory: the owner's memory is bounded whatever the checkpoints' size (ruling 23).
+func TestCheckpointsMemory(t *testing.T) {
+	if !full {
+		t.Skip("half a gigabyte of checkpoints")
+	}
+	sameHost(t)
+	srv, env := store(t)
+	srv.MakeBucket("out")
+	name := jobName("large")
+	p := begin(t, env, trainQuick(withCheckpoints(name, "large", "checkpoints", "4", "checkpoint_kb", "130000").file(t))...)
+	most := watchOwner(p.Process.Pid)
+	if r := p.wait(t); r.code != 0 {
+		t.Fatal(r)
+	}
+	if n := most(); n > 160e6 { // 64 MiB of parts under way, one that is filled, and what is not yet collected
+		t.Errorf("the owner had %d MB", n/1e6)
+	} else {
+		t.Logf("the owner had %d MB", n/1e6)
+	}
+}
+
 // env1 is a variable of an environment.
 func env1(env []string, name string) string {
 	for _, kv := range env {

@@ -26,6 +26,10 @@ func (in *instance) deliver(ctx context.Context) error {
 	go func() { closed <- in.close(ctx) }()
 
 	r.uploading()
+	var kept error
+	if in.checkpoints != nil {
+		kept = r.do(ctx, in.host, "checkpoints", in.lastSync)
+	}
 	var size map[string]int64
 	err := r.do(ctx, in.host, "artifacts", func(context.Context) error {
 		var err error
@@ -44,7 +48,7 @@ func (in *instance) deliver(ctx context.Context) error {
 	if cerr := <-closed; cerr != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "the container could not be removed: " + cerr.Error()})
 	}
-	return err
+	return errors.Join(kept, err)
 }
 
 // uploading says what comes now; a job that is being stopped goes on being so.

@@ -81,6 +81,7 @@ func Ends() []End {
 
 		{"data-missing", "a channel's prefix holds no object", "END-2", data("", &dataset.EmptyError{URI: "s3://data/nothing/", Region: "us-east-1"})},
 		{"data-forbidden", "the store refuses an object", "END-2", data("s3://data/train/a.csv", denied)},
+		{"checkpoints-forbidden", "the store refuses the checkpoints that the job is to begin with", "CKP-2", fails(&CheckpointError{"s3://data/checkpoints/", denied})},
 		{"data-disk-full", "the disk is full while data is brought", "END-2", data("s3://data/train/a.csv", full)},
 		{"data-broken-in-a-pipe", "a Pipe or FastFile channel breaks, whatever the exit code", "END-2, ruling 8", broken},
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -42,16 +42,22 @@ type stamp struct {
 	at   time.Time
 }
 
+// interruptAfter is when the job is to be interrupted, which happens once: its next attempt goes on from there.
+func (in *instance) interruptAfter() time.Duration {
+	if s := in.run.owner.State(); s.Attempt() > 1 {
+		return 0
+	}
+	return in.training.InterruptAfter.Std()
+}
+
 // interrupt looks at the container just before SIGTERM is sent.
 func (in *instance) interrupt(ctx context.Context) *rehearsal {
 	h := &rehearsal{in: in, printed: in.logged(), folders: []folder{
 		{what: "model", dir: in.tree.Model(), at: "/opt/ml/model"},
-		{what: "checkpoints", dir: filepath.Join(in.tree.Root, "checkpoints"), at: "/opt/ml/checkpoints"},
 	}}
-	h.folders = slices.DeleteFunc(h.folders, func(f folder) bool {
-		_, err := os.Lstat(f.dir)
-		return err != nil // without a CheckpointConfig there is none
-	})
+	if c := in.training.Checkpoint; c != nil {
+		h.folders = append(h.folders, folder{what: "checkpoints", dir: in.tree.Checkpoints(), at: path.Clean(c.LocalPath)})
+	}
 	for i := range h.folders {
 		h.folders[i].before = contentOf(h.folders[i].dir)
 	}
@@ -74,7 +80,7 @@ func (h *rehearsal) kill(ctx context.Context) {
 
 // rehearsed records what was seen, once the log is complete.
 func (in *instance) rehearsed(end Ending) {
-	h, after := in.rehearsal, in.training.InterruptAfter.Std()
+	h, after := in.rehearsal, in.interruptAfter()
 	switch {
 	case after == 0:
 		return

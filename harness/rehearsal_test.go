@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -124,21 +123,17 @@ func TestInterruption(t *testing.T) {
 	})
 	t.Run("killed while it writes", func(t *testing.T) {
 		b := newBench(t, algo(func(p *containertest.Process) int {
-			dir := filepath.Join(filepath.Dir(p.Path("/opt/ml/model")), "checkpoints")
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				panic(err)
-			}
 			write(p, "/opt/ml/model/m", "1")
-			if err := os.WriteFile(filepath.Join(dir, "c.pt"), []byte("half"), 0o644); err != nil {
-				panic(err)
-			}
+			write(p, "/work/states/c.pt", "half")
 			<-p.Context.Done()
 			return 0
 		}))
 		b.launcher.OnProcesses = func(container.Spec) []container.Process {
-			return []container.Process{{PID: 1, Main: true, Command: "train", Term: container.HandlingIgnored, Writing: []string{"/opt/ml/checkpoints/c.pt", "/opt/ml/modelling"}}}
+			return []container.Process{{PID: 1, Main: true, Command: "train", Term: container.HandlingIgnored, Writing: []string{"/work/states/c.pt", "/opt/ml/modelling"}}}
 		}
-		_, s := b.run(plan("killed"))
+		p := plan("killed")
+		p.Training.Checkpoint = &job.Checkpoint{URI: "s3://out/states", LocalPath: "/work/states/", Every: job.Duration(time.Hour)}
+		_, s := b.run(p)
 		i := s.Interruption
 		if i == nil || i.Signal != signalIgnored || !i.Killed || i.Printed != 0 || len(i.Saved) != 2 {
 			t.Fatalf("%+v", i)

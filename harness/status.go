@@ -160,6 +160,7 @@ func (e Ending) judgeError() ledger.Transition {
 		host  *HostError
 		label *LabelError
 		gpus  *container.GPUError
+		ckpt  *CheckpointError
 	)
 	err := e.Err
 	switch {
@@ -177,6 +178,8 @@ func (e Ending) judgeError() ledger.Transition {
 			"an image of an inference pipeline listens on the port in SAGEMAKER_BIND_TO_PORT and says so: LABEL "+label.Label+" in its Dockerfile (INF-51, INF-52)")
 	case errors.As(err, &model):
 		return failed(ExitClient, "ClientError: "+model.Reason(), err.Error(), model.Hint())
+	case errors.As(err, &ckpt):
+		return failed(ExitClient, "ClientError: Data download failed:"+uploadDetail(ckpt.Err), err.Error(), hint(err))
 	case errors.As(err, &data):
 		return failed(ExitClient, "ClientError: Data download failed:"+data.Detail(), err.Error(), hint(err))
 	case errors.As(err, &tr):
@@ -204,7 +207,7 @@ func (e Ending) judgeError() ledger.Transition {
 // What a rehearsed interruption says (STOP-9).
 const (
 	interrupted   = "The job was interrupted, as when a spot instance is taken away (rehearsed)"
-	interruptHint = "the report says what became of the signal, the model and the checkpoints; on SageMaker the job starts again with an empty /opt/ml/model and the checkpoints that were saved"
+	interruptHint = "the report says what became of the signal, the model and the checkpoints; on SageMaker the job starts again with an empty /opt/ml/model and the checkpoints that were saved, as `optml train --resume` does here"
 )
 
 // The service's own sentences (END-2, ST-13).
@@ -307,7 +310,7 @@ func imageHint(e *container.ImageError) string {
 
 func hint(err error) string {
 	switch {
-	case errors.Is(err, objstore.ErrNoSpace):
+	case objstore.NoSpace(err):
 		return "free space on this disk, or give optml another place with --root"
 	case errors.Is(err, objstore.ErrNoBucket):
 		return "create the bucket, or name the directory that stands for S3 with --s3-dir"
@@ -320,7 +323,7 @@ func hint(err error) string {
 // uploadDetail is what follows "Artifact upload failed:" (END-2).
 func uploadDetail(err error) string {
 	switch {
-	case errors.Is(err, objstore.ErrNoSpace):
+	case objstore.NoSpace(err):
 		return "Insufficient disk space"
 	case errors.Is(err, objstore.ErrAccessDenied):
 		return "Error 7: AccessDenied (403): Access Denied"

@@ -27,9 +27,12 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 
 	r.transition("InProgress", "Starting", "Starting the training job")
 	defer r.tick()()
-	// MaxRuntime counts from the start of the download (STOP-6).
+	// MaxRuntime counts from the start of the first attempt's download (STOP-6).
 	in.began = time.Now()
-	limit := time.AfterFunc(t.MaxRuntime.Std(), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
+	if r.since.IsZero() {
+		r.since = in.began
+	}
+	limit := time.AfterFunc(time.Until(r.since.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
 	defer limit.Stop()
 	if err := in.prepare(ctx); err != nil {
 		return Ending{Err: in.stopped(ctx, err)}
@@ -43,7 +46,7 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 	if err := r.do(context.WithoutCancel(ctx), in.host, "start", in.start); err != nil {
 		return Ending{Err: err}
 	}
-	if after := t.InterruptAfter.Std(); after > 0 {
+	if after := in.interruptAfter(); after > 0 {
 		defer time.AfterFunc(after, func() { cancel(Interrupted{after}) }).Stop()
 	}
 
@@ -79,10 +82,11 @@ type instance struct {
 	filling    stretch // while File's bytes are brought
 	serving    stretch // while the container may read the others'
 
-	deliveries []channels.Delivery
-	task       container.Task
-	metrics    *follower
-	rehearsal  *rehearsal // once the job has been interrupted
+	deliveries  []channels.Delivery
+	checkpoints *checkpoints // nil: the job has none
+	task        container.Task
+	metrics     *follower
+	rehearsal   *rehearsal // once the job has been interrupted
 
 	layerOnce sync.Once
 	layerDir  string
@@ -108,6 +112,12 @@ func (in *instance) prepare(ctx context.Context) error {
 			return r.do(ctx, in.host, "create", in.create)
 		},
 		func(ctx context.Context) error { return in.fill(ctx) },
+		func(ctx context.Context) error {
+			if in.checkpoints == nil {
+				return nil
+			}
+			return r.do(ctx, in.host, "restore", in.restore)
+		},
 	)
 }
 
@@ -119,7 +129,13 @@ func (in *instance) layout(ctx context.Context) error {
 	if err := in.makeVolume(ctx); err != nil {
 		return err
 	}
-	return in.tree.Make(in.training.UserWritable)
+	if err := in.tree.Make(in.training.UserWritable); err != nil || in.training.Checkpoint == nil {
+		return err
+	}
+	if err := in.tree.MakeCheckpoints(in.training.UserWritable); err != nil {
+		return err
+	}
+	return in.openCheckpoints(ctx)
 }
 
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
@@ -199,7 +215,7 @@ func (in *instance) image(ctx context.Context) error {
 func (in *instance) create(ctx context.Context) error {
 	r, t := in.run, in.training
 	task, err := r.launch(ctx, in.host, in.spec, container.Spec{
-		Mounts:   append(in.tree.Mounts(), in.channelMounts()...),
+		Mounts:   slices.Concat(in.tree.Mounts(), in.checkpointMounts(), in.channelMounts()),
 		Network:  container.Network{Isolated: t.Isolated, Hosts: t.Hosts},
 		ShmBytes: t.ShmBytes,
 		Memory:   t.Instances[0].MemoryBytes,
@@ -240,6 +256,9 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	wg.Go(func() {
 		watchVolume(serving, func() []string { return []string{in.tree.Root, in.layer(serving)} }, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
 	})
+	if in.checkpoints != nil {
+		wg.Go(func() { in.syncing(serving) })
+	}
 	defer wg.Wait()
 	defer stopServing()
 

@@ -19,6 +19,8 @@ const (
 	servingPort        = 8080              // INF-50
 	trainingInstance   = "algo-1"
 	defaultDataSharing = "FullyReplicated" // IDC-2
+	checkpointPath     = "/opt/ml/checkpoints/"
+	checkpointEvery    = 30 * time.Second // CKP-4
 )
 
 // trainingView is a training job as both a CreateTrainingJob and a TrainingJobDefinition describe it. path is where in
@@ -73,6 +75,15 @@ func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
 		c.Entrypoint, c.Args = spec.ContainerEntrypoint, spec.ContainerArguments
 	}
 	c.Env = m.trainingEnv(p, r.Environment)
+	if k := r.CheckpointConfig; k != nil {
+		p.Training.Checkpoint = &Checkpoint{
+			URI: resolve(m.o.Dir, k.S3Uri), LocalPath: cmp.Or(k.LocalPath, checkpointPath),
+			Every: Duration(cmp.Or(m.o.CheckpointEvery, checkpointEvery)),
+		}
+	}
+	if s := r.RetryStrategy; s != nil {
+		p.Training.Retries = int(s.MaximumRetryAttempts)
+	}
 	return p, nil
 }
 

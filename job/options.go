@@ -21,6 +21,8 @@ type Options struct {
 	GPUs      *GPURequest
 	ShareGPUs bool // --share-gpus: all instances of a transform have the same (DIST-8)
 
+	CheckpointEvery time.Duration // 0: 30 s (CKP-4)
+
 	Grace         time.Duration // 0: 120 s for training, 30 s for inference (ruling 16)
 	PingWindow    time.Duration // 0: 30 min (INF-64)
 	MaxResponse   int64         // 0: max(MaxPayload, 6 MiB) (ruling 23)

@@ -113,15 +113,24 @@ type Training struct {
 	Unpacked        bool               `json:"unpacked,omitempty"` // CompressionType NONE: each file is an object below those (OUT-6)
 	KMSKeyID        string             `json:"kmsKeyId,omitempty"`
 	Isolated        bool               `json:"isolated"` // EnableNetworkIsolation
-	MaxRuntime      Duration           `json:"maxRuntime"`
+	Checkpoint      *Checkpoint        `json:"checkpoint,omitempty"`
+	Retries         int                `json:"retries,omitempty"`        // after an InternalServerError: MaximumRetryAttempts
+	MaxRuntime      Duration           `json:"maxRuntime"`               // of all attempts together (STOP-6)
 	Grace           Duration           `json:"grace"`                    // SIGTERM to SIGKILL (STOP-1); 120 s
-	InterruptAfter  Duration           `json:"interruptAfter,omitempty"` // --spot-interrupt-after: from the start of the process; 0: never
+	InterruptAfter  Duration           `json:"interruptAfter,omitempty"` // --spot-interrupt-after: from the start of the first attempt's process; 0: never
 	ShmBytes        int64              `json:"shmBytes"`                 // /dev/shm (START-12)
 	VolumeBytes     int64              `json:"volumeBytes,omitempty"`    // VolumeSizeInGB
 	EnforceVolume   bool               `json:"enforceVolume,omitempty"`  // --enforce-volume-size: /opt/ml is a file system of that size
 	Init            bool               `json:"init,omitempty"`
 	UserWritable    bool               `json:"userWritable,omitempty"` // --user-writable (ruling 15)
 	CreationTime    time.Time          `json:"creationTime"`
+}
+
+// Checkpoint is where a training's checkpoints are kept (CKP-1, CKP-2).
+type Checkpoint struct {
+	URI       string   `json:"uri"`       // S3Uri, a folder
+	LocalPath string   `json:"localPath"` // verbatim, for checkpointconfig.json
+	Every     Duration `json:"every"`     // from one sync to the next (CKP-4)
 }
 
 // Channel is one input channel.

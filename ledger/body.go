@@ -24,8 +24,9 @@ type StepBegan struct{}
 
 // StepEnded ends a step. Error is empty on success.
 type StepEnded struct {
-	Error string `json:"error,omitempty"`
-	Bytes int64  `json:"bytes,omitempty"`
+	Error    string        `json:"error,omitempty"`
+	Bytes    int64         `json:"bytes,omitempty"`
+	Duration time.Duration `json:"durationNs,omitempty"` // by a clock that nobody sets; 0: the events' times tell
 }
 
 // Intent is written, and synced, before something outside the job's directory is made, so that whoever finds the job
@@ -201,6 +202,12 @@ type Adopted struct {
 	Reason string `json:"reason"` // owner died, host rebooted
 }
 
+// Restarted begins another attempt of the same job: of one that was interrupted (--resume), or after an
+// InternalServerError (RETRY-1).
+type Restarted struct {
+	Reason string `json:"reason,omitempty"`
+}
+
 func (Transition) body()      {}
 func (StepBegan) body()       {}
 func (StepEnded) body()       {}
@@ -219,3 +226,4 @@ func (Warning) body()         {}
 func (Child) body()           {}
 func (Verdict) body()         {}
 func (Adopted) body()         {}
+func (Restarted) body()       {}

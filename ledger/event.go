@@ -45,6 +45,7 @@ var bodies = map[string]reflect.Type{
 	"Child":           reflect.TypeFor[Child](),
 	"Verdict":         reflect.TypeFor[Verdict](),
 	"Adopted":         reflect.TypeFor[Adopted](),
+	"Restarted":       reflect.TypeFor[Restarted](),
 }
 
 // line is an event on disk.

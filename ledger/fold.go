@@ -86,6 +86,8 @@ func (s *State) apply(e Event) {
 		put(&s.Verdicts, b, func(v Verdict) bool { return v.Rule == b.Rule })
 	case Adopted:
 		s.Adopted = append(s.Adopted, Adoption{e.Time, b})
+	case Restarted:
+		s.restart(e.Time, b)
 	}
 }
 
@@ -205,11 +207,11 @@ func (s *State) endStep(e Event, b StepEnded) {
 	for i := len(s.Steps) - 1; i >= 0; i-- {
 		st := &s.Steps[i]
 		if st.Name == e.Step && st.Host == e.Host && st.End.IsZero() {
-			st.End, st.Bytes, st.Error = e.Time, b.Bytes, b.Error
+			st.End, st.Bytes, st.Error, st.Took = e.Time, b.Bytes, b.Error, b.Duration
 			return
 		}
 	}
-	s.Steps = append(s.Steps, Step{e.Host, e.Step, e.Time, e.Time, b.Bytes, b.Error})
+	s.Steps = append(s.Steps, Step{e.Host, e.Step, e.Time, e.Time, b.Bytes, b.Error, b.Duration})
 }
 
 func (s *State) exit(e Event, b Exited) {

@@ -46,13 +46,14 @@ type State struct {
 	Channels     []ChannelOfHost  `json:"channels,omitempty"`
 	Uploads      []UploadTotals   `json:"uploads,omitempty"` // one an artifact
 	Transform    *TransformTotals `json:"transform,omitempty"`
-	Interruption *Interruption    `json:"interruption,omitempty"` // that was rehearsed
+	Interruption *Interruption    `json:"interruption,omitempty"` // that was rehearsed, in whichever attempt
 	Metrics      []FinalMetric    `json:"metrics,omitempty"`      // one a name (MET-8)
 	Warnings     []Warning        `json:"warnings,omitempty"`
 	Children     []Child          `json:"children,omitempty"`
 	Verdicts     []Verdict        `json:"verdicts,omitempty"` // one a rule
 	Open         []OpenIntent     `json:"open,omitempty"`     // made outside the directory and not released
 	Adopted      []Adoption       `json:"adopted,omitempty"`
+	Attempts     []Past           `json:"attempts,omitempty"` // before the one that all else is about
 
 	Seq     int64 `json:"seq"`               // of the last event
 	Damaged int   `json:"damaged,omitempty"` // lines that could not be read
@@ -74,10 +75,15 @@ type Step struct {
 	End   time.Time `json:"end,omitzero"`
 	Bytes int64     `json:"bytes,omitempty"`
 	Error string    `json:"error,omitempty"`
+
+	Took time.Duration `json:"durationNs,omitempty"`
 }
 
 // Duration is how long it took, 0 while it runs.
 func (s Step) Duration() time.Duration {
+	if s.Took > 0 {
+		return s.Took
+	}
 	if s.End.IsZero() {
 		return 0
 	}
@@ -128,6 +134,17 @@ func (s *State) Duration() time.Duration {
 	return max(0, s.EndTime.Sub(s.StartTime))
 }
 
+// Kept are the artifacts that could not be uploaded; they lie where Kept says.
+func (s *State) Kept() []UploadTotals {
+	var kept []UploadTotals
+	for _, u := range s.Uploads {
+		if u.Kept != "" {
+			kept = append(kept, u)
+		}
+	}
+	return kept
+}
+
 // Running are the containers whose end no owner has seen.
 func (s *State) Running() []Container {
 	var r []Container
@@ -176,5 +193,6 @@ func (s *State) clone() State {
 	c.Verdicts = slices.Clone(s.Verdicts)
 	c.Open = slices.Clone(s.Open)
 	c.Adopted = slices.Clone(s.Adopted)
+	c.Attempts = slices.Clone(s.Attempts)
 	return c
 }

@@ -153,6 +153,7 @@ var verbs = []struct {
 	{groupLook, (*app).cmdReport},
 	{groupLook, (*app).cmdEnds},
 	{groupLook, (*app).cmdStop},
+	{groupLook, (*app).cmdUpload},
 	{groupLook, (*app).cmdRm},
 	{groupLook, (*app).cmdPrune},
 	{groupHost, (*app).cmdImages},

@@ -151,6 +151,12 @@ func trainingText(t io.Writer, x *job.Training) {
 	}
 	row(t, "Model to", "%s", x.ModelURI)
 	row(t, "Output to", "%s", x.OutputURI)
+	if c := x.Checkpoint; c != nil {
+		row(t, "Checkpoints", "%s at %s, synced every %s", c.URI, c.LocalPath, c.Every.Std())
+	}
+	if x.Retries > 0 {
+		row(t, "Retries", "%d, of an InternalServerError", x.Retries)
+	}
 	row(t, "Limit", "%s, then SIGTERM, then SIGKILL after %s", x.MaxRuntime.Std(), x.Grace.Std())
 	row(t, "/dev/shm", "%s", bytesText(x.ShmBytes))
 	if x.VolumeBytes > 0 {

@@ -331,7 +331,7 @@ func checkLeftovers(_ context.Context, m *machine) finding {
 	if err != nil {
 		return note("", "some jobs cannot be read: %v", err)
 	}
-	var dead []string
+	var dead, keep []string
 	running := 0
 	for _, j := range jobs {
 		owned, err := j.Owned()
@@ -345,10 +345,15 @@ func checkLeftovers(_ context.Context, m *machine) finding {
 			running++
 		case !s.Final:
 			dead = append(dead, string(j.Kind())+"/"+j.Name())
+		case len(s.Kept()) > 0:
+			keep = append(keep, j.Name())
 		}
 	}
 	if len(dead) > 0 {
 		return note("optml prune", "the owner of %s has died", strings.Join(dead, ", "))
+	}
+	if len(keep) > 0 {
+		return note("optml upload "+keep[0], "the only copy of artifacts that could not be uploaded is in the record of %s", strings.Join(keep, ", "))
 	}
 	if running == 0 {
 		if held := mountsBelow(m.fs, m.runDir); len(held) > 0 {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/optml/optml/harness"
@@ -122,8 +123,10 @@ func (o hostOptions) credentials() harness.Credentials {
 // stores are where these options say that objects are.
 func (o hostOptions) stores() (objstore.Opener, error) {
 	s3 := objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}
-	// For tests: after what time without a byte a connection counts as broken. What is no duration is the default.
+	// For tests: after what time without a byte a connection counts as broken, and how often a request is tried. What is
+	// no duration and no number is the default.
 	s3.Retry.Stall, _ = time.ParseDuration(os.Getenv("OPTML_S3_STALL"))
+	s3.Retry.Attempts, _ = strconv.Atoi(os.Getenv("OPTML_S3_ATTEMPTS"))
 	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: s3, UID: o.UID, GID: o.GID})
 }
 
@@ -188,7 +191,7 @@ func taken(jobs string, p *job.Plan, replace bool) error {
 		return err
 	}
 	if replace && !owned {
-		return nil // one whose owner died is recovered first
+		return s.OnlyCopy() // one whose owner died is recovered first
 	}
 	return &ledger.InUseError{Kind: p.Kind, Name: p.Name, ARN: p.ARN, Finished: s.Final && !owned}
 }

@@ -26,6 +26,7 @@ type jobFlags struct {
 	lenient        bool
 	profile        string
 	grace          span
+	checkpoints    span
 	pingTimeout    span
 	maxResponse    size
 	shm            size
@@ -125,9 +126,10 @@ func (f *jobFlags) requests(c *cobra.Command) {
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
-		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
+		Grace: time.Duration(f.grace), CheckpointEvery: time.Duration(f.checkpoints), InterruptAfter: time.Duration(f.interruptAfter),
+		PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network,
-		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume, ShareGPUs: f.shareGPUs, InterruptAfter: time.Duration(f.interruptAfter),
+		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume, ShareGPUs: f.shareGPUs,
 		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
 	}
 	if f.strict && f.lenient {

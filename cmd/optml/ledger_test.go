@@ -74,12 +74,12 @@ func TestRemovingAValidation(t *testing.T) {
 	finish(t, makeIn(t, root, job.KindValidation, "v", "training/a", "transform/b", "transform/gone"))
 
 	var said bytes.Buffer
-	err := runRm(rmOptions{root, []string{"v"}}, &said)
+	err := runRm(rmOptions{root, []string{"v"}, false}, &said)
 	if !errors.Is(err, ledger.ErrOwned) {
 		t.Errorf("with a job that runs: %v, want ErrOwned", err)
 	}
 	finish(t, running)
-	if err := runRm(rmOptions{root, []string{"v", "nobody"}}, &said); !errors.Is(err, ledger.ErrNotFound) {
+	if err := runRm(rmOptions{root, []string{"v", "nobody"}, false}, &said); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("a name that nobody has: %v, want ErrNotFound", err)
 	}
 	if got, want := names(t, root), []string{"training/other"}; !slices.Equal(got, want) {

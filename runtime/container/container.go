@@ -108,7 +108,7 @@ type Process struct {
 	Command string   // its arguments with blanks between, cut at MaxCommand bytes
 	Term    Handling // of SIGTERM
 	Pending bool     // SIGTERM has been sent to it, and it has not taken it yet
-	Writing []string // files below /opt/ml that it has open for writing, as the container names them; at most MaxWriting
+	Writing []string // files that it has open for writing, as the container names them; at most MaxWriting
 }
 
 // Handling is what a process does with a signal.

@@ -109,7 +109,7 @@ func parseStatus(b []byte) (p container.Process, alive bool) {
 	return p, alive
 }
 
-// openForWriting are the files below /opt/ml that a process may write to by a descriptor, as the container names them.
+// openForWriting are the files that a process may write to by a descriptor, as the container names them.
 func openForWriting(dir string) (paths []string) {
 	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
 	if err != nil {
@@ -117,7 +117,7 @@ func openForWriting(dir string) (paths []string) {
 	}
 	for _, fd := range fds {
 		path, err := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
-		if err != nil || !strings.HasPrefix(path, "/opt/ml/") {
+		if err != nil || !strings.HasPrefix(path, "/") || slices.ContainsFunc(kernels, func(dir string) bool { return strings.HasPrefix(path, dir) }) {
 			continue
 		}
 		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd.Name()))
@@ -130,6 +130,9 @@ func openForWriting(dir string) (paths []string) {
 	}
 	return paths
 }
+
+// kernels are directories without files that anybody would want to keep.
+var kernels = []string{"/dev/", "/proc/", "/sys/"}
 
 // writes says of /proc/<pid>/fdinfo/<fd> whether the descriptor was opened for writing.
 func writes(info []byte) bool {

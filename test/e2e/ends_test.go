@@ -83,6 +83,13 @@ var brought = map[string]ending{
 		_, env := refusing(t, http.MethodGet, "train/a.csv")
 		return withChannel(t, env, name, channel("train", "s3://data/train/"))
 	},
+	"checkpoints-forbidden": func(t *testing.T, name string) result {
+		srv, env := refusing(t, http.MethodGet, "checkpoints/step-1")
+		srv.Put("data", "checkpoints/step-1", []byte("1"))
+		d := training(name)
+		d["CheckpointConfig"] = doc{"S3Uri": "s3://data/checkpoints"}
+		return begin(t, env, "train", "--quiet", d.file(t)).wait(t)
+	},
 	"data-broken-in-a-pipe": func(t *testing.T, name string) result {
 		_, env := refusing(t, http.MethodGet, "train/a.csv")
 		c := channel("train", "s3://data/train/")

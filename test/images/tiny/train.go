@@ -96,6 +96,9 @@ func train(args []string) int {
 			return fail(15, fmt.Errorf("scratch: %w", err))
 		}
 	}
+	if err := checkpoints(o); err != nil {
+		return fail(14, err)
+	}
 	if v := o.text("allocate_mb", ""); v != "" {
 		allocate(v)
 	}

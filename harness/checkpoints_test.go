@@ -178,6 +178,36 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// What an attempt has of this host is taken back with it, and the next has its own: GPUs, the endpoint of credentials.
+func TestEachAttemptHasItsOwn(t *testing.T) {
+	gpus := newFakeGPUs(2) // which are never free again
+	b := newBench(t, algo(func(p *containertest.Process) int {
+		if code, _ := asks(p, "GET", p.Getenv(envCredentialsURI), p.Getenv(envCredentialsToken)); code != 200 {
+			return 9
+		}
+		return 0
+	}))
+	left := new(atomic.Int32)
+	left.Store(1)
+	b.host.Launcher, b.host.GPUs, b.host.Credentials = broken{b.launcher, left}, gpus, &fakeCredentials{}
+	p := trainingPlan("anew")
+	p.Training.Isolated, p.Training.Retries = false, 1
+	p.Training.Instances[0].GPUs = 1
+	final, s := b.run(p)
+	if final.Status != "Completed" || s.Attempt() != 2 {
+		t.Fatalf("%+v, attempt %d", final, s.Attempt())
+	}
+	if got := b.launcher.Launched(); len(got) != 2 || string(got[1].Edits) != `{"env":["OF=GPU-1"]}` || !slices.Equal(gpus.events, []string{"freed", "freed"}) {
+		t.Errorf("%+v %v", got, gpus.events)
+	}
+	if n := len(s.GPUs); n != 1 || s.GPUs[0].GPUs[0].Index != "1" {
+		t.Errorf("%+v", s.GPUs)
+	}
+	if !slices.ContainsFunc(s.Warnings, func(w ledger.Warning) bool { return w.Rule == "ENV-6" }) {
+		t.Errorf("it is not said again whose the credentials are: %v", s.Warnings)
+	}
+}
+
 // A job that was stopped is begun again under its name: its end was an interruption (training 6.4), what it had printed
 // is kept, the checkpoints are there, and the model directory is empty.
 func TestResume(t *testing.T) {

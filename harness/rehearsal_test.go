@@ -203,6 +203,15 @@ func TestCauseOnRecord(t *testing.T) {
 	if got := causeOnRecord(p, s); got != (Interrupted{time.Minute}) {
 		t.Errorf("%v", got)
 	}
+	now := time.Now()
+	s.Attempts = []ledger.Past{{Number: 1, At: now}}
+	if got := causeOnRecord(p, s); got != nil {
+		t.Errorf("an attempt is told the end of the one before: %v", got)
+	}
+	s.Transitions = append(s.Transitions, ledger.StatusSpan{Status: "Interrupted", StartTime: now.Add(time.Second)})
+	if got := causeOnRecord(p, s); got != (Interrupted{time.Minute}) {
+		t.Errorf("%v", got)
+	}
 	if got := causeOnRecord(p, ledger.State{Status: "InProgress"}); got != nil {
 		t.Errorf("%v", got)
 	}

@@ -3,6 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GO      ?= go
+# The GPU helper alone needs a C compiler; without one it is left out.
+CC      := $(or $(shell $(GO) env CC),gcc)
+# NVIDIA's binding names what the library keeps for old programs.
+export CGO_CFLAGS := $(shell $(GO) env CGO_CFLAGS) -Wno-deprecated-declarations
 BUILD   := build
 VERSION := $(shell cat VERSION)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
@@ -32,6 +36,12 @@ build: ## build/optml, one binary, with the programs of its small roles in it
 	  cmp -s $(BUILD)/optml-$$role $$to || cp $(BUILD)/optml-$$role $$to || exit 1; \
 	  for old in $(EMBED)/$$role-*; do [ $$old = $$to ] || rm -f $$old; done; \
 	done
+	@if [ "$$($(GO) env GOARCH)" = "$$($(GO) env GOHOSTARCH)" ] && echo '#include <dlfcn.h>' | $(CC) -E - >/dev/null 2>&1; then \
+	  CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BUILD)/optml-gpu ./cmd/optml-gpu || exit 1; \
+	  to=$(EMBED)/gpu-$$(sha256sum <$(BUILD)/optml-gpu | cut -c1-16); \
+	  cmp -s $(BUILD)/optml-gpu $$to || cp $(BUILD)/optml-gpu $$to || exit 1; \
+	else to=; echo 'build: no C compiler ($(CC), with the headers of libc) for this architecture: this optml will see no GPUs'; fi; \
+	for old in $(EMBED)/gpu-*; do [ "$$old" = "$$to" ] || rm -f "$$old"; done
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/optml ./cmd/optml
 
 .PHONY: image
@@ -55,6 +65,10 @@ e2e: build ## real containers, the tier that every change must pass (root)
 .PHONY: test
 test: setup unit e2e ## all that every change must pass, under 15 minutes on 2 cores
 
+.PHONY: gpu-test
+gpu-test: build ## on a machine with a GPU: a container that uses one (root); elsewhere it is skipped, and says why
+	OPTML_GPU_TEST=1 OPTML_BINARY=$(CURDIR)/$(BUILD)/optml $(GO) test -tags e2e -count 1 -timeout 10m -v -run '^TestRealGPU$$' ./test/e2e
+
 .PHONY: e2e-full
 e2e-full: setup build image ## everything: crashes at every step, all of the channels, a given containerd, big logs
 	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml OPTML_SKLEARN=$(CURDIR)/$(BUILD)/sklearn.oci.tar OPTML_FULL=1 $(GO) test -tags e2e -timeout 120m -p 1 -v ./runtime/ctrd/... ./runtime/volume ./test/e2e/... ./test/script/...
@@ -76,4 +90,4 @@ check: ## format, vet, modernize, lint (golangci-lint when installed)
 
 .PHONY: clean
 clean: ## remove build/
-	rm -rf $(BUILD) $(EMBED)/shim-* $(EMBED)/logger-*
+	rm -rf $(BUILD) $(EMBED)/shim-* $(EMBED)/logger-* $(EMBED)/gpu-*

@@ -167,20 +167,20 @@ func TestPackOfChangingFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p, b := packerFor(t, dir)
+	p, out, b := packerFor(t, dir)
 	root := p.root
 	// The file grows between the look at it and the read, then another shrinks below what was promised.
 	info, _ := root.Lstat("grows")
-	if err := p.header("first", info, tar.TypeReg, "", 8); err != nil {
+	if err := out.header("first", info, tar.TypeReg, "", 8); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.zeros(8); err != nil {
+	if err := out.zeros(8); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.file(root, "grows", "grows"); err != nil {
+	if err := out.file(root, "grows", "grows"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.tar.Close(); err != nil {
+	if err := out.tar.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if b.Len() == 0 || p.stats.Files != 1 {
@@ -191,14 +191,17 @@ func TestPackOfChangingFiles(t *testing.T) {
 	}
 }
 
-func packerFor(t *testing.T, dir string) (*packer, *bytes.Buffer) {
+func packerFor(t *testing.T, dir string) (*packer, *tarball, *bytes.Buffer) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
 	b := new(bytes.Buffer)
-	return &packer{ctx: t.Context(), root: root, tar: tar.NewWriter(b), buf: make([]byte, 1<<10)}, b
+	p := &packer{op: "pack", ctx: t.Context(), root: root}
+	out := &tarball{packer: p, tar: tar.NewWriter(b), buf: make([]byte, 1<<10)}
+	p.out = out
+	return p, out, b
 }
 
 func TestPackStopsWhenCancelled(t *testing.T) {

@@ -1,7 +1,6 @@
 package artifact
 
 import (
-	"archive/tar"
 	"fmt"
 	"io/fs"
 	"path"
@@ -9,26 +8,32 @@ import (
 	"strings"
 )
 
-// link stores a link that stays inside as a link, one that ends at a file of o.Around as that file (OUT-8).
+// link stores a link that stays inside as a link where there are links, one that ends at a file of the directory or of
+// o.Around as that file (OUT-8).
 func (p *packer) link(name string, info fs.FileInfo) error {
 	target, err := p.root.Readlink(name)
 	if err != nil {
-		return &Error{Op: "pack", Member: name, Err: err}
+		return &Error{Op: p.op, Member: name, Err: err}
 	}
 	inside, ok := p.inside(name, target)
+	from := name // to the file that its content is, if it is not stored as a link
 	if ok {
-		if err := p.header(name, info, tar.TypeSymlink, inside, 0); err != nil {
+		if stored, err := p.out.link(name, info, inside); stored || err != nil {
+			p.stats.Links++
 			return err
 		}
-		p.stats.Links++
-		return nil
+		from = path.Join(path.Dir(name), inside) // its text may be absolute, which Root does not follow
 	}
-	if info, err := p.root.Stat(name); err == nil && info.Mode().IsRegular() {
-		return p.file(p.root, name, name) // inside after all, by a way that its text does not show
+	if info, err := p.root.Stat(from); err == nil && info.Mode().IsRegular() {
+		return p.out.file(p.root, from, name) // inside, perhaps by a way that its text does not show
+	}
+	if ok {
+		p.skip(name, fmt.Sprintf("a link to %q, which is no file", target))
+		return nil
 	}
 	if from, ok := p.nearby(name, target); ok {
 		if info, err := p.around.Stat(from); err == nil && info.Mode().IsRegular() {
-			return p.file(p.around, from, name)
+			return p.out.file(p.around, from, name)
 		}
 	}
 	p.stats.Outside++

@@ -58,7 +58,7 @@ func Pack(ctx context.Context, dir string, w io.Writer, o PackOptions) (PackStat
 		return PackStats{}, &Error{Op: "pack", Err: err}
 	}
 	defer root.Close()
-	p := &packer{ctx: ctx, root: root, o: o, buf: make([]byte, 256<<10)}
+	p := &packer{op: "pack", ctx: ctx, root: root, o: o}
 	if o.Around != "" {
 		if p.around, err = os.OpenRoot(o.Around); err != nil {
 			return PackStats{}, &Error{Op: "pack", Err: err}
@@ -73,10 +73,11 @@ func Pack(ctx context.Context, dir string, w io.Writer, o PackOptions) (PackStat
 	if err := z.SetConcurrency(packBlock, min(runtime.GOMAXPROCS(0)+1, maxBlocks)); err != nil {
 		return PackStats{}, &Error{Op: "pack", Err: err}
 	}
-	p.tar = tar.NewWriter(z)
+	t := &tarball{packer: p, tar: tar.NewWriter(z), buf: make([]byte, 256<<10)}
+	p.out = t
 	err = p.directory(".")
 	if err == nil {
-		err = p.tar.Close()
+		err = t.tar.Close()
 	}
 	// Its goroutines end only with Close, so it is closed after errors too.
 	if e := z.Close(); err == nil {
@@ -106,14 +107,24 @@ func (s *summer) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// packer walks a directory that a container wrote and gives what may leave it to out.
 type packer struct {
+	op     string // of errors
 	ctx    context.Context
 	root   *os.Root
 	around *os.Root
 	o      PackOptions
-	tar    *tar.Writer
+	out    members
 	stats  PackStats
-	buf    []byte
+}
+
+// members is what a packer's finds become.
+type members interface {
+	directory(name string, info fs.FileInfo) error
+	// link stores a link to target, which stays inside; false: it cannot, so that the file at its end is stored.
+	link(name string, info fs.FileInfo, target string) (bool, error)
+	// file stores the file at from below root as name.
+	file(root *os.Root, from, name string) error
 }
 
 func (p *packer) skip(name, why string) {
@@ -133,7 +144,7 @@ func (p *packer) warn(name, text string) {
 func (p *packer) directory(name string) error {
 	entries, err := names(p.root, name)
 	if err != nil {
-		return &Error{Op: "pack", Member: name, Err: err}
+		return &Error{Op: p.op, Member: name, Err: err}
 	}
 	for _, e := range entries {
 		if err := p.ctx.Err(); err != nil {
@@ -165,17 +176,17 @@ func (p *packer) member(name string) error {
 		return nil
 	}
 	if err != nil {
-		return &Error{Op: "pack", Member: name, Err: err}
+		return &Error{Op: p.op, Member: name, Err: err}
 	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
-		if err := p.header(name+"/", info, tar.TypeDir, "", 0); err != nil {
+		if err := p.out.directory(name, info); err != nil {
 			return err
 		}
 		p.stats.Directories++
 		return p.directory(name)
 	case mode.IsRegular():
-		return p.file(p.root, name, name)
+		return p.out.file(p.root, name, name)
 	case mode&fs.ModeSymlink != 0:
 		return p.link(name, info)
 	case mode&fs.ModeSocket != 0:
@@ -188,7 +199,46 @@ func (p *packer) member(name string) error {
 	return nil
 }
 
-func (p *packer) header(name string, info fs.FileInfo, kind byte, target string, size int64) error {
+// open opens the file at from for whoever stores it as name; nil if it is not there, or no file, any more.
+func (p *packer) open(root *os.Root, from, name string) (*os.File, fs.FileInfo, error) {
+	// O_NONBLOCK, so that a FIFO that takes the file's place does not hold the packer.
+	f, err := root.OpenFile(from, os.O_RDONLY|nonBlock, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		p.skip(name, "gone while packing")
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, &Error{Op: p.op, Member: name, Err: err}
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, &Error{Op: p.op, Member: name, Err: err}
+	}
+	if !info.Mode().IsRegular() {
+		f.Close()
+		p.skip(name, "no longer a file")
+		return nil, nil, nil
+	}
+	return f, info, nil
+}
+
+// tarball stores members in an archive.
+type tarball struct {
+	*packer
+	tar *tar.Writer
+	buf []byte
+}
+
+func (t *tarball) directory(name string, info fs.FileInfo) error {
+	return t.header(name+"/", info, tar.TypeDir, "", 0)
+}
+
+func (t *tarball) link(name string, info fs.FileInfo, target string) (bool, error) {
+	return true, t.header(name, info, tar.TypeSymlink, target, 0)
+}
+
+func (t *tarball) header(name string, info fs.FileInfo, kind byte, target string, size int64) error {
 	h := &tar.Header{
 		Typeflag: kind, Name: name, Linkname: target, Size: size,
 		Mode: int64(info.Mode().Perm()), ModTime: info.ModTime(),
@@ -202,59 +252,45 @@ func (p *packer) header(name string, info fs.FileInfo, kind byte, target string,
 	if info.Mode()&fs.ModeSetgid != 0 {
 		h.Mode |= 0o2000
 	}
-	if err := p.tar.WriteHeader(h); err != nil {
+	if err := t.tar.WriteHeader(h); err != nil {
 		return &Error{Op: "pack", Member: name, Err: err}
 	}
 	return nil
 }
 
-// file stores the file at from below root as the member name.
-func (p *packer) file(root *os.Root, from, name string) error {
-	// O_NONBLOCK, so that a FIFO that takes the file's place does not hold the packer.
-	f, err := root.OpenFile(from, os.O_RDONLY|nonBlock, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		p.skip(name, "gone while packing")
-		return nil
-	}
-	if err != nil {
-		return &Error{Op: "pack", Member: name, Err: err}
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return &Error{Op: "pack", Member: name, Err: err}
-	}
-	if !info.Mode().IsRegular() {
-		p.skip(name, "no longer a file")
-		return nil
-	}
-	size := info.Size()
-	if err := p.header(name, info, tar.TypeReg, "", size); err != nil {
+func (t *tarball) file(root *os.Root, from, name string) error {
+	f, info, err := t.open(root, from, name)
+	if f == nil {
 		return err
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{p.tar}, io.LimitReader(&cancelReader{p.ctx, f}, size), p.buf)
+	defer f.Close()
+	size := info.Size()
+	if err := t.header(name, info, tar.TypeReg, "", size); err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{t.tar}, io.LimitReader(&cancelReader{t.ctx, f}, size), t.buf)
 	if err == nil && n < size {
-		p.warn(name, fmt.Sprintf("shrank from %d to %d bytes while packing; filled with zeros", size, n))
-		err = p.zeros(size - n)
+		t.warn(name, fmt.Sprintf("shrank from %d to %d bytes while packing; filled with zeros", size, n))
+		err = t.zeros(size - n)
 	}
 	if err != nil {
-		if p.ctx.Err() != nil {
-			return context.Cause(p.ctx)
+		if t.ctx.Err() != nil {
+			return context.Cause(t.ctx)
 		}
 		return &Error{Op: "pack", Member: name, Err: err}
 	}
 	if end, err := f.Stat(); err == nil && end.Size() > size {
-		p.warn(name, fmt.Sprintf("grew from %d to %d bytes while packing; the first %d are stored", size, end.Size(), size))
+		t.warn(name, fmt.Sprintf("grew from %d to %d bytes while packing; the first %d are stored", size, end.Size(), size))
 	}
-	p.stats.Files++
-	p.stats.Bytes += size
+	t.stats.Files++
+	t.stats.Bytes += size
 	return nil
 }
 
-func (p *packer) zeros(n int64) error {
-	clear(p.buf)
+func (t *tarball) zeros(n int64) error {
+	clear(t.buf)
 	for n > 0 {
-		m, err := p.tar.Write(p.buf[:min(n, int64(len(p.buf)))])
+		m, err := t.tar.Write(t.buf[:min(n, int64(len(t.buf)))])
 		if err != nil {
 			return err
 		}

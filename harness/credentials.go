@@ -72,6 +72,13 @@ type endpoint struct {
 	warned bool
 }
 
+// grants are what the containers of a job, of one attempt of it, are given of credentials.
+type grants struct {
+	endpoints    map[string]*endpoint // by the ID of the container whose network it is
+	isolatedOnce sync.Once            // said that there are none
+	grantOnce    sync.Once            // said whose they are
+}
+
 // endpointFor finds the endpoint of the network that a container will be in, before it is made: where to ask must be in
 // its environment. Without credentials, and in isolation, there is none. fresh is one that is not served yet.
 func (r *run) endpointFor(s container.Spec) (e *endpoint, fresh bool) {
@@ -79,7 +86,7 @@ func (r *run) endpointFor(s container.Spec) (e *endpoint, fresh bool) {
 		return nil, false
 	}
 	if s.Network.Isolated {
-		r.isolatedOnce.Do(func() {
+		r.grants.isolatedOnce.Do(func() {
 			r.append(ledger.Warning{Rule: "ENV-6", Text: "network isolation: the containers get no AWS credentials, though --credentials asks for them"})
 		})
 		return nil, false
@@ -90,14 +97,14 @@ func (r *run) endpointFor(s container.Spec) (e *endpoint, fresh bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e, ok := r.endpoints[network]; ok {
+	if e, ok := r.grants.endpoints[network]; ok {
 		return e, false
 	}
-	if r.endpoints == nil {
-		r.endpoints = map[string]*endpoint{}
+	if r.grants.endpoints == nil {
+		r.grants.endpoints = map[string]*endpoint{}
 	}
 	e = &endpoint{run: r, path: "/v2/credentials/" + rand.Text(), token: rand.Text()}
-	r.endpoints[network] = e
+	r.grants.endpoints[network] = e
 	return e, true
 }
 
@@ -118,7 +125,7 @@ func (e *endpoint) serve(ctx context.Context, task container.Task, name string) 
 	if err != nil {
 		return &HostError{What: "credentials for the containers", Err: err}
 	}
-	r.grantOnce.Do(func() {
+	r.grants.grantOnce.Do(func() {
 		text := "the containers may ask for AWS credentials, those of " + s.Of
 		if s.Note != "" {
 			text += ": " + s.Note

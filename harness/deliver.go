@@ -26,6 +26,10 @@ func (in *instance) deliver(ctx context.Context) error {
 	go func() { closed <- in.close(ctx) }()
 
 	r.uploading()
+	var kept error
+	if in.checkpoints != nil {
+		kept = r.do(ctx, in.host, "checkpoints", in.lastSync)
+	}
 	var size map[string]int64
 	err := r.do(ctx, in.host, "artifacts", func(context.Context) error {
 		var err error
@@ -44,7 +48,7 @@ func (in *instance) deliver(ctx context.Context) error {
 	if cerr := <-closed; cerr != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "the container could not be removed: " + cerr.Error()})
 	}
-	return err
+	return errors.Join(kept, err)
 }
 
 // uploading says what comes now; a job that is being stopped goes on being so.
@@ -106,7 +110,11 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 		if err != nil {
 			return err
 		}
-		s, err := artifact.Upload(ctx, store, key, dir, artifact.UploadOptions{
+		send := artifact.Upload
+		if in.training.Unpacked { // OUT-6
+			send = artifact.UploadTree
+		}
+		s, err := send(ctx, store, key, dir, artifact.UploadOptions{
 			KMSKeyID: in.training.KMSKeyID,
 			Pack:     artifact.PackOptions{At: at, Around: in.tree.Root, AroundAt: "/opt/ml"},
 		})
@@ -115,7 +123,7 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 			r.append(ledger.Warning{Rule: "OUT-8", Text: name + ": " + w})
 		}
 		if s.Outside > 0 && name == "model" {
-			r.append(ledger.Warning{Rule: "INF-31", Text: fmt.Sprintf("/opt/ml/model holds links that lead out of it (%d); they are not in model.tar.gz, so the model lacks them", s.Outside)})
+			r.append(ledger.Warning{Rule: "INF-31", Text: fmt.Sprintf("/opt/ml/model holds links that lead out of it (%d); they are not uploaded, so the model lacks them", s.Outside)})
 		}
 		return err
 	}()
@@ -124,7 +132,7 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 		totals.Kept = in.kept(dir)
 		err = fmt.Errorf("upload %s to %s: %w; kept in %s", name, uri, err, totals.Kept)
 	} else if totals.Empty && name == "model" {
-		r.append(ledger.Warning{Rule: "OUT-4", Text: "/opt/ml/model is empty: there is no model.tar.gz"})
+		r.append(ledger.Warning{Rule: "OUT-4", Text: "/opt/ml/model is empty: nothing is uploaded to " + uri})
 	}
 	return errors.Join(err, r.appendAt(in.host, "upload", totals))
 }

@@ -124,7 +124,10 @@ func (f *fleet) each(ctx context.Context, step string, do func(context.Context, 
 // prepare brings images and models side by side, then makes the containers.
 func (f *fleet) prepare(ctx context.Context) error {
 	r := f.run
-	err := r.do(ctx, f.host, "layout", func(context.Context) error {
+	err := r.do(ctx, f.host, "layout", func(ctx context.Context) error {
+		if err := r.takeGPUs(ctx, f.transform.Instances); err != nil {
+			return err
+		}
 		for _, m := range f.models {
 			if err := mkdir(m.dir); err != nil {
 				return err
@@ -289,7 +292,7 @@ func (f *fleet) stop(ctx context.Context) {
 				continue
 			}
 			fs = append(fs, func(context.Context) error {
-				if _, err := f.run.waitOrStop(gone, s.task, f.transform.Grace.Std(), func() {}); err != nil {
+				if _, err := f.run.waitOrStop(gone, s.task, f.transform.Grace.Std(), stopHooks{}); err != nil {
 					f.run.append(ledger.Warning{Rule: "INF-7", Text: err.Error()})
 				}
 				<-s.ended

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type Host struct {
 	// nil: Stores.
 	StoresOf func(*ledger.Job) (objstore.Opener, error)
 	Pull     container.Pull
+	GPUs     container.GPUs     // nil: the host has none
 	Log      *slog.Logger       // nil: discard
 	Stops    <-chan ledger.Stop // beside those of the ledger: Ctrl-C; may be nil
 	Fail     Failpoint          // for crash tests
@@ -57,21 +59,19 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 		h.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &run{owner: o, plan: p, host: h, kill: make(chan struct{})}
-	for _, w := range p.Warnings {
-		r.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
-	}
+	r.warnings()
 	// From here on ctx is cancelled with a cause, and the cause decides how the job ends.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := r.watchStops(ctx, cancel)
-	if h.Pulling != nil {
-		r.observe(func(s *ledger.Snapshot) { s.Images = h.Pulling() })
-	}
 
 	var end Ending
 	switch p.Kind {
 	case job.KindTraining:
 		end = r.train(ctx, cancel)
+		for attempt := 2; attempt <= p.Training.Retries+1 && r.again(ctx, &end, attempt); attempt++ {
+			end = r.train(ctx, cancel)
+		}
 	case job.KindTransform:
 		end = r.transform(ctx, cancel)
 	default:
@@ -80,6 +80,13 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 	watch()
 	end.Kind, end.Region = p.Kind, p.Region
 	return r.finish(end)
+}
+
+// warnings records those of the plan.
+func (r *run) warnings() {
+	for _, w := range r.plan.Warnings {
+		r.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
+	}
 }
 
 // run is one job being carried out.
@@ -94,12 +101,15 @@ type run struct {
 	step   string
 	kill   chan struct{} // closed when the job is to be killed without grace
 	killed sync.Once
+	since  time.Time // the start of the first attempt's download (STOP-6)
 
-	endpoints    map[string]*endpoint // of credentials, by the ID of the container whose network it is
-	isolatedOnce sync.Once            // said that there are none
-	grantOnce    sync.Once            // said whose they are
+	grants  grants
+	sources []func(*ledger.Snapshot)   // what the ticker asks
+	images  map[string]container.Image // by the reference that is launched
 
-	sources []func(*ledger.Snapshot) // what the ticker asks
+	// Set before the first container of an attempt is made, read only afterwards.
+	taken container.TakenGPUs
+	gpus  map[string][]container.GPU // by host
 }
 
 // finish undoes what is left, removes the scratch tree and writes the final transition. That comes last: whoever sees
@@ -115,6 +125,7 @@ func (r *run) finish(end Ending) (ledger.Transition, error) {
 			r.host.Log.Error("give the artifacts to the user", "job", r.plan.Name, "error", err)
 		}
 		r.append(ledger.Warning{Rule: "optml", Text: "the artifacts that could not be uploaded are kept in " + r.owner.WorkDir()})
+		final.Hint = strings.TrimPrefix(final.Hint+"; `optml upload "+r.plan.Name+"` uploads what is kept", "; ")
 	} else if err := os.RemoveAll(r.owner.WorkDir()); err != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "scratch could not be removed: " + err.Error()})
 	}
@@ -221,6 +232,9 @@ func (r *run) snapshot() {
 	s := ledger.Snapshot{At: time.Now().UTC(), Step: r.step}
 	sources := r.sources
 	r.mu.Unlock()
+	if r.host.Pulling != nil {
+		s.Images = r.host.Pulling()
+	}
 	for _, f := range sources {
 		f(&s)
 	}

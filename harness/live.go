@@ -13,8 +13,8 @@ import (
 )
 
 // usage makes a source of snapshots from a container's counters. Reading them costs some system calls, so once a second
-// is enough; between, the last figures stand.
-func (r *run) usage(name string, task container.Task) func(*ledger.Snapshot) {
+// is enough; between, the last figures stand. gpus is the host whose GPUs are shown with it, "" for none.
+func (r *run) usage(name string, task container.Task, gpus string) func(*ledger.Snapshot) {
 	var mu sync.Mutex
 	var last container.Usage
 	var live ledger.ContainerLive
@@ -28,11 +28,16 @@ func (r *run) usage(name string, task container.Task) func(*ledger.Snapshot) {
 			if err != nil {
 				return // not started, or gone
 			}
-			now := metrics.Between(reading(last), reading(u), r.host.Memory)
+			with := reading(u)
+			with.GPUs = r.gpuReadings(gpus)
+			now := metrics.Between(reading(last), with, r.host.Memory)
 			if last.At.IsZero() {
 				now.CPUUtilization = 0
 			}
 			live = ledger.ContainerLive{Container: name, MemoryBytes: u.MemoryBytes, CPUPercent: now.CPUUtilization, MemoryPercent: now.MemoryUtilization}
+			if len(with.GPUs) > 0 {
+				live.GPUPercent, live.GPUMemoryPercent = &now.GPUUtilization, &now.GPUMemoryUtilization
+			}
 			last = u
 		}
 		s.Containers = append(s.Containers, live)

@@ -53,6 +53,8 @@ type (
 	StopRequested struct{ Stop ledger.Stop }
 	// MaxRuntimeExceeded: StoppingCondition.MaxRuntimeInSeconds (STOP-2).
 	MaxRuntimeExceeded struct{ Limit time.Duration }
+	// Interrupted: --spot-interrupt-after, as an instance is taken away (STOP-9).
+	Interrupted struct{ After time.Duration }
 )
 
 func (c StopRequested) Error() string {
@@ -63,6 +65,10 @@ func (c StopRequested) Error() string {
 }
 func (c MaxRuntimeExceeded) Error() string {
 	return fmt.Sprintf(maxRuntime+" (%s) exceeded", c.Limit)
+}
+
+func (c Interrupted) Error() string {
+	return fmt.Sprintf("a spot interruption was rehearsed %s after the start of the process", c.After)
 }
 
 // maxRuntime begins the sentence, on record too: whoever adopts a job tells by it why it was being stopped.
@@ -114,6 +120,7 @@ func (e Ending) judge() ledger.Transition {
 	var stop StopRequested
 	var max MaxRuntimeExceeded
 	var full VolumeFull
+	var interrupt Interrupted
 	switch {
 	case errors.As(e.Err, &stop):
 		// The exit code after a stop does not turn it into Failed (STOP-2).
@@ -121,6 +128,9 @@ func (e Ending) judge() ledger.Transition {
 	case errors.As(e.Err, &max):
 		return ledger.Transition{Status: "Stopped", Secondary: "MaxRuntimeExceeded", Message: "Training job stopped: " + max.Error(),
 			Detail: max.Error(), Hint: "raise StoppingCondition.MaxRuntimeInSeconds", ExitCode: new(ExitStopped)}
+	case errors.As(e.Err, &interrupt): // STOP-9
+		return ledger.Transition{Status: "Stopped", Message: "Training job stopped: no instance came back after the rehearsed interruption",
+			Detail: interrupt.Error(), Hint: interruptHint, ExitCode: new(ExitStopped)}
 	case errors.As(e.Err, &full): // ruling 13
 		return failed(ExitClient, "ClientError: Artifact upload failed:Insufficient disk space", full.Error(), "raise ResourceConfig.VolumeSizeInGB, or write less")
 	case e.Err != nil:
@@ -149,6 +159,8 @@ func (e Ending) judgeError() ledger.Transition {
 		tr    *transform.Error
 		host  *HostError
 		label *LabelError
+		gpus  *container.GPUError
+		ckpt  *CheckpointError
 	)
 	err := e.Err
 	switch {
@@ -166,6 +178,8 @@ func (e Ending) judgeError() ledger.Transition {
 			"an image of an inference pipeline listens on the port in SAGEMAKER_BIND_TO_PORT and says so: LABEL "+label.Label+" in its Dockerfile (INF-51, INF-52)")
 	case errors.As(err, &model):
 		return failed(ExitClient, "ClientError: "+model.Reason(), err.Error(), model.Hint())
+	case errors.As(err, &ckpt):
+		return failed(ExitClient, "ClientError: Data download failed:"+uploadDetail(ckpt.Err), err.Error(), hint(err))
 	case errors.As(err, &data):
 		return failed(ExitClient, "ClientError: Data download failed:"+data.Detail(), err.Error(), hint(err))
 	case errors.As(err, &tr):
@@ -178,6 +192,10 @@ func (e Ending) judgeError() ledger.Transition {
 			o.Detail += "; " + e.describeExit()
 		}
 		return o
+	case errors.As(err, &gpus) && gpus.Capacity:
+		return failed(ExitHost, noCapacity, err.Error(), gpus.Help)
+	case errors.As(err, &gpus):
+		return failed(ExitHost, "ClientError: "+gpus.Text, err.Error(), gpus.Help)
 	case errors.As(err, &host):
 		return failed(ExitHost, internalError, err.Error(), host.Hint)
 	case errors.Is(err, context.Canceled):
@@ -186,10 +204,17 @@ func (e Ending) judgeError() ledger.Transition {
 	return failed(ExitInternal, internalError, err.Error(), hint(err))
 }
 
+// What a rehearsed interruption says (STOP-9).
+const (
+	interrupted   = "The job was interrupted, as when a spot instance is taken away (rehearsed)"
+	interruptHint = "the report says what became of the signal, the model and the checkpoints; on SageMaker the job starts again with an empty /opt/ml/model and the checkpoints that were saved, as `optml train --resume` does here"
+)
+
 // The service's own sentences (END-2, ST-13).
 const (
 	internalError = "InternalServerError: We encountered an internal error. Please try again."
 	outOfMemory   = "ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an instance."
+	noCapacity    = "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 	cannotPull    = "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect."
 )
 
@@ -285,7 +310,7 @@ func imageHint(e *container.ImageError) string {
 
 func hint(err error) string {
 	switch {
-	case errors.Is(err, objstore.ErrNoSpace):
+	case objstore.NoSpace(err):
 		return "free space on this disk, or give optml another place with --root"
 	case errors.Is(err, objstore.ErrNoBucket):
 		return "create the bucket, or name the directory that stands for S3 with --s3-dir"
@@ -298,7 +323,7 @@ func hint(err error) string {
 // uploadDetail is what follows "Artifact upload failed:" (END-2).
 func uploadDetail(err error) string {
 	switch {
-	case errors.Is(err, objstore.ErrNoSpace):
+	case objstore.NoSpace(err):
 		return "Insufficient disk space"
 	case errors.Is(err, objstore.ErrAccessDenied):
 		return "Error 7: AccessDenied (403): Access Denied"

@@ -48,6 +48,7 @@ func TestOutcome(t *testing.T) {
 		{"STOP-2 stopped, whatever the exit code", Ending{Exit: exit(143), Err: StopRequested{}}, "Stopped", "Stopped", "", ExitStopped},
 		{"STOP-7 stopped before it started", Ending{Err: StopRequested{}}, "Stopped", "Stopped", "", ExitStopped},
 		{"STOP-2 MaxRuntimeInSeconds", Ending{Exit: exit(0), Err: MaxRuntimeExceeded{time.Minute}}, "Stopped", "MaxRuntimeExceeded", "", ExitStopped},
+		{"STOP-9 a rehearsed interruption, whatever the exit code", Ending{Exit: exit(3), Err: Interrupted{time.Minute}}, "Stopped", "Stopped", "", ExitStopped},
 		{"ruling 8: a broken channel counts, not the exit code", Ending{Exit: exit(0), Err: &dataset.Error{Channel: "c", Err: errors.New("cut")}},
 			"Failed", "Failed", `ClientError: Data download failed:Failed to download data. channel "c": cut`, ExitClient},
 		{"ST-12 ping", Ending{Kind: job.KindTransform, Err: &transform.Error{Reason: "AlgorithmError: Model container failed to respond to ping.", Err: transform.ErrPing}},
@@ -57,6 +58,8 @@ func TestOutcome(t *testing.T) {
 		{"ST-13 ourselves", Ending{Err: errors.New("boom")}, "Failed", "Failed", internalError, ExitInternal},
 		{"an end that nobody saw is never Completed (D11)", Ending{}, "Failed", "Failed", internalError, ExitInternal},
 		{"INF-20 no model", Ending{Err: &ModelError{URI: "s3://b/m", Err: objstore.ErrNotFound}}, "Failed", "Failed", "ClientError: Could not find model data at s3://b/m.", ExitClient},
+		{"GPUs that others have", Ending{Err: &container.GPUError{Text: "held", Capacity: true}}, "Failed", "Failed", noCapacity, ExitHost},
+		{"a driver that is too old", Ending{Err: &container.GPUError{Text: "the image needs CUDA 13"}}, "Failed", "Failed", "ClientError: the image needs CUDA 13", ExitHost},
 		{"a host without something", Ending{Err: &HostError{What: "runc", Err: errors.New("missing")}}, "Failed", "Failed", internalError, ExitHost},
 		{"a cancelled caller", Ending{Err: context.Canceled}, "Stopped", "Stopped", "", ExitStopped},
 	} {

@@ -12,7 +12,7 @@ import (
 )
 
 // Steps are the names that events carry, in the order of a run.
-var Steps = []string{"layout", "image", "channels", "create", "fill", "start", "wait", "artifacts", "upload", "model", "serve", "transform"}
+var Steps = []string{"layout", "image", "channels", "create", "restore", "fill", "start", "wait", "checkpoints", "artifacts", "upload", "model", "serve", "transform"}
 
 // undo takes back what a step did outside the job's directory.
 type undo struct {
@@ -29,12 +29,13 @@ func (r *run) do(ctx context.Context, host, name string, f func(context.Context)
 		return err
 	}
 	defer r.host.Fail.arm(name)()
+	began := time.Now()
 	err := ctx.Err()
 	if err == nil {
 		err = f(ctx)
 	}
 	r.host.Fail.atEnd(name)
-	return r.end(host, name, 0, err)
+	return r.end(host, name, time.Since(began), err)
 }
 
 func (r *run) begin(host, name string) error {
@@ -44,8 +45,8 @@ func (r *run) begin(host, name string) error {
 	return r.appendAt(host, name, ledger.StepBegan{})
 }
 
-func (r *run) end(host, name string, bytes int64, err error) error {
-	e := ledger.StepEnded{Bytes: bytes}
+func (r *run) end(host, name string, took time.Duration, err error) error {
+	e := ledger.StepEnded{Duration: took}
 	if err != nil {
 		e.Error = err.Error()
 	}

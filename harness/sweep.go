@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,11 +84,14 @@ func living(root string) func(string) bool {
 // recoverJob returns nil for a job that needs nothing.
 func recoverJob(ctx context.Context, j *ledger.Job, h Host, reaper Reaper) (*ledger.Transition, error) {
 	s, err := j.State()
-	if err != nil || s.Final {
+	if err != nil || s.Final && len(s.Open) == 0 {
 		return nil, err
 	}
 	if owned, err := j.Owned(); owned || err != nil {
 		return nil, err
+	}
+	if s.Final {
+		return nil, release(j, h)
 	}
 	if h.StoresOf != nil {
 		if h.Stores, err = h.StoresOf(j); err != nil {
@@ -116,16 +120,36 @@ func recoverJob(ctx context.Context, j *ledger.Job, h Host, reaper Reaper) (*led
 	case job.KindTransform:
 		r.dropOutputs(ctx)
 	}
-	if err := dropMounts(h.MountDir, o.State()); err != nil {
+	if err := unmount(o, h); err != nil {
 		return nil, err
-	}
-	for _, i := range o.State().Open {
-		if err := o.At(i.Host, i.Step).Append(ledger.Released{Kind: i.Kind, ID: i.ID}); err != nil {
-			return nil, err
-		}
 	}
 	final, err := r.finish(end)
 	return &final, err
+}
+
+// release takes back what somebody had mounted who was delivering the artifacts of a finished job, and died.
+func release(j *ledger.Job, h Host) error {
+	o, err := ledger.Reopen(j.Dir())
+	if errors.Is(err, ledger.ErrOwned) {
+		return nil // somebody was quicker
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(unmount(o, h), o.Close())
+}
+
+// unmount takes back what a dead owner had mounted, and records that nothing is left of what it had made.
+func unmount(o *ledger.Owner, h Host) error {
+	if err := dropMounts(h.MountDir, o.State()); err != nil {
+		return err
+	}
+	for _, i := range o.State().Open {
+		if err := o.At(i.Host, i.Step).Append(ledger.Released{Kind: i.Kind, ID: i.ID}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // OrphanedError is how a job ends whose owner died.
@@ -183,6 +207,11 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 	started := false
 	placed := errors.Join(in.place(), in.reopenVolume(ctx))
 	r.dropUploads(ctx, t.ModelURI, t.OutputURI)
+	if t.Checkpoint != nil && placed == nil {
+		if end.Upload = in.openCheckpoints(ctx); end.Upload == nil {
+			r.unfinished(in.checkpoints.SweepUploads(ctx))
+		}
+	}
 	for _, c := range s.Containers {
 		if c.Name != in.spec.Name {
 			continue
@@ -199,8 +228,12 @@ func (r *run) salvage(ctx context.Context, s ledger.State, end *Ending) {
 		}
 	}
 	// An owner that died between starting the process and recording it leaves no word of it, but perhaps a model.
-	if placed == nil && (started || in.tree.HasArtifacts()) {
-		end.Upload = in.deliver(ctx)
+	switch {
+	case placed != nil:
+	case started || in.tree.HasArtifacts():
+		end.Upload = errors.Join(end.Upload, in.deliver(ctx))
+	case in.checkpoints != nil:
+		end.Upload = in.lastSync(ctx)
 	}
 }
 
@@ -211,14 +244,28 @@ func (r *run) dropUploads(ctx context.Context, uris ...string) {
 		if err == nil {
 			_, err = store.Sweep(ctx, key, 0)
 		}
-		if err != nil {
-			r.append(ledger.Warning{Rule: "OUT-1", Text: "an unfinished upload could not be looked for: " + err.Error()})
-		}
+		r.unfinished(err)
+	}
+}
+
+// unfinished warns that a search for unfinished uploads failed.
+func (r *run) unfinished(err error) {
+	if err != nil {
+		r.append(ledger.Warning{Rule: "OUT-1", Text: "an unfinished upload could not be looked for: " + err.Error()})
 	}
 }
 
 // causeOnRecord is why a job whose container has ended was stopped, if it was.
 func causeOnRecord(p *job.Plan, s ledger.State) error {
+	var began time.Time // of this attempt
+	if n := len(s.Attempts); n > 0 {
+		began = s.Attempts[n-1].At
+	}
+	if slices.ContainsFunc(s.Transitions, func(t ledger.StatusSpan) bool {
+		return t.Status == "Interrupted" && !t.StartTime.Before(began)
+	}) {
+		return Interrupted{p.Training.InterruptAfter.Std()}
+	}
 	if s.Status != ledger.StatusStopping {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,12 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	if err := r.checkDigest(ctx, c, &img); err != nil {
 		return img, err
 	}
+	r.mu.Lock()
+	if r.images == nil {
+		r.images = map[string]container.Image{}
+	}
+	r.images[img.Ref] = img
+	r.mu.Unlock()
 	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
 }
 
@@ -85,8 +92,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 	if grant != nil {
 		env = grant.over(env)
 	}
-	for k, v := range env {
-		s.Env = append(s.Env, k+"="+v)
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		s.Env = append(s.Env, k+"="+env[k])
+	}
+	if err := r.giveGPUs(ctx, host, c, &s); err != nil {
+		return nil, err
 	}
 	if err := r.appendAt(host, "create", ledger.Intent{Kind: "container", ID: s.ID}); err != nil {
 		return nil, err
@@ -104,7 +114,11 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		released()
 		return nil
 	})
-	r.observe(r.usage(c.Name, task))
+	gpus := host
+	if s.Network.Of != "" {
+		gpus = "" // the first container of an instance shows them
+	}
+	r.observe(r.usage(c.Name, task, gpus))
 	if fresh {
 		if err := grant.serve(ctx, task, c.Name); err != nil {
 			return task, err
@@ -169,9 +183,8 @@ func (r *run) start(ctx context.Context, host, name string, task container.Task)
 }
 
 // waitOrStop waits for the end of a main process. When ctx is cancelled it is asked to end with SIGTERM, to the main
-// process alone (STOP-4), and killed after the grace, or at once when a request to kill comes. stopping is called when
-// that begins.
-func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Duration, stopping func()) (container.Exit, error) {
+// process alone (STOP-4), and killed after the grace, or at once when a request to kill comes.
+func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Duration, on stopHooks) (container.Exit, error) {
 	type ended struct {
 		exit container.Exit
 		err  error
@@ -187,7 +200,7 @@ func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Du
 		return e.exit, e.err
 	case <-ctx.Done():
 	}
-	stopping()
+	on.call(on.stopping)
 	signal(bg, task, syscall.SIGTERM)
 	patience := time.NewTimer(grace)
 	defer patience.Stop()
@@ -197,6 +210,7 @@ func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Du
 	case <-patience.C:
 	case <-r.kill:
 	}
+	on.call(on.killing)
 	signal(bg, task, syscall.SIGKILL)
 	// A process in uninterruptible sleep does not die; Close, which comes next, says so with its own deadline.
 	select {
@@ -204,6 +218,15 @@ func (r *run) waitOrStop(ctx context.Context, task container.Task, grace time.Du
 		return e.exit, e.err
 	case <-time.After(undoTimeout):
 		return container.Exit{}, fmt.Errorf("the container does not die: SIGKILL was sent %s ago", undoTimeout)
+	}
+}
+
+// stopHooks are called just before SIGTERM and SIGKILL are sent; they may be nil, and are quick.
+type stopHooks struct{ stopping, killing func() }
+
+func (stopHooks) call(f func()) {
+	if f != nil {
+		f()
 	}
 }
 

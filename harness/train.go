@@ -27,6 +27,13 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 
 	r.transition("InProgress", "Starting", "Starting the training job")
 	defer r.tick()()
+	// MaxRuntime counts from the start of the first attempt's download (STOP-6).
+	in.began = time.Now()
+	if r.since.IsZero() {
+		r.since = in.began
+	}
+	limit := time.AfterFunc(time.Until(r.since.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
+	defer limit.Stop()
 	if err := in.prepare(ctx); err != nil {
 		return Ending{Err: in.stopped(ctx, err)}
 	}
@@ -39,9 +46,9 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 	if err := r.do(context.WithoutCancel(ctx), in.host, "start", in.start); err != nil {
 		return Ending{Err: err}
 	}
-	// MaxRuntime counts from the start of the download (STOP-6).
-	limit := time.AfterFunc(time.Until(in.began.Add(t.MaxRuntime.Std())), func() { cancel(MaxRuntimeExceeded{t.MaxRuntime.Std()}) })
-	defer limit.Stop()
+	if after := in.interruptAfter(); after > 0 {
+		defer time.AfterFunc(after, func() { cancel(Interrupted{after}) }).Stop()
+	}
 
 	var end Ending
 	_ = r.do(context.WithoutCancel(ctx), in.host, "wait", func(context.Context) error {
@@ -50,14 +57,14 @@ func (r *run) train(ctx context.Context, cancel context.CancelCauseFunc) Ending 
 	})
 	end.Failure = in.failure(end)
 	end.Upload = in.deliver(ctx)
+	in.rehearsed(end)
 	return end
 }
 
 // stopped is the error of a run whose container never started. A stop then goes through Stopping (STOP-7).
 func (in *instance) stopped(ctx context.Context, err error) error {
 	err = causeOf(ctx, err)
-	var stop StopRequested
-	if errors.As(err, &stop) {
+	if isStop(err) {
 		in.run.transition("Stopping", "Stopping", "Stopping the training job")
 	}
 	return err
@@ -75,9 +82,11 @@ type instance struct {
 	filling    stretch // while File's bytes are brought
 	serving    stretch // while the container may read the others'
 
-	deliveries []channels.Delivery
-	task       container.Task
-	metrics    *follower
+	deliveries  []channels.Delivery
+	checkpoints *checkpoints // nil: the job has none
+	task        container.Task
+	metrics     *follower
+	rehearsal   *rehearsal // once the job has been interrupted
 
 	layerOnce sync.Once
 	layerDir  string
@@ -87,7 +96,6 @@ type instance struct {
 // container. The data is filled in while the image is fetched and the container made (D4).
 func (in *instance) prepare(ctx context.Context) error {
 	r := in.run
-	in.began = time.Now()
 	if err := r.do(ctx, in.host, "layout", in.layout); err != nil {
 		return err
 	}
@@ -104,14 +112,30 @@ func (in *instance) prepare(ctx context.Context) error {
 			return r.do(ctx, in.host, "create", in.create)
 		},
 		func(ctx context.Context) error { return in.fill(ctx) },
+		func(ctx context.Context) error {
+			if in.checkpoints == nil {
+				return nil
+			}
+			return r.do(ctx, in.host, "restore", in.restore)
+		},
 	)
 }
 
+// layout comes first, and so does what may be had by others.
 func (in *instance) layout(ctx context.Context) error {
+	if err := in.run.takeGPUs(ctx, in.training.Instances); err != nil {
+		return err
+	}
 	if err := in.makeVolume(ctx); err != nil {
 		return err
 	}
-	return in.tree.Make(in.training.UserWritable)
+	if err := in.tree.Make(in.training.UserWritable); err != nil || in.training.Checkpoint == nil {
+		return err
+	}
+	if err := in.tree.MakeCheckpoints(in.training.UserWritable); err != nil {
+		return err
+	}
+	return in.openCheckpoints(ctx)
 }
 
 // channels prepares the deliveries: what must exist before the container is created (ruling 12).
@@ -191,7 +215,7 @@ func (in *instance) image(ctx context.Context) error {
 func (in *instance) create(ctx context.Context) error {
 	r, t := in.run, in.training
 	task, err := r.launch(ctx, in.host, in.spec, container.Spec{
-		Mounts:   append(in.tree.Mounts(), in.channelMounts()...),
+		Mounts:   slices.Concat(in.tree.Mounts(), in.checkpointMounts(), in.channelMounts()),
 		Network:  container.Network{Isolated: t.Isolated, Hosts: t.Hosts},
 		ShmBytes: t.ShmBytes,
 		Memory:   t.Instances[0].MemoryBytes,
@@ -232,20 +256,36 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	wg.Go(func() {
 		watchVolume(serving, func() []string { return []string{in.tree.Root, in.layer(serving)} }, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
 	})
+	if in.checkpoints != nil {
+		wg.Go(func() { in.syncing(serving) })
+	}
 	defer wg.Wait()
 	defer stopServing()
 
 	defer in.serving.begin()()
-	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), func() {
-		if cause := causeOf(ctx, ctx.Err()); isStop(cause) {
-			r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})
-		}
+	ended := true // by itself, before anybody asked it to
+	exit, err := r.waitOrStop(ctx, in.task, in.training.Grace.Std(), stopHooks{
+		stopping: func() {
+			ended = false
+			switch cause := causeOf(ctx, ctx.Err()); {
+			case isStop(cause):
+				r.append(ledger.Transition{Status: "Stopping", Secondary: "Stopping", Message: "Stopping the training job", Detail: cause.Error()})
+			case errors.As(cause, new(Interrupted)):
+				r.append(ledger.Transition{Status: "InProgress", Secondary: "Interrupted", Message: interrupted, Detail: cause.Error()})
+				in.rehearsal = in.interrupt(ctx)
+			}
+		},
+		killing: func() { in.rehearsal.kill(ctx) },
 	})
 	if err != nil {
 		return nil, errors.Join(causeIf(ctx), err)
 	}
 	in.exited(exit)
-	return &exit, causeIf(ctx)
+	cause := causeIf(ctx)
+	if ended && (isStop(cause) || errors.As(cause, new(Interrupted))) {
+		cause = nil // the request came when there was nothing left to stop
+	}
+	return &exit, cause
 }
 
 // isStop tells a stop (STOP-2) from a fault that ends the job: only the former goes through Stopping.

@@ -120,12 +120,10 @@ func (in *instance) makeVolume(ctx context.Context) error {
 	if in.volumeFile == "" {
 		return nil
 	}
-	r := in.run
-	dir := in.tree.Root
-	if err := r.appendAt(in.host, "layout", ledger.Intent{Kind: mountKind, ID: dir}); err != nil {
+	if err := in.willMountVolume(); err != nil {
 		return err
 	}
-	r.later("volume", func(context.Context) error { return in.dropVolume() })
+	r, dir := in.run, in.tree.Root
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make volume: %w", err)
 	}
@@ -136,6 +134,26 @@ func (in *instance) makeVolume(ctx context.Context) error {
 		}
 	}
 	return in.volumeError(volume.Make(ctx, in.volumeFile, dir, in.training.VolumeBytes))
+}
+
+// willMountVolume records that the volume will be mounted, and has it unmounted in the end.
+func (in *instance) willMountVolume() error {
+	if err := in.run.appendAt(in.host, "layout", ledger.Intent{Kind: mountKind, ID: in.tree.Root}); err != nil {
+		return err
+	}
+	in.run.later("volume", func(context.Context) error { return in.dropVolume() })
+	return nil
+}
+
+// openVolume mounts the volume in which a finished job has kept its artifacts.
+func (in *instance) openVolume(ctx context.Context) error {
+	if in.volumeFile == "" {
+		return nil
+	}
+	if err := in.willMountVolume(); err != nil {
+		return err
+	}
+	return in.reopenVolume(ctx)
 }
 
 // reopenVolume finds the volume of a job whose owner has died: still mounted, or, after a reboot, its file.

@@ -435,7 +435,7 @@ func refusalText(t testing.TB, text string) string {
 
 // What is wrong and what is not carried out come together; both can be told apart.
 func TestInvalidAndUnsupportedAtOnce(t *testing.T) {
-	text := change(t, edit(t, "training.json", "", ""), "CheckpointConfig", map[string]any{"S3Uri": "s3://b/c"})
+	text := change(t, edit(t, "training.json", "", ""), "TensorBoardOutputConfig", map[string]any{"S3OutputPath": "s3://b/c"})
 	text = change(t, text, "StoppingCondition.MaxRuntimeInSeconds", 0)
 	_, err := Make([]*Document{decode(t, "doc", text)}, Options{}, machine)
 	var invalid *Invalid

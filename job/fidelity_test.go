@@ -420,8 +420,7 @@ func onlyRules(err error) bool {
 func TestRefusedValues(t *testing.T) {
 	for _, tc := range []struct{ file, path, value, want string }{
 		{"training.json", "ResourceConfig.InstanceCount", `2`, "ResourceConfig.InstanceCount: 2 is refused: several hosts are not carried out together yet: say 1, or name as many with --hosts and run each with its --current-host"},
-		{"training.json", "CheckpointConfig", `{"S3Uri": "s3://b/c"}`, "CheckpointConfig: refused: checkpoints are not restored"},
-		{"training.json", "OutputDataConfig.CompressionType", `"NONE"`, "NONE is refused"},
+		{"training.json", "TensorBoardOutputConfig", `{"S3OutputPath": "s3://b/c"}`, "TensorBoardOutputConfig: refused"},
 		{"model.json", "PrimaryContainer.Mode", `"MultiModel"`, "MultiModel is refused"},
 		{"model.json", "InferenceExecutionConfig.Mode", `"Direct"`, "Direct is refused"},
 	} {
@@ -448,8 +447,13 @@ func TestFixturesPassStrict(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	text := change(t, edit(t, "training.json", "", ""), "CheckpointConfig", map[string]any{"S3Uri": "s3://b/c"})
+	text = change(t, text, "RetryStrategy", map[string]any{"MaximumRetryAttempts": 2})
+	if p, err := Make([]*Document{decode(t, "doc", text)}, Options{Strict: true}, host); err != nil || p.Training.Checkpoint.LocalPath != "/opt/ml/checkpoints/" || p.Training.Retries != 2 {
+		t.Errorf("%v", err)
+	}
 	// An emulation that leaves data out does not pass.
-	text := edit(t, "algorithm.json", `"SupportsDistributedTraining": false`, `"AdditionalS3DataSource": {"S3DataType": "S3Object", "S3Uri": "s3://b/k"}`)
+	text = edit(t, "algorithm.json", `"SupportsDistributedTraining": false`, `"AdditionalS3DataSource": {"S3DataType": "S3Object", "S3Uri": "s3://b/k"}`)
 	if got := refusal(t, Options{Strict: true}, text); !strings.Contains(got, "AdditionalS3DataSource: refused: it is not mounted") {
 		t.Errorf("got %q", got)
 	}

@@ -13,8 +13,8 @@ var trainingRows = []row{
 	{shape: "CreateTrainingJobRequest", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},
 	{shape: "CreateTrainingJobRequest", member: "EnableNetworkIsolation", treatment: Honoured, rules: "INF-44"},
 	{shape: "CreateTrainingJobRequest", member: "EnableInterContainerTrafficEncryption", treatment: Inert, rules: "DIST-7", note: "a container cannot see it"},
-	{shape: "CreateTrainingJobRequest", member: "EnableManagedSpotTraining", treatment: Inert, rules: "ruling 3", note: "this machine is not taken away; no interruption happens"},
-	{shape: "CreateTrainingJobRequest", member: "CheckpointConfig", treatment: Refused, rules: "CKP-2", note: "checkpoints are not restored or synchronised yet: leave the member out"},
+	{shape: "CreateTrainingJobRequest", member: "EnableManagedSpotTraining", treatment: Inert, rules: "STOP-9", note: "this machine is not taken away: no interruption happens; --spot-interrupt-after rehearses one"},
+	{shape: "CreateTrainingJobRequest", member: "CheckpointConfig", treatment: Honoured, rules: "CKP-1, CKP-2"},
 	{shape: "CreateTrainingJobRequest", member: "DebugHookConfig", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "CreateTrainingJobRequest", member: "DebugRuleConfigurations", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "CreateTrainingJobRequest", member: "TensorBoardOutputConfig", treatment: Refused, rules: "ruling 3", note: "TensorBoard files are not copied to S3OutputPath: write them below /opt/ml/output/data, which becomes output.tar.gz"},
@@ -22,7 +22,7 @@ var trainingRows = []row{
 	{shape: "CreateTrainingJobRequest", member: "ProfilerConfig", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "CreateTrainingJobRequest", member: "ProfilerRuleConfigurations", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "CreateTrainingJobRequest", member: "Environment", treatment: Honoured, rules: "ENV-3, ENV-4"},
-	{shape: "CreateTrainingJobRequest", member: "RetryStrategy", treatment: Inert, rules: "ruling 3", note: "the service retries its own InternalServerError only"},
+	{shape: "CreateTrainingJobRequest", member: "RetryStrategy", treatment: Honoured, rules: "RETRY-1"},
 	{shape: "CreateTrainingJobRequest", member: "RemoteDebugConfig", treatment: Inert, rules: "ruling 3", note: noAWS + "; a shell in the container is had from containerd"},
 	{shape: "CreateTrainingJobRequest", member: "InfraCheckConfig", treatment: Inert, rules: "ruling 3", note: "checks the cloud's own hardware"},
 	{shape: "CreateTrainingJobRequest", member: "SessionChainingConfig", treatment: Inert, rules: "ruling 3", note: noAWS},
@@ -75,8 +75,8 @@ var trainingRows = []row{
 
 	{shape: "OutputDataConfig", member: "KmsKeyId", treatment: Honoured, rules: "ruling 3", note: "given to S3 with each object; a directory store has no keys"},
 	{shape: "OutputDataConfig", member: "S3OutputPath", treatment: Honoured, rules: "OUT-1, OUT-2"},
-	{shape: "OutputDataConfig", member: "CompressionType", treatment: Honoured, rules: "OUT-6", cases: []when{
-		{is: "NONE", treatment: Refused, rules: "OUT-6", note: "artifacts are uploaded as model.tar.gz only yet: leave the member out or say GZIP"}}},
+	{shape: "OutputDataConfig", member: "CompressionType", treatment: Honoured, rules: "OUT-6, OUT-8", cases: []when{
+		{is: "NONE", treatment: Honoured, rules: "OUT-6", note: "each file is an object below <S3OutputPath>/<job>/output/model and output/data"}}},
 
 	{shape: "ResourceConfig", member: "InstanceType", treatment: Emulated, rules: "RES-6, START-12, ruling 14", note: "named to the container, which has the type's processors, memory and number of GPUs, or all of a machine that cannot hold it; --as-instance puts another in its place"},
 	{shape: "ResourceConfig", member: "InstanceCount", treatment: Honoured, rules: "ruling 5", cases: []when{
@@ -94,10 +94,11 @@ var trainingRows = []row{
 	{shape: "PlacementSpecification", member: "*", treatment: Inert, rules: "ruling 3", note: "see ResourceConfig.InstancePlacementConfig"},
 
 	{shape: "StoppingCondition", member: "MaxRuntimeInSeconds", treatment: Honoured, rules: "STOP-1, STOP-6, STOP-8"},
-	{shape: "StoppingCondition", member: "MaxWaitTimeInSeconds", treatment: Inert, rules: "ruling 3", note: "nothing waits for spot capacity here"},
+	{shape: "StoppingCondition", member: "MaxWaitTimeInSeconds", treatment: Inert, rules: "STOP-9", note: "checked to go with spot training; nothing waits for spot capacity here"},
 	{shape: "StoppingCondition", member: "MaxPendingTimeInSeconds", treatment: Inert, rules: "ruling 3", note: "no job is pending here"},
 
-	{shape: "CheckpointConfig", member: "*", treatment: Refused, rules: "CKP-2", note: "see CreateTrainingJob CheckpointConfig"},
+	{shape: "CheckpointConfig", member: "S3Uri", treatment: Honoured, rules: "CKP-1, CKP-2, CKP-4", note: "besides the sync while the job runs, what is there at its end is uploaded, which the service does not promise"},
+	{shape: "CheckpointConfig", member: "LocalPath", treatment: Honoured, rules: "CKP-1"},
 	{shape: "DebugHookConfig", member: "*", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "CollectionConfiguration", member: "*", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "DebugRuleConfiguration", member: "*", treatment: Inert, rules: "ruling 3", note: debugger},
@@ -105,7 +106,7 @@ var trainingRows = []row{
 	{shape: "ExperimentConfig", member: "*", treatment: Inert, rules: "ruling 3", note: "there is no experiment to join"},
 	{shape: "ProfilerConfig", member: "*", treatment: Inert, rules: "ruling 3", note: debugger},
 	{shape: "ProfilerRuleConfiguration", member: "*", treatment: Inert, rules: "ruling 3", note: debugger},
-	{shape: "RetryStrategy", member: "*", treatment: Inert, rules: "ruling 3", note: "the service retries its own InternalServerError only"},
+	{shape: "RetryStrategy", member: "MaximumRetryAttempts", treatment: Honoured, rules: "RETRY-1, STOP-6", note: "only an InternalServerError is tried again: a fault of optml, containerd or this machine that ended the job"},
 	{shape: "RemoteDebugConfig", member: "*", treatment: Inert, rules: "ruling 3", note: noAWS},
 	{shape: "InfraCheckConfig", member: "*", treatment: Inert, rules: "ruling 3", note: "checks the cloud's own hardware"},
 	{shape: "SessionChainingConfig", member: "*", treatment: Inert, rules: "ruling 3", note: noAWS},

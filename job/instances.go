@@ -35,12 +35,15 @@ var instances = sync.OnceValue(func() map[string]instance {
 
 // gpusFor is how many of the host's GPUs an instance type stands for (ruling 14): the type's count, none for a CPU
 // type, all for local_gpu and for types that are not in the table.
-func gpusFor(instanceType string, asked *int, h HostFacts) (n int, short bool) {
+func gpusFor(instanceType string, asked *GPURequest, h HostFacts) (n int, short bool) {
 	want := h.GPUs
 	i, known := instances()[instanceType]
 	switch {
+	case asked != nil && asked.All:
+	case asked != nil && len(asked.Devices) > 0:
+		return len(asked.Devices), false // whether they are there is seen when they are taken
 	case asked != nil:
-		want = *asked
+		return asked.Count, asked.Count > h.GPUs
 	case instanceType == "local":
 		want = 0
 	case known && i.Accelerator == "gpu":

@@ -14,7 +14,7 @@ func TestInstanceLimits(t *testing.T) {
 	for _, tc := range []struct {
 		document, as string
 		host         HostFacts
-		gpus         *int
+		gpus         *GPURequest
 		told         string // current_instance_type
 		cpus         int
 		memory       int64
@@ -30,7 +30,7 @@ func TestInstanceLimits(t *testing.T) {
 		{"ml.m5.24xlarge", "", machine, nil, "ml.m5.24xlarge", 0, 0, "384 GiB of memory, this host 16: runs with the whole host"},
 		{"ml.m5.xlarge", "ml.m5.24xlarge", machine, nil, "ml.m5.24xlarge", 0, 0, "384 GiB of memory, this host 16: runs with the whole host"},
 		{"ml.g4dn.xlarge", "", big, nil, "ml.g4dn.xlarge", 0, 0, "has more GPUs than this host (0)"},
-		{"ml.g4dn.xlarge", "", big, new(0), "ml.g4dn.xlarge", 4, 16 << 30, ""}, // --gpus 0: not missed
+		{"ml.g4dn.xlarge", "", big, &GPURequest{}, "ml.g4dn.xlarge", 4, 16 << 30, ""}, // --gpus 0: not missed
 		{"ml.c6g.large", "", big, nil, "ml.c6g.large", 2, 4 << 30, "is arm64, this host is amd64"},
 		{"local", "", big, nil, "local", 0, 0, ""},
 		{"local_gpu", "", big, nil, "local_gpu", 0, 0, ""},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -57,6 +58,9 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if m.wrong != nil {
+		return nil, m.wrong
 	}
 	if len(m.cannot) > 0 {
 		return nil, &Unsupported{Operation: set.main.Operation, Members: m.cannot}
@@ -135,6 +139,7 @@ type maker struct {
 	members  []MemberUse
 	warnings []Warning
 	cannot   []RefusedMember // refused for what this host is or the user said, not by the table
+	wrong    error           // in what the user said beside the documents
 }
 
 func (m *maker) warn(rule, path, format string, a ...any) {
@@ -178,8 +183,11 @@ func (m *maker) shm(in Instance) int64 {
 
 // gpus is how many an instance gets, with the warnings of ruling 14.
 func (m *maker) gpus(instanceType, path string) int {
-	n, _ := gpusFor(instanceType, m.o.GPUs, m.h)
+	n, few := gpusFor(instanceType, m.o.GPUs, m.h)
 	i, known := instances()[instanceType]
+	if few && m.o.GPUs != nil {
+		m.wrong = fmt.Errorf("--gpus %d: this host has %d (`optml gpus` lists them)", n, m.h.GPUs)
+	}
 	lacks := m.short(instanceType)
 	switch a := hostArch(instanceType); {
 	case m.o.AsInstance == wholeHost:
@@ -201,6 +209,40 @@ func (m *maker) gpus(instanceType, path string) int {
 		m.warn("ruling 14", path, "%s", lacks)
 	}
 	return n
+}
+
+// spread gives each instance its GPUs. Instances on one machine have different ones (DIST-8), as few each as that takes,
+// unless the user says that they share.
+func (m *maker) spread(all []Instance, each int, path string) {
+	var devices []string
+	if m.o.GPUs != nil {
+		devices = m.o.GPUs.Devices
+	}
+	have := m.h.GPUs
+	if devices != nil {
+		have = len(devices)
+	}
+	n, shared := each, m.o.ShareGPUs && len(all) > 1
+	if !shared && (each*len(all) > have || devices != nil) {
+		n = have / len(all)
+	}
+	switch {
+	case each > 0 && n == 0:
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: path, Value: strconv.Itoa(len(all)), Rule: "DIST-8",
+			Text: fmt.Sprintf("%d instances need a GPU each and there are %d: give fewer instances, --gpus 0, or --share-gpus", len(all), have)})
+	case n < each && devices == nil:
+		m.warn("DIST-8", path, "each of the %d instances gets %d GPUs, not %d: this host has %d", len(all), n, each, have)
+	}
+	for i := range all {
+		all[i].GPUs, all[i].SharedGPUs = n, shared && n > 0
+		switch {
+		case devices == nil || n == 0:
+		case shared:
+			all[i].GPUDevices = devices
+		default:
+			all[i].GPUDevices = devices[i*n : (i+1)*n]
+		}
+	}
 }
 
 // serviceEnv lays the service's own variables over the request's (ENV-4, INF-40). AWS_REGION alone is the user's to

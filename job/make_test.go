@@ -3,8 +3,10 @@ package job
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,11 +217,11 @@ func TestIsolation(t *testing.T) {
 func TestGPUs(t *testing.T) {
 	four := machine
 	four.GPUs, four.MemoryBytes, four.CPUs = 4, 1<<40, 256
-	two := 2
+	two := GPURequest{Count: 2}
 	for _, tc := range []struct {
 		instance string
 		host     HostFacts
-		asked    *int
+		asked    *GPURequest
 		want     int
 		warns    string
 	}{
@@ -231,6 +233,9 @@ func TestGPUs(t *testing.T) {
 		{"local", four, nil, 0, ""},
 		{"ml.z9.huge", four, nil, 4, ""},
 		{"ml.m5.large", four, &two, 2, ""},
+		{"ml.m5.large", four, &GPURequest{All: true}, 4, ""},
+		{"ml.p3.16xlarge", four, &GPURequest{}, 0, ""},
+		{"ml.m5.large", four, &GPURequest{Devices: []string{"0", "GPU-1", "3"}}, 3, ""},
 		{"ml.trn1.2xlarge", four, nil, 0, "accelerators (Trainium) that optml does not offer"},
 		{"ml.m5.24xlarge", machine, nil, 0, "384 GiB of memory"},
 		{"ml.c5.4xlarge", HostFacts{CPUs: 4, MemoryBytes: 1 << 40}, nil, 0, "16 processors, this host 4"},
@@ -336,5 +341,92 @@ func TestDuration(t *testing.T) {
 	}
 	if err := d.UnmarshalText([]byte("2 minutes")); err == nil {
 		t.Error("takes nonsense")
+	}
+}
+
+// Ruling 14: a number of GPUs that the user names is had or refused, never fewer.
+func TestMoreGPUsThanThereAre(t *testing.T) {
+	four := machine
+	four.GPUs = 4
+	text := edit(t, "training.json", "ml.m5.xlarge", "ml.p3.16xlarge")
+	_, err := Make(companionsOf(t, "doc", text), Options{GPUs: &GPURequest{Count: 5}}, four)
+	if err == nil || !strings.Contains(err.Error(), "--gpus 5: this host has 4") {
+		t.Error(err)
+	}
+}
+
+// DIST-8: instances on one machine have different GPUs, as few each as that takes, or the same if they are to share.
+func TestGPUsOfInstances(t *testing.T) {
+	eight := machine
+	eight.GPUs, eight.MemoryBytes, eight.CPUs = 8, 1<<40, 256
+	for name, tc := range map[string]struct {
+		instances int
+		kind      string
+		o         Options
+		each      int
+		devices   [][]string
+		says      string
+	}{
+		"as many as the type has": {2, "ml.g4dn.12xlarge", Options{}, 4, nil, ""},
+		"fewer each":              {3, "ml.g4dn.12xlarge", Options{}, 2, nil, "each of the 3 instances gets 2 GPUs, not 4: this host has 8"},
+		"all, evenly":             {4, "local_gpu", Options{}, 2, nil, "each of the 4 instances gets 2 GPUs, not 8: this host has 8"},
+		"shared":                  {3, "ml.g4dn.12xlarge", Options{ShareGPUs: true}, 4, nil, ""},
+		"shared alone":            {1, "ml.g4dn.12xlarge", Options{ShareGPUs: true}, 4, nil, ""},
+		"named":                   {2, "ml.m5.large", Options{GPUs: &GPURequest{Devices: []string{"0", "1", "GPU-a", "3"}}}, 2, [][]string{{"0", "1"}, {"GPU-a", "3"}}, ""},
+		"named, and shared":       {2, "ml.m5.large", Options{GPUs: &GPURequest{Devices: []string{"0", "1"}}, ShareGPUs: true}, 2, [][]string{{"0", "1"}, {"0", "1"}}, ""},
+		"none":                    {9, "ml.m5.large", Options{}, 0, nil, ""},
+		"too few for each":        {9, "ml.g4dn.12xlarge", Options{}, 0, nil, "9 instances need a GPU each and there are 8: give fewer instances, --gpus 0, or --share-gpus"},
+		"too few are named":       {2, "ml.m5.large", Options{GPUs: &GPURequest{Devices: []string{"0"}}}, 0, nil, "2 instances need a GPU each and there are 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := edit(t, "transform.json", `"InstanceCount": 1`, fmt.Sprintf(`"InstanceCount": %d`, tc.instances))
+			text = change(t, text, "TransformResources.InstanceType", tc.kind)
+			p, err := Make(companionsOf(t, "doc", text), tc.o, eight)
+			if err != nil {
+				if tc.each > 0 || tc.says == "" || !strings.Contains(err.Error(), tc.says) {
+					t.Error(err)
+				}
+				return
+			}
+			total := map[bool]int{true: tc.each, false: tc.each * tc.instances}[tc.o.ShareGPUs]
+			if n, which := GPUsOf(p.Transform.Instances); n != total || tc.devices != nil && len(which) != total {
+				t.Errorf("%d GPUs in all, %v, want %d", n, which, total)
+			}
+			for i, in := range p.Transform.Instances {
+				if in.GPUs != tc.each || in.SharedGPUs != (tc.o.ShareGPUs && tc.instances > 1) || tc.devices != nil && !slices.Equal(in.GPUDevices, tc.devices[i]) {
+					t.Errorf("%+v", in)
+				}
+			}
+			said := ""
+			for _, w := range p.Warnings {
+				if w.Rule == "DIST-8" {
+					said = w.Text
+				}
+			}
+			if said != tc.says {
+				t.Errorf("%q, want %q", said, tc.says)
+			}
+		})
+	}
+}
+
+// CompressionType NONE: artifacts go below prefixes, and a validation's transform takes the model from there (OUT-6).
+func TestUnpackedArtifacts(t *testing.T) {
+	none := map[string]any{"S3OutputPath": "s3://bucket/models/", "CompressionType": "NONE"}
+	text := change(t, edit(t, "training.json", "", ""), "OutputDataConfig", none)
+	p, err := Make([]*Document{decode(t, "job.json", text)}, Options{InterruptAfter: time.Minute}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "s3://bucket/models/" + p.Name + "/output/"
+	if tr := p.Training; !tr.Unpacked || tr.ModelURI != want+"model" || tr.OutputURI != want+"data" || tr.InterruptAfter.Std() != time.Minute {
+		t.Errorf("%+v", tr)
+	}
+	text = change(t, edit(t, "algorithm.json", "", ""), "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.OutputDataConfig", none)
+	if p, err = Make([]*Document{decode(t, "algorithm.json", text)}, Options{}, machine); err != nil {
+		t.Fatal(err)
+	}
+	if m, uri := p.Validation.Transform.Transform.Models[0], p.Validation.Training.Training.ModelURI; m.URI != uri+"/" || !m.Unpacked || m.Type != "S3Prefix" || !strings.HasSuffix(uri, "/output/model") {
+		t.Errorf("the transform's model is %+v, the training's %s", m, uri)
 	}
 }

@@ -19,6 +19,8 @@ const (
 	servingPort        = 8080              // INF-50
 	trainingInstance   = "algo-1"
 	defaultDataSharing = "FullyReplicated" // IDC-2
+	checkpointPath     = "/opt/ml/checkpoints/"
+	checkpointEvery    = 30 * time.Second // CKP-4
 )
 
 // trainingView is a training job as both a CreateTrainingJob and a TrainingJobDefinition describe it. path is where in
@@ -73,6 +75,15 @@ func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
 		c.Entrypoint, c.Args = spec.ContainerEntrypoint, spec.ContainerArguments
 	}
 	c.Env = m.trainingEnv(p, r.Environment)
+	if k := r.CheckpointConfig; k != nil {
+		p.Training.Checkpoint = &Checkpoint{
+			URI: resolve(m.o.Dir, k.S3Uri), LocalPath: cmp.Or(k.LocalPath, checkpointPath),
+			Every: Duration(cmp.Or(m.o.CheckpointEvery, checkpointEvery)),
+		}
+	}
+	if s := r.RetryStrategy; s != nil {
+		p.Training.Retries = int(s.MaximumRetryAttempts)
+	}
 	return p, nil
 }
 
@@ -88,10 +99,14 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		Instances: []Instance{in}, Hosts: hosts, InstanceType: m.o.told(t.resource.InstanceType), HyperParameters: maps.Clone(hp), OutputPath: out,
 		ModelURI: under(out, p.Name, "output/model.tar.gz"), OutputURI: under(out, p.Name, "output/output.tar.gz"),
 		KMSKeyID: t.output.KmsKeyId, MaxRuntime: Duration(defaultMaxRuntime), Grace: Duration(cmp.Or(m.o.Grace, trainingGrace)),
-		ShmBytes: m.shm(in), VolumeBytes: m.volume(t.resource), EnforceVolume: m.o.EnforceVolume, Init: m.o.Init, UserWritable: m.o.UserWritable, CreationTime: m.h.Now,
+		ShmBytes: m.shm(in), VolumeBytes: m.volume(t.resource), EnforceVolume: m.o.EnforceVolume, Init: m.o.Init, UserWritable: m.o.UserWritable,
+		InterruptAfter: Duration(m.o.InterruptAfter), CreationTime: m.h.Now,
 	}
 	if tr.EnforceVolume && tr.VolumeBytes == 0 {
 		m.warn("ruling 13", t.at("ResourceConfig.VolumeSizeInGB"), "--enforce-volume-size has nothing to enforce: the request gives no size")
+	}
+	if t.output.CompressionType == "NONE" {
+		tr.Unpacked, tr.ModelURI, tr.OutputURI = true, under(out, p.Name, "output/model"), under(out, p.Name, "output/data")
 	}
 	if tr.HyperParameters == nil {
 		tr.HyperParameters = map[string]string{}
@@ -109,6 +124,7 @@ func (m *maker) training(p *Plan, t trainingView, hp map[string]string, img Imag
 		}
 		tr.Channels = append(tr.Channels, ch)
 	}
+	m.spread(tr.Instances, in.GPUs, t.at("ResourceConfig.InstanceCount"))
 	return tr
 }
 

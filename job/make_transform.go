@@ -209,11 +209,13 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 	}
 	size := m.instance("", t.resources.InstanceType, t.at("TransformResources.InstanceType"))
 	tr.ShmBytes = m.shm(size)
-	for rank := range int(t.resources.InstanceCount) { // BT-37
-		inst := size
+	tr.Instances = slices.Repeat([]Instance{size}, int(t.resources.InstanceCount)) // BT-37
+	m.spread(tr.Instances, size.GPUs, t.at("TransformResources.InstanceCount"))
+	for rank := range tr.Instances {
+		inst := &tr.Instances[rank]
 		inst.Host = "algo-" + strconv.Itoa(rank+1)
 		for i, c := range model.containers {
-			inst.Containers = append(inst.Containers, m.serving(p, inst, rank, i, model, t, batch))
+			inst.Containers = append(inst.Containers, m.serving(p, *inst, rank, i, model, t, batch))
 			if rank > 0 {
 				continue // all instances have the same
 			}
@@ -224,7 +226,6 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 				tr.More = append(tr.More, x)
 			}
 		}
-		tr.Instances = append(tr.Instances, inst)
 	}
 	return tr
 }

@@ -73,6 +73,9 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 		model.containers = m.packageContainers(a.InferenceSpecification.Containers)
 		if c := &model.containers[model.untrained()]; c.model.URI == "" { // ruling 21
 			c.model.URI = train.Training.ModelURI
+			if train.Training.Unpacked {
+				c.model = ModelSource{URI: train.Training.ModelURI + "/", Type: "S3Prefix", Unpacked: true}
+			}
 		} else {
 			m.warn("ruling 21", "InferenceSpecification.Containers", "each inference container has its own ModelDataUrl: the model that the training makes is not used by the transform")
 		}

@@ -16,7 +16,12 @@ type Options struct {
 	ModelURI   string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
 	ModelImage string // transform without a CreateModel document: the inference image
 	AsInstance string // the instance type whose size and name the containers get; "": the document's; "host": the whole host
-	GPUs       *int   // --gpus: how many of the host's; nil: as the instance type says (ruling 14)
+
+	// GPUs is what --gpus and --device say; nil: as the instance type says (ruling 14).
+	GPUs      *GPURequest
+	ShareGPUs bool // --share-gpus: all instances of a transform have the same (DIST-8)
+
+	CheckpointEvery time.Duration // 0: 30 s (CKP-4)
 
 	Grace         time.Duration // 0: 120 s for training, 30 s for inference (ruling 16)
 	PingWindow    time.Duration // 0: 30 min (INF-64)
@@ -31,9 +36,18 @@ type Options struct {
 	// Training: the host names of a job with several hosts, and which of them runs here (ruling 5). Nil: one host, algo-1.
 	Hosts       []string
 	CurrentHost string
-	FileSystems map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
+	// Training: how long after the start of its process it is interrupted as a spot instance is (STOP-9). 0: never.
+	InterruptAfter time.Duration
+	FileSystems    map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
 
 	RecordRequests bool // transform: one JSON line a request
+}
+
+// GPURequest is which of the host's GPUs each instance gets: so many, all of them, or these.
+type GPURequest struct {
+	Count   int      `json:"count,omitempty"`
+	All     bool     `json:"all,omitempty"`
+	Devices []string `json:"devices,omitempty"` // by index (0; of a part 0:1) or UUID
 }
 
 // HostFacts are what the Plan needs to know of this machine.

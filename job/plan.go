@@ -71,7 +71,21 @@ type Instance struct {
 	CPUs        int         `json:"cpus,omitempty"`        // of each of its containers; 0: all of the host's
 	MemoryBytes int64       `json:"memoryBytes,omitempty"` // of each of its containers; 0: no limit
 	GPUs        int         `json:"gpus,omitempty"`        // of the host's, for its containers; 0: none, and NVIDIA_VISIBLE_DEVICES is void (START-14)
+	GPUDevices  []string    `json:"gpuDevices,omitempty"`  // which, by index or UUID, as many as GPUs; nil: any that are free
+	SharedGPUs  bool        `json:"sharedGpus,omitempty"`  // all instances have the same (DIST-8)
 	Containers  []Container `json:"containers"`
+}
+
+// GPUsOf is how many of the host's GPUs instances have in all, and which, nil where any will do.
+func GPUsOf(instances []Instance) (n int, which []string) {
+	for _, in := range instances {
+		if in.SharedGPUs && n > 0 {
+			continue
+		}
+		n += in.GPUs
+		which = append(which, in.GPUDevices...)
+	}
+	return n, which
 }
 
 // Container is one container to run.
@@ -93,19 +107,30 @@ type Training struct {
 	HyperParameters map[string]string  `json:"hyperParameters"`
 	Channels        []Channel          `json:"channels"`
 	Metrics         []MetricDefinition `json:"metrics,omitempty"`
-	OutputPath      string             `json:"outputPath"` // S3OutputPath as given
-	ModelURI        string             `json:"modelUri"`   // <S3OutputPath>/<job>/output/model.tar.gz (OUT-1)
-	OutputURI       string             `json:"outputUri"`  // <S3OutputPath>/<job>/output/output.tar.gz (OUT-2)
+	OutputPath      string             `json:"outputPath"`         // S3OutputPath as given
+	ModelURI        string             `json:"modelUri"`           // <S3OutputPath>/<job>/output/model.tar.gz (OUT-1); Unpacked: …/output/model
+	OutputURI       string             `json:"outputUri"`          // <S3OutputPath>/<job>/output/output.tar.gz (OUT-2); Unpacked: …/output/data
+	Unpacked        bool               `json:"unpacked,omitempty"` // CompressionType NONE: each file is an object below those (OUT-6)
 	KMSKeyID        string             `json:"kmsKeyId,omitempty"`
 	Isolated        bool               `json:"isolated"` // EnableNetworkIsolation
-	MaxRuntime      Duration           `json:"maxRuntime"`
-	Grace           Duration           `json:"grace"`                   // SIGTERM to SIGKILL (STOP-1); 120 s
-	ShmBytes        int64              `json:"shmBytes"`                // /dev/shm (START-12)
-	VolumeBytes     int64              `json:"volumeBytes,omitempty"`   // VolumeSizeInGB
-	EnforceVolume   bool               `json:"enforceVolume,omitempty"` // --enforce-volume-size: /opt/ml is a file system of that size
+	Checkpoint      *Checkpoint        `json:"checkpoint,omitempty"`
+	Retries         int                `json:"retries,omitempty"`        // after an InternalServerError: MaximumRetryAttempts
+	MaxRuntime      Duration           `json:"maxRuntime"`               // of all attempts together (STOP-6)
+	Grace           Duration           `json:"grace"`                    // SIGTERM to SIGKILL (STOP-1); 120 s
+	InterruptAfter  Duration           `json:"interruptAfter,omitempty"` // --spot-interrupt-after: from the start of the first attempt's process; 0: never
+	ShmBytes        int64              `json:"shmBytes"`                 // /dev/shm (START-12)
+	VolumeBytes     int64              `json:"volumeBytes,omitempty"`    // VolumeSizeInGB
+	EnforceVolume   bool               `json:"enforceVolume,omitempty"`  // --enforce-volume-size: /opt/ml is a file system of that size
 	Init            bool               `json:"init,omitempty"`
 	UserWritable    bool               `json:"userWritable,omitempty"` // --user-writable (ruling 15)
 	CreationTime    time.Time          `json:"creationTime"`
+}
+
+// Checkpoint is where a training's checkpoints are kept (CKP-1, CKP-2).
+type Checkpoint struct {
+	URI       string   `json:"uri"`       // S3Uri, a folder
+	LocalPath string   `json:"localPath"` // verbatim, for checkpointconfig.json
+	Every     Duration `json:"every"`     // from one sync to the next (CKP-4)
 }
 
 // Channel is one input channel.

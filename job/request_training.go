@@ -15,6 +15,17 @@ type createTrainingJobRequest struct {
 	EnableNetworkIsolation    bool
 	EnableManagedSpotTraining bool
 	Environment               map[string]string
+	CheckpointConfig          *checkpointConfig
+	RetryStrategy             *retryStrategy
+}
+
+type checkpointConfig struct {
+	S3Uri     string
+	LocalPath string
+}
+
+type retryStrategy struct {
+	MaximumRetryAttempts int64
 }
 
 type algorithmSpecification struct {

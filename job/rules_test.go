@@ -43,7 +43,13 @@ var brokenRules = []brokenRule{
 	{"STOP-8", "training.json", [][2]string{{`"MaxRuntimeInSeconds": 3600`, `"MaxRuntimeInSeconds": 2419201`}}, "StoppingCondition.MaxRuntimeInSeconds", "2419201 seconds are more than 28 days (2419200)", refuses},
 	{"DOC-3", "training.json", [][2]string{{`"MaxRuntimeInSeconds": 3600`, `"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200`}}, "StoppingCondition.MaxWaitTimeInSeconds", "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true", refuses},
 	{"DOC-3", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "EnableManagedSpotTraining": true`}}, "StoppingCondition.MaxWaitTimeInSeconds", "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds", refuses},
-	{"DOC-3", "algorithm.json", [][2]string{{`"MaxRuntimeInSeconds": 600`, `"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 700`}}, "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.StoppingCondition.MaxWaitTimeInSeconds", "only supported when EnableManagedSpotTraining", refuses},
+	// CKP-1: what LocalPath hides, and what hides it.
+	{"CKP-1", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/model/checkpoints"}`}}, "CheckpointConfig.LocalPath", "/opt/ml/model/checkpoints and /opt/ml/model, which the container needs for something else, hide each other", refuses},
+	{"CKP-1", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/"}`}}, "CheckpointConfig.LocalPath", "/opt/ml/ and /opt/ml/input", refuses},
+	{"CKP-1", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/"}`}}, "CheckpointConfig.LocalPath", "/ and /opt/ml/input", refuses},
+	{"CKP-1", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/x/../model"}`}}, "CheckpointConfig.LocalPath", "is not a plain absolute path", refuses},
+	{"CKP-1", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "checkpoints"}`}}, "CheckpointConfig.LocalPath", `"checkpoints" is not a plain absolute path`, refuses},
+	{"CKP-1", "training.json", [][2]string{{`"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "CheckpointConfig": {"S3Uri": ""}`}}, "CheckpointConfig.S3Uri", "names no place for checkpoints", refuses},
 	{"DOC-4", "algorithm.json", [][2]string{{`"InputDataConfig": [`, `"InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b"}}, "ContentType": "text/csv"},`}}, "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.InputDataConfig[1].ChannelName", `channel "train" stands in`, refuses},
 	{"DOC-4", "algorithm.json", [][2]string{{`{"Name": "note", "Type": "FreeText"}`, `{"Name": "criterion", "Type": "FreeText"}`}}, "TrainingSpecification.SupportedHyperParameters[3].Name", `"criterion" stands in TrainingSpecification.SupportedHyperParameters[2] already`, refuses},
 	{"DOC-4", "algorithm.json", [][2]string{{`{"Name": "validation", "SupportedContentTypes"`, `{"Name": "train", "SupportedContentTypes"`}}, "TrainingSpecification.TrainingChannels[1].Name", `"train" stands in`, refuses},
@@ -387,5 +393,20 @@ func TestMediaTypes(t *testing.T) {
 		if got := hasMediaType([]string{"image/png", "text/csv"}, v); got != want {
 			t.Errorf("%s: %v", v, got)
 		}
+	}
+}
+
+// A validation profile has no member for spot training (VAL-11), so its MaxWaitTimeInSeconds is taken, --strict or not.
+func TestMaxWaitTimeOfAProfile(t *testing.T) {
+	text := edit(t, "algorithm.json", `"MaxRuntimeInSeconds": 600`, `"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 700`)
+	for _, strict := range []bool{false, true} {
+		if got := refusal(t, Options{Strict: strict}, text); got != "" {
+			t.Errorf("strict %v: %s", strict, got)
+		}
+	}
+	text = edit(t, "training.json", `"EnableNetworkIsolation": true`, `"EnableNetworkIsolation": true, "EnableManagedSpotTraining": true`)
+	text = strings.Replace(text, `"MaxRuntimeInSeconds": 3600`, `"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600`, 1)
+	if got := refusal(t, Options{Strict: true}, text); got != "" { // with spot training it is inert
+		t.Errorf("%s", got)
 	}
 }

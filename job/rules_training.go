@@ -3,9 +3,11 @@ package job
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"regexp/syntax"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // onTraining runs a rule on each training job that a document describes.
@@ -89,6 +91,7 @@ var trainingRules = []rule{
 		}
 	})},
 	{"DOC-3", onTraining(waitingTime)},
+	{"CKP-1", onTrainingJob(checkpointPlace)},
 	{"DOC-4", onTraining(func(c *ruling, t trainingView) {
 		seen := map[string]int{}
 		for i, ch := range t.channels {
@@ -260,21 +263,46 @@ func isEpoch(s string) bool {
 	return err == nil && n >= 0 && s == strconv.Itoa(n)
 }
 
-// waitingTime: MaxWaitTimeInSeconds goes with spot training and only with it.
+// waitingTime: MaxWaitTimeInSeconds goes with spot training and only with it. A validation profile's definition has no
+// member for spot training (VAL-11), so there it says nothing, and is taken.
 func waitingTime(c *ruling, t trainingView) {
-	spot := false
-	if r, ok := c.doc.body.(*createTrainingJobRequest); ok {
-		spot = r.EnableManagedSpotTraining
-	}
-	if t.stopping == nil {
+	r, ok := c.doc.body.(*createTrainingJobRequest)
+	if !ok || t.stopping == nil {
 		return
 	}
 	path, wait, run := t.at("StoppingCondition.MaxWaitTimeInSeconds"), t.stopping.MaxWaitTimeInSeconds, value(t.stopping.MaxRuntimeInSeconds, int64(defaultMaxRuntime.Seconds()))
-	switch {
+	switch spot := r.EnableManagedSpotTraining; {
 	case !spot && wait != nil:
 		c.broken(path, "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true", "waiting time is for spot training only", "leave it out, or set EnableManagedSpotTraining")
 	case spot && value(wait, 0) < run:
 		c.broken(path, "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds", fmt.Sprintf("spot training needs a waiting time of at least MaxRuntimeInSeconds (%d)", run), "")
+	}
+}
+
+// checkpointPlace: what is mounted at LocalPath must not hide what else the container needs, nor be hidden by it. The
+// service's own answer is not published.
+func checkpointPlace(c *ruling, r *createTrainingJobRequest) {
+	if r.CheckpointConfig == nil {
+		return
+	}
+	const at, hint = "CheckpointConfig.LocalPath", "/opt/ml/checkpoints is the usual place"
+	if u := r.CheckpointConfig.S3Uri; u == "" || strings.HasSuffix(strings.TrimSuffix(u, "/"), ":/") {
+		c.broken("CheckpointConfig.S3Uri", "", "names no place for checkpoints", "a folder of a bucket, such as s3://bucket/checkpoints/job")
+	}
+	local := r.CheckpointConfig.LocalPath
+	if local == "" {
+		return
+	}
+	clean := strings.TrimSuffix(local, "/")
+	if !strings.HasPrefix(local, "/") || path.Clean(local) != cmp.Or(clean, "/") || strings.ContainsFunc(local, unicode.IsControl) {
+		c.broken(at, "", fmt.Sprintf("%q is not a plain absolute path", short(local, 64)), hint)
+		return
+	}
+	for _, taken := range []string{"/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/errors", "/proc", "/sys", "/dev"} {
+		if clean == taken || strings.HasPrefix(clean, taken+"/") || strings.HasPrefix(taken, clean+"/") {
+			c.broken(at, "", fmt.Sprintf("%s and %s, which the container needs for something else, hide each other", local, taken), hint)
+			return
+		}
 	}
 }
 

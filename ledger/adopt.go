@@ -85,7 +85,7 @@ func own(j *Job, lock *os.File) (*Owner, error) {
 		return nil, errors.Join(err, o.Close())
 	}
 	o.seq = o.state.Seq
-	makeReserve(o.path(reserveFile))
+	_ = makeReserve(o.path(reserveFile)) // a job that exists must have its end, with room or without
 	o.stops.init()
 	return o, nil
 }

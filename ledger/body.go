@@ -24,8 +24,9 @@ type StepBegan struct{}
 
 // StepEnded ends a step. Error is empty on success.
 type StepEnded struct {
-	Error string `json:"error,omitempty"`
-	Bytes int64  `json:"bytes,omitempty"`
+	Error    string        `json:"error,omitempty"`
+	Bytes    int64         `json:"bytes,omitempty"`
+	Duration time.Duration `json:"durationNs,omitempty"` // by a clock that nobody sets; 0: the events' times tell
 }
 
 // Intent is written, and synced, before something outside the job's directory is made, so that whoever finds the job
@@ -68,6 +69,18 @@ type ImageResolved struct {
 	Platform  string `json:"platform"`
 }
 
+// GPUsTaken says which of the machine's GPUs an instance has until the job's end.
+type GPUsTaken struct {
+	GPUs []GPU `json:"gpus"`
+}
+
+// GPU is one of them.
+type GPU struct {
+	Index string `json:"index"` // 0; of a part (MIG) 0:1
+	UUID  string `json:"uuid"`
+	Name  string `json:"name,omitempty"`
+}
+
 // ChannelTotals are one channel's figures at the end.
 type ChannelTotals struct {
 	Channel      string        `json:"channel"`
@@ -91,6 +104,43 @@ type UploadTotals struct {
 	SHA256   string        `json:"sha256,omitempty"`
 	Kept     string        `json:"kept,omitempty"`  // local path, when the upload failed
 	Empty    bool          `json:"empty,omitempty"` // nothing there, nothing uploaded (OUT-4)
+}
+
+// Interruption is what was seen of a rehearsed spot interruption (STOP-9).
+type Interruption struct {
+	Container string        `json:"container"`
+	At        time.Time     `json:"at"` // of SIGTERM
+	Grace     time.Duration `json:"graceNs"`
+	Killed    bool          `json:"killed"`           // the main process was still there when the grace was over
+	Ended     time.Duration `json:"endedNs"`          // how long after SIGTERM it ended
+	Code      int           `json:"code"`             // its exit code
+	Printed   int64         `json:"printedBytes"`     // by the container after SIGTERM
+	Signal    string        `json:"signal"`           // what became of SIGTERM: reached, not in time, ignored, discarded, swallowed, unseen
+	Says      string        `json:"says"`             // the same as a sentence, with what it is read from
+	Remedy    string        `json:"remedy,omitempty"` // what to change in the image
+	Saved     []Saved       `json:"saved"`
+
+	Processes []InterruptedProcess `json:"processes"` // that ran when SIGTERM was sent
+}
+
+// InterruptedProcess is a process of the container; only the main one is sent the signal (STOP-4).
+type InterruptedProcess struct {
+	PID     int    `json:"pid"` // in the container
+	Main    bool   `json:"main,omitempty"`
+	Command string `json:"command"`
+	SIGTERM string `json:"sigterm"` // default, ignored, caught
+}
+
+// Saved is how a directory stood when an interrupted container's main process ended or was about to be killed.
+type Saved struct {
+	What    string        `json:"what"`              // model, checkpoints
+	State   string        `json:"state"`             // empty, left, quiet, unfinished
+	Files   int64         `json:"files"`             // regular ones
+	Bytes   int64         `json:"bytes"`             // in them
+	Written int64         `json:"written"`           // files made or changed after SIGTERM
+	Idle    time.Duration `json:"idleNs,omitempty"`  // since the last write
+	Writing []string      `json:"writing,omitempty"` // open for writing at the kill, below the directory
+	Says    string        `json:"says"`
 }
 
 // TransformTotals are a transform's figures at the end, with the resolved settings (ST-20).
@@ -152,6 +202,12 @@ type Adopted struct {
 	Reason string `json:"reason"` // owner died, host rebooted
 }
 
+// Restarted begins another attempt of the same job: of one that was interrupted (--resume), or after an
+// InternalServerError (RETRY-1).
+type Restarted struct {
+	Reason string `json:"reason,omitempty"`
+}
+
 func (Transition) body()      {}
 func (StepBegan) body()       {}
 func (StepEnded) body()       {}
@@ -160,11 +216,14 @@ func (Released) body()        {}
 func (Started) body()         {}
 func (Exited) body()          {}
 func (ImageResolved) body()   {}
+func (GPUsTaken) body()       {}
 func (ChannelTotals) body()   {}
 func (UploadTotals) body()    {}
+func (Interruption) body()    {}
 func (TransformTotals) body() {}
 func (FinalMetric) body()     {}
 func (Warning) body()         {}
 func (Child) body()           {}
 func (Verdict) body()         {}
 func (Adopted) body()         {}
+func (Restarted) body()       {}

@@ -148,6 +148,10 @@ func (r *Request) fill(l layout) error {
 			return err
 		}
 	}
+	// A job whose end could not be recorded would stay InProgress.
+	if err := makeReserve(l.path(reserveFile)); err != nil {
+		return err
+	}
 	plan, err := json.MarshalIndent(r.Plan, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode plan: %w", err)
@@ -265,6 +269,9 @@ func (r *Request) install(temp, final string) (*replaced, error) {
 		s, err := taken.State()
 		if err == nil && !s.Final {
 			err = taken.inUse()
+		}
+		if err == nil {
+			err = s.OnlyCopy()
 		}
 		if err == nil && !sameFile(lock, taken.LockPath()) { // replaced or removed since we opened it
 			lock.Close()

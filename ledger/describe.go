@@ -55,7 +55,11 @@ func describeTraining(s *State, p *job.Plan, r request) Document {
 	}
 	plan.set("AlgorithmSpecification", planAlgorithm(t))
 	plan.set("InputDataConfig", planChannels(t.Channels))
-	plan.set("OutputDataConfig", Document{{"S3OutputPath", t.OutputPath}})
+	out := Document{{"S3OutputPath", t.OutputPath}}
+	if t.Unpacked {
+		out.set("CompressionType", "NONE")
+	}
+	plan.set("OutputDataConfig", out)
 	plan.set("ResourceConfig", Document{{"InstanceType", t.InstanceType}, {"InstanceCount", max(len(t.Hosts), len(t.Instances))}})
 	plan.set("StoppingCondition", Document{{"MaxRuntimeInSeconds", int64(t.MaxRuntime.Std().Seconds())}})
 	plan.set("EnableNetworkIsolation", t.Isolated)

@@ -16,6 +16,7 @@
 //	requests.jsonl one line a request of a transform, if it was to record them
 //	failures.jsonl one line an object that a transform failed on
 //	failing/       a transform's first failing batches, each with its response
+//	attempts/<n>/  logs and metrics of earlier attempts
 //	work/          scratch of the run: /opt/ml trees, staged data
 //
 // Facts are events, rates are not: whatever must be known afterwards is appended as an Event (the closed set of Body);

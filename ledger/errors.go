@@ -15,7 +15,9 @@ var (
 	ErrOwned     = errors.New("job has a living owner")
 	ErrOwnerDead = errors.New("the job's owner died before the job's end")
 	ErrFinished  = errors.New("job is finished")
-	ErrClosed    = errors.New("job is no longer owned by this process")
+
+	ErrUnfinished = errors.New("job is not finished")
+	ErrClosed     = errors.New("job is no longer owned by this process")
 )
 
 // InUseError says that a name is taken (ST-3, ruling 2). Its text is the service's own.
@@ -72,4 +74,28 @@ type AmbiguousError struct {
 
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("job %q is ambiguous: it is one of %s", e.Name, strings.Join(e.Among, ", "))
+}
+
+// KeptError says that a job holds the only copy of an artifact, so that it cannot be removed or begun again.
+type KeptError struct {
+	Kind  job.Kind
+	Name  string
+	First UploadTotals
+}
+
+func (e *KeptError) Error() string {
+	return fmt.Sprintf("%s/%s holds the only copy of its %s, which could not be uploaded: %s", e.Kind, e.Name, e.First.Artifact, e.First.Kept)
+}
+
+// Hint says what the user can do.
+func (e *KeptError) Hint() string {
+	return "`optml upload " + e.Name + "` uploads what is kept; `optml rm --discard " + e.Name + "` gives it up"
+}
+
+// OnlyCopy is a *KeptError if the job holds the only copy of something.
+func (s *State) OnlyCopy() error {
+	if k := s.Kept(); len(k) > 0 {
+		return &KeptError{s.Kind, s.Name, k[0]}
+	}
+	return nil
 }

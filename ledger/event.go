@@ -35,14 +35,17 @@ var bodies = map[string]reflect.Type{
 	"Started":         reflect.TypeFor[Started](),
 	"Exited":          reflect.TypeFor[Exited](),
 	"ImageResolved":   reflect.TypeFor[ImageResolved](),
+	"GPUsTaken":       reflect.TypeFor[GPUsTaken](),
 	"ChannelTotals":   reflect.TypeFor[ChannelTotals](),
 	"UploadTotals":    reflect.TypeFor[UploadTotals](),
+	"Interruption":    reflect.TypeFor[Interruption](),
 	"TransformTotals": reflect.TypeFor[TransformTotals](),
 	"FinalMetric":     reflect.TypeFor[FinalMetric](),
 	"Warning":         reflect.TypeFor[Warning](),
 	"Child":           reflect.TypeFor[Child](),
 	"Verdict":         reflect.TypeFor[Verdict](),
 	"Adopted":         reflect.TypeFor[Adopted](),
+	"Restarted":       reflect.TypeFor[Restarted](),
 }
 
 // line is an event on disk.

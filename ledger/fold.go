@@ -54,7 +54,9 @@ func (s *State) apply(e Event) {
 	case Intent:
 		put(&s.Open, OpenIntent{e.Host, e.Step, b}, func(o OpenIntent) bool { return o.Kind == b.Kind && o.ID == b.ID })
 	case Released:
-		s.Open = slices.DeleteFunc(s.Open, func(o OpenIntent) bool { return o.Kind == b.Kind && o.ID == b.ID })
+		if s.Open = slices.DeleteFunc(s.Open, func(o OpenIntent) bool { return o.Kind == b.Kind && o.ID == b.ID }); len(s.Open) == 0 {
+			s.Open = nil // as it is read back
+		}
 	case Started:
 		s.begin(e.Time)
 		s.Containers = append(s.Containers, Container{
@@ -64,10 +66,14 @@ func (s *State) apply(e Event) {
 		s.exit(e, b)
 	case ImageResolved:
 		put(&s.Images, b, func(i ImageResolved) bool { return i.Container == b.Container })
+	case GPUsTaken:
+		put(&s.GPUs, GPUsOfHost{e.Host, b.GPUs}, func(g GPUsOfHost) bool { return g.Host == e.Host })
 	case ChannelTotals:
 		put(&s.Channels, ChannelOfHost{e.Host, b}, func(c ChannelOfHost) bool { return c.Host == e.Host && c.Channel == b.Channel })
 	case UploadTotals:
 		put(&s.Uploads, b, func(u UploadTotals) bool { return u.Artifact == b.Artifact && u.URI == b.URI })
+	case Interruption:
+		s.Interruption = &b
 	case TransformTotals:
 		s.Transform = &b
 	case FinalMetric:
@@ -80,6 +86,8 @@ func (s *State) apply(e Event) {
 		put(&s.Verdicts, b, func(v Verdict) bool { return v.Rule == b.Rule })
 	case Adopted:
 		s.Adopted = append(s.Adopted, Adoption{e.Time, b})
+	case Restarted:
+		s.restart(e.Time, b)
 	}
 }
 
@@ -199,11 +207,11 @@ func (s *State) endStep(e Event, b StepEnded) {
 	for i := len(s.Steps) - 1; i >= 0; i-- {
 		st := &s.Steps[i]
 		if st.Name == e.Step && st.Host == e.Host && st.End.IsZero() {
-			st.End, st.Bytes, st.Error = e.Time, b.Bytes, b.Error
+			st.End, st.Bytes, st.Error, st.Took = e.Time, b.Bytes, b.Error, b.Duration
 			return
 		}
 	}
-	s.Steps = append(s.Steps, Step{e.Host, e.Step, e.Time, e.Time, b.Bytes, b.Error})
+	s.Steps = append(s.Steps, Step{e.Host, e.Step, e.Time, e.Time, b.Bytes, b.Error, b.Duration})
 }
 
 func (s *State) exit(e Event, b Exited) {

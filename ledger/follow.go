@@ -8,7 +8,7 @@ import (
 	"iter"
 )
 
-// Follow yields the events from the first on, and then each as it is appended. It ends after the final transition. If
+// Follow yields the events of the last attempt from its first on, and then each as it is appended. It ends after the final transition. If
 // the owner dies before that it yields ErrOwnerDead and ends; if ctx ends, the cause. Damaged lines and events that
 // this optml does not know are passed over.
 func (j *Job) Follow(ctx context.Context) iter.Seq2[Event, error] { return j.follow(ctx, false) }
@@ -30,6 +30,9 @@ func (j *Job) followTo(ctx context.Context, pollOnly bool, yield func(Event) boo
 		return err
 	}
 	defer r.Close()
+	if err := r.skipAttempts(); err != nil {
+		return err
+	}
 	w := newWatch(j.EventsPath(), pollOnly)
 	defer w.close()
 	for {
@@ -66,4 +69,28 @@ func (j *Job) followTo(ctx context.Context, pollOnly bool, yield func(Event) boo
 			return err
 		}
 	}
+}
+
+// skipAttempts goes to where the last attempt begins.
+func (r *reader) skipAttempts() error {
+	from := int64(0)
+	for {
+		before := r.off
+		e, _, err := r.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if _, ok := e.Body.(Restarted); ok {
+			from = before
+		}
+	}
+	if _, err := r.f.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	r.buf.Reset(r.f)
+	r.off = from
+	return nil
 }

@@ -121,14 +121,18 @@ func (j *journal) write(b []byte) (int, error) {
 	return n, err
 }
 
-// makeReserve sets room aside for the job's last events. Where the file system cannot, there is none.
-func makeReserve(path string) {
+// makeReserve sets room aside for the job's last events. Where the file system cannot, there is none; where there is no
+// room it is an error.
+func makeReserve(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, fileMode)
 	if err != nil {
-		return
+		return err
 	}
 	defer f.Close()
-	_ = unix.Fallocate(int(f.Fd()), 0, 0, reserveBytes)
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, reserveBytes); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return &os.PathError{Op: "set room aside in", Path: path, Err: err}
+	}
+	return nil
 }
 
 // reader reads whole lines of events and stays at the first that is not whole yet.

@@ -42,6 +42,10 @@ type ContainerLive struct {
 	MemoryPercent float64 `json:"memoryPercent"` // of the limit, or of the host's memory
 	MemoryBytes   int64   `json:"memoryBytes"`
 	DiskPercent   float64 `json:"diskPercent,omitempty"`
+
+	// Of the instance's GPUs, with its first container: sums over them, 0 … g*100. nil: it has none, or they are not measured.
+	GPUPercent       *float64 `json:"gpuPercent,omitempty"`
+	GPUMemoryPercent *float64 `json:"gpuMemoryPercent,omitempty"`
 }
 
 // UploadLive is an artifact on its way out.

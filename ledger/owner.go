@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/optml/optml/job"
 )
@@ -68,7 +67,7 @@ func (o *Owner) append(host, step string, b Body) error {
 	if _, ok := b.(Unknown); ok || b == nil {
 		return fmt.Errorf("append to %s: event body %T is not one of the closed set", o.Dir(), b)
 	}
-	e := Event{Seq: o.seq + 1, Time: time.Now().UTC(), Host: host, Step: step, Body: b}
+	e := Event{Seq: o.seq + 1, Time: notBefore(o.state.ModifiedTime), Host: host, Step: step, Body: b}
 	t, transition := b.(Transition)
 	_, intent := b.(Intent)
 	if err := o.journal.append(e, intent || transition && IsFinal(t.Status)); err != nil {

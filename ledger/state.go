@@ -39,18 +39,21 @@ type State struct {
 	ModifiedTime time.Time `json:"modifiedTime,omitzero"` // of the last event
 	FinalTime    time.Time `json:"finalTime,omitzero"`    // of the final transition
 
-	Steps      []Step           `json:"steps,omitempty"`      // in the order in which they began
-	Images     []ImageResolved  `json:"images,omitempty"`     // one a container
-	Containers []Container      `json:"containers,omitempty"` // in the order in which they started
-	Channels   []ChannelOfHost  `json:"channels,omitempty"`
-	Uploads    []UploadTotals   `json:"uploads,omitempty"` // one an artifact
-	Transform  *TransformTotals `json:"transform,omitempty"`
-	Metrics    []FinalMetric    `json:"metrics,omitempty"` // one a name (MET-8)
-	Warnings   []Warning        `json:"warnings,omitempty"`
-	Children   []Child          `json:"children,omitempty"`
-	Verdicts   []Verdict        `json:"verdicts,omitempty"` // one a rule
-	Open       []OpenIntent     `json:"open,omitempty"`     // made outside the directory and not released
-	Adopted    []Adoption       `json:"adopted,omitempty"`
+	Steps        []Step           `json:"steps,omitempty"`      // in the order in which they began
+	Images       []ImageResolved  `json:"images,omitempty"`     // one a container
+	GPUs         []GPUsOfHost     `json:"gpus,omitempty"`       // one an instance that has any
+	Containers   []Container      `json:"containers,omitempty"` // in the order in which they started
+	Channels     []ChannelOfHost  `json:"channels,omitempty"`
+	Uploads      []UploadTotals   `json:"uploads,omitempty"` // one an artifact
+	Transform    *TransformTotals `json:"transform,omitempty"`
+	Interruption *Interruption    `json:"interruption,omitempty"` // that was rehearsed, in whichever attempt
+	Metrics      []FinalMetric    `json:"metrics,omitempty"`      // one a name (MET-8)
+	Warnings     []Warning        `json:"warnings,omitempty"`
+	Children     []Child          `json:"children,omitempty"`
+	Verdicts     []Verdict        `json:"verdicts,omitempty"` // one a rule
+	Open         []OpenIntent     `json:"open,omitempty"`     // made outside the directory and not released
+	Adopted      []Adoption       `json:"adopted,omitempty"`
+	Attempts     []Past           `json:"attempts,omitempty"` // before the one that all else is about
 
 	Seq     int64 `json:"seq"`               // of the last event
 	Damaged int   `json:"damaged,omitempty"` // lines that could not be read
@@ -72,10 +75,15 @@ type Step struct {
 	End   time.Time `json:"end,omitzero"`
 	Bytes int64     `json:"bytes,omitempty"`
 	Error string    `json:"error,omitempty"`
+
+	Took time.Duration `json:"durationNs,omitempty"`
 }
 
 // Duration is how long it took, 0 while it runs.
 func (s Step) Duration() time.Duration {
+	if s.Took > 0 {
+		return s.Took
+	}
 	if s.End.IsZero() {
 		return 0
 	}
@@ -91,6 +99,12 @@ type Container struct {
 	BootID  string    `json:"bootId,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	Exited  *Exited   `json:"exited,omitempty"` // nil: no owner has seen its end
+}
+
+// GPUsOfHost are the GPUs of one instance.
+type GPUsOfHost struct {
+	Host string `json:"host,omitempty"`
+	GPUs []GPU  `json:"gpus"`
 }
 
 // ChannelOfHost is what one channel brought to one host.
@@ -120,6 +134,17 @@ func (s *State) Duration() time.Duration {
 	return max(0, s.EndTime.Sub(s.StartTime))
 }
 
+// Kept are the artifacts that could not be uploaded; they lie where Kept says.
+func (s *State) Kept() []UploadTotals {
+	var kept []UploadTotals
+	for _, u := range s.Uploads {
+		if u.Kept != "" {
+			kept = append(kept, u)
+		}
+	}
+	return kept
+}
+
 // Running are the containers whose end no owner has seen.
 func (s *State) Running() []Container {
 	var r []Container
@@ -147,9 +172,18 @@ func (s *State) clone() State {
 		c.Transform = new(*s.Transform)
 		c.Transform.Instances = slices.Clone(s.Transform.Instances)
 	}
+	if s.Interruption != nil {
+		c.Interruption = new(*s.Interruption)
+		c.Interruption.Saved = slices.Clone(s.Interruption.Saved)
+		c.Interruption.Processes = slices.Clone(s.Interruption.Processes)
+	}
 	c.Transitions = slices.Clone(s.Transitions)
 	c.Steps = slices.Clone(s.Steps)
 	c.Images = slices.Clone(s.Images)
+	c.GPUs = slices.Clone(s.GPUs)
+	for i := range c.GPUs {
+		c.GPUs[i].GPUs = slices.Clone(c.GPUs[i].GPUs)
+	}
 	c.Containers = slices.Clone(s.Containers)
 	c.Channels = slices.Clone(s.Channels)
 	c.Uploads = slices.Clone(s.Uploads)
@@ -159,5 +193,6 @@ func (s *State) clone() State {
 	c.Verdicts = slices.Clone(s.Verdicts)
 	c.Open = slices.Clone(s.Open)
 	c.Adopted = slices.Clone(s.Adopted)
+	c.Attempts = slices.Clone(s.Attempts)
 	return c
 }

@@ -10,6 +10,14 @@ type Usage struct {
 	MemoryLimit int64         // 0: none, the host's memory counts
 	DiskUsed    int64         // of the volume that holds /opt/ml
 	DiskSize    int64         // 0: not known
+	GPUs        []GPU         // of the instance
+}
+
+// GPU is a reading of one GPU.
+type GPU struct {
+	Busy        float64 // percent of the time before the reading in which it worked
+	MemoryUsed  int64   // bytes
+	MemoryTotal int64
 }
 
 // Instance is what SageMaker publishes of an instance every minute (training 5.2), in percent.
@@ -17,6 +25,9 @@ type Instance struct {
 	CPUUtilization    float64 // sum over the cores: 0 to n*100
 	MemoryUtilization float64 // 0 to 100
 	DiskUtilization   float64 // 0 to 100
+
+	GPUUtilization       float64 // sum over the GPUs: 0 to g*100
+	GPUMemoryUtilization float64 // likewise
 }
 
 // Between turns two readings, the earlier first, into percentages. hostMemory is the host's memory in bytes, against
@@ -33,6 +44,10 @@ func Between(a, b Usage, hostMemory int64) Instance {
 	}
 	i.MemoryUtilization = percent(b.MemoryBytes, whole)
 	i.DiskUtilization = percent(b.DiskUsed, b.DiskSize)
+	for _, g := range b.GPUs {
+		i.GPUUtilization += min(max(g.Busy, 0), 100)
+		i.GPUMemoryUtilization += percent(g.MemoryUsed, g.MemoryTotal)
+	}
 	return i
 }
 

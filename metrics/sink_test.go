@@ -137,6 +137,8 @@ func TestBetween(t *testing.T) {
 		"one moment":             {at(1, 0, 0, 0), at(1, 1, 0, 0), 100, Instance{}},
 		"backwards":              {at(0, 9, 0, 0), at(1, 3, 0, 0), 100, Instance{}},
 		"disk":                   {Usage{}, Usage{DiskUsed: 3, DiskSize: 12}, 0, Instance{DiskUtilization: 25}},
+		"GPUs": {Usage{}, Usage{GPUs: []GPU{{Busy: 90, MemoryUsed: 1, MemoryTotal: 2}, {Busy: 30, MemoryUsed: 1, MemoryTotal: 4}, {MemoryTotal: 0, Busy: 101}}}, 0,
+			Instance{GPUUtilization: 220, GPUMemoryUtilization: 75}},
 	} {
 		if got := Between(tc.a, tc.b, tc.host); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)

@@ -114,13 +114,20 @@ func (w *s3Writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// grow makes room for n more bytes, doubling up to the part's size: small objects stay small in memory.
+// grow makes room for n more bytes: for what is to come, where that is known, else doubling up to the part's size, so
+// that small objects stay small in memory. Of one that has parts already the next is made at once, since each doubling
+// leaves as much again for the collector.
 func (w *s3Writer) grow(n int, limit int64) {
 	need := len(w.buf) + n
 	if need <= cap(w.buf) {
 		return
 	}
 	c := max(2*cap(w.buf), 64<<10, need)
+	if left := w.o.Size - w.total; left > 0 {
+		c = max(need, int(min(int64(len(w.buf))+left, limit)))
+	} else if w.id != "" {
+		c = int(limit)
+	}
 	b := make([]byte, len(w.buf), min(int64(c), limit))
 	copy(b, w.buf)
 	w.buf = b

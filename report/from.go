@@ -55,6 +55,11 @@ func from(src source) *Report {
 	for _, x := range s.Images {
 		r.Images = append(r.Images, Image{x.Container, x.Ref, x.Digest, x.Platform, x.User})
 	}
+	for _, x := range s.GPUs {
+		for _, g := range x.GPUs {
+			r.GPUs = append(r.GPUs, GPU{x.Host, g.Index, g.UUID, g.Name})
+		}
+	}
 	for _, x := range s.Containers {
 		c := Container{Name: x.Name}
 		if e := x.Exited; e != nil {
@@ -88,6 +93,16 @@ func from(src source) *Report {
 		for _, in := range x.Instances {
 			r.Transform.Instances = append(r.Transform.Instances, Instance{in.Host, in.Objects, seconds(in.PingAfter)})
 		}
+	}
+	if x := s.Interruption; x != nil {
+		i := &Interruption{x.At, seconds(x.Grace), x.Killed, seconds(x.Ended), x.Code, x.Printed, x.Signal, x.Says, x.Remedy, nil, nil}
+		for _, v := range x.Saved {
+			i.Saved = append(i.Saved, Saved{v.What, v.State, v.Files, v.Bytes, v.Written, seconds(v.Idle), v.Writing, v.Says})
+		}
+		for _, p := range x.Processes {
+			i.Processes = append(i.Processes, Process(p))
+		}
+		r.Interruption = i
 	}
 	for _, x := range s.Metrics {
 		r.Metrics = append(r.Metrics, Metric{x.Name, x.Value, x.At, x.Count})

@@ -34,17 +34,19 @@ type Report struct {
 	Ended   time.Time `json:"ended,omitzero"`   // as DescribeTrainingJob says it
 	Seconds float64   `json:"seconds"`          // from creation to the end, or until now
 
-	Rules       []Rule      `json:"rules,omitempty"` // of a validation
-	Steps       []Step      `json:"steps,omitempty"`
-	Images      []Image     `json:"images,omitempty"`
-	Containers  []Container `json:"containers,omitempty"`
-	Channels    []Channel   `json:"channels,omitempty"`
-	Transform   *Transform  `json:"transform,omitempty"`
-	Metrics     []Metric    `json:"metrics,omitempty"`
-	Outputs     []Output    `json:"outputs,omitempty"`
-	Warnings    []Warning   `json:"warnings,omitempty"`
-	Transitions []Status    `json:"transitions,omitempty"` // SecondaryStatusTransitions
-	Directory   string      `json:"directory"`
+	Rules        []Rule        `json:"rules,omitempty"` // of a validation
+	Steps        []Step        `json:"steps,omitempty"`
+	Images       []Image       `json:"images,omitempty"`
+	GPUs         []GPU         `json:"gpus,omitempty"`
+	Containers   []Container   `json:"containers,omitempty"`
+	Channels     []Channel     `json:"channels,omitempty"`
+	Transform    *Transform    `json:"transform,omitempty"`
+	Metrics      []Metric      `json:"metrics,omitempty"`
+	Interruption *Interruption `json:"interruption,omitempty"` // that was rehearsed
+	Outputs      []Output      `json:"outputs,omitempty"`
+	Warnings     []Warning     `json:"warnings,omitempty"`
+	Transitions  []Status      `json:"transitions,omitempty"` // SecondaryStatusTransitions
+	Directory    string        `json:"directory"`
 
 	Jobs []*Report `json:"jobs,omitempty"` // of a validation: the jobs that it ran
 }
@@ -57,6 +59,14 @@ const (
 	Running   = "running"
 	Abandoned = "abandoned"
 )
+
+// GPU is one that an instance had.
+type GPU struct {
+	Host  string `json:"host,omitempty"`
+	Index string `json:"index"`
+	UUID  string `json:"uuid"`
+	Name  string `json:"name,omitempty"`
+}
 
 // Failure is why a job did not complete.
 type Failure struct {
@@ -122,6 +132,42 @@ type Channel struct {
 	ReaderWaitedSeconds float64 `json:"readerWaitedSeconds,omitempty"` // the script waited for data
 	WeWaitedSeconds     float64 `json:"weWaitedSeconds,omitempty"`     // the data waited for the script
 	Note                string  `json:"note,omitempty"`
+}
+
+// Interruption is what was seen of a rehearsed spot interruption.
+type Interruption struct {
+	At           time.Time `json:"at"` // of SIGTERM
+	GraceSeconds float64   `json:"graceSeconds"`
+	Killed       bool      `json:"killed"`       // the main process was still there when the grace was over
+	EndedSeconds float64   `json:"endedSeconds"` // from SIGTERM to its end
+	ExitCode     int       `json:"exitCode"`
+	PrintedBytes int64     `json:"printedBytes"` // after SIGTERM
+	Signal       string    `json:"signal"`       // what became of it: reached, not in time, ignored, discarded, swallowed, unseen
+	Says         string    `json:"says"`         // the same as a sentence, with what it is read from
+	Remedy       string    `json:"remedy,omitempty"`
+	Saved        []Saved   `json:"saved"`
+
+	Processes []Process `json:"processes"` // that ran when SIGTERM was sent
+}
+
+// Process is a process of an interrupted container; only the main one is sent the signal.
+type Process struct {
+	PID     int    `json:"pid"` // in the container
+	Main    bool   `json:"main,omitempty"`
+	Command string `json:"command"`
+	SIGTERM string `json:"sigterm"` // default, ignored, caught
+}
+
+// Saved is how a directory stood when the main process had ended or was about to be killed.
+type Saved struct {
+	What        string   `json:"what"`    // model, checkpoints
+	State       string   `json:"state"`   // empty; left: by a process that ended by itself; quiet: nobody had a file open for writing; unfinished
+	Files       int64    `json:"files"`   // regular ones
+	Bytes       int64    `json:"bytes"`   // in them
+	Written     int64    `json:"written"` // files made or changed after SIGTERM
+	IdleSeconds float64  `json:"idleSeconds,omitempty"`
+	Writing     []string `json:"writing,omitempty"` // open for writing at the kill
+	Says        string   `json:"says"`
 }
 
 // Transform is what a batch transform did.

@@ -346,3 +346,23 @@ func TestUnits(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A rehearsed interruption is told in sentences, and as members for programs.
+func TestInterruptionIsTold(t *testing.T) {
+	r := &Report{Verdict: Stopped, Kind: job.KindTraining, Name: "x", Interruption: &Interruption{
+		Signal: "swallowed", Says: "PID 1 (sh) has no handler", Remedy: "start the script with exec", Killed: true, ExitCode: 137,
+		Saved: []Saved{{What: "model", State: "unfinished", Says: "unfinished: open for writing was a\x1b[31m.bin"}},
+	}}
+	var b strings.Builder
+	if err := r.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Rehearsed interruption\n", "  signal  swallowed\n", "          PID 1 (sh) has no handler\n", "          to do: start the script with exec\n", "  model   unfinished: open for writing was a"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "\x1b") {
+		t.Error("control characters of a container's file reach the terminal")
+	}
+}

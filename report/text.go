@@ -25,6 +25,7 @@ func (t *text) report(r *Report, outermost bool) {
 	t.head(r, outermost)
 	t.rules(r.Rules)
 	t.failure(r)
+	t.interruption(r.Interruption)
 	t.steps(r)
 	t.channels(r.Channels)
 	t.transform(r.Transform)
@@ -89,6 +90,9 @@ func (t *text) head(r *Report, outermost bool) {
 			rows = append(rows, row{"", plain(i.Digest)})
 		}
 	}
+	for _, g := range r.GPUs {
+		rows = append(rows, row{"gpu", plain(strings.TrimSpace(g.Index + " " + g.Name + " (" + g.UUID + ")"))})
+	}
 	t.rows(rows, "  ")
 }
 
@@ -142,6 +146,20 @@ func (t *text) failure(r *Report) {
 		}
 		fmt.Fprintf(t, "  in %s\n", plain(l.Path))
 	}
+}
+
+func (t *text) interruption(x *Interruption) {
+	if x == nil {
+		return
+	}
+	rows := []row{{"signal", plain(x.Signal)}, {"", plain(x.Says)}}
+	if x.Remedy != "" {
+		rows = append(rows, row{"", "to do: " + plain(x.Remedy)})
+	}
+	for _, s := range x.Saved {
+		rows = append(rows, row{plain(s.What), plain(s.Says)})
+	}
+	t.section("Rehearsed interruption", rows)
 }
 
 func (t *text) steps(r *Report) {

@@ -151,10 +151,13 @@ var verbs = []struct {
 	{groupLook, (*app).cmdDescribe},
 	{groupLook, (*app).cmdLogs},
 	{groupLook, (*app).cmdReport},
+	{groupLook, (*app).cmdEnds},
 	{groupLook, (*app).cmdStop},
+	{groupLook, (*app).cmdUpload},
 	{groupLook, (*app).cmdRm},
 	{groupLook, (*app).cmdPrune},
 	{groupHost, (*app).cmdImages},
+	{groupHost, (*app).cmdGpus},
 	{groupHost, (*app).cmdDoctor},
 	{groupHost, (*app).cmdVersion},
 }

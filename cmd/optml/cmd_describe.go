@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,12 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		row(t, "FailureReason", "%s", s.FailureReason)
 		row(t, "Detail", "%s", s.Detail)
 		row(t, "Hint", "%s", s.Hint)
+		for _, p := range s.Attempts {
+			row(t, "Attempt", "%d ended %s: %s; its logs are in %s", p.Number, p.Status, strings.TrimSpace(p.FailureReason+" "+p.Detail), j.AttemptDir(p.Number))
+		}
+		if len(s.Attempts) > 0 {
+			row(t, "Attempt", "%d", s.Attempt())
+		}
 		row(t, "Created", "%s", clock(s.CreationTime))
 		row(t, "Started", "%s", clock(s.StartTime))
 		row(t, "Ended", "%s", clock(s.EndTime))
@@ -69,6 +76,11 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		}
 		for _, x := range s.Images {
 			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
+		}
+		for _, x := range s.GPUs {
+			for _, g := range x.GPUs {
+				row(t, "GPU", "%s: %s %s (%s)", x.Host, g.Index, g.Name, g.UUID)
+			}
 		}
 		if len(s.Containers) > 1 {
 			for _, c := range s.Containers {

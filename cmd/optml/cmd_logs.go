@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -326,9 +327,19 @@ func (f *logFollower) job(j *ledger.Job) <-chan struct{} {
 	return done
 }
 
+// fileID tells a container's log from that of an earlier attempt, which has the same name. false: it was put aside just
+// now.
+func fileID(j *ledger.Job, name string) (uint64, bool) {
+	fi, err := os.Stat(logfile.LogName(j.LogPath(name)))
+	if err != nil {
+		return 0, false
+	}
+	return fi.Sys().(*syscall.Stat_t).Ino, true
+}
+
 // logs looks for new logs of a job until its end. Four times a second is what a person does not notice.
 func (f *logFollower) logs(j *ledger.Job, labelled bool, done <-chan struct{}) {
-	seen := map[string]bool{}
+	seen := map[uint64]bool{}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -340,10 +351,11 @@ func (f *logFollower) logs(j *ledger.Job, labelled bool, done <-chan struct{}) {
 			return
 		}
 		for _, n := range names {
-			if seen[n] || !f.o.wants(n) {
+			id, ok := fileID(j, n)
+			if !ok || seen[id] || !f.o.wants(n) {
 				continue
 			}
-			seen[n] = true
+			seen[id] = true
 			wg.Go(func() {
 				if err := f.out.print(f.ctx, logOf{j, n}, labelled, f.o.tail, done); err != nil {
 					f.fail(err)

@@ -54,6 +54,7 @@ of a training job or of such a package. Needs neither root nor images.`,
 		},
 	}
 	f.plan(c)
+	f.instances(c)
 	f.place(c)
 	f.data(c)
 	c.Flags().StringVar(&f.profile, "profile", "", "the validation profile with this `name`")
@@ -150,6 +151,12 @@ func trainingText(t io.Writer, x *job.Training) {
 	}
 	row(t, "Model to", "%s", x.ModelURI)
 	row(t, "Output to", "%s", x.OutputURI)
+	if c := x.Checkpoint; c != nil {
+		row(t, "Checkpoints", "%s at %s, synced every %s", c.URI, c.LocalPath, c.Every.Std())
+	}
+	if x.Retries > 0 {
+		row(t, "Retries", "%d, of an InternalServerError", x.Retries)
+	}
 	row(t, "Limit", "%s, then SIGTERM, then SIGKILL after %s", x.MaxRuntime.Std(), x.Grace.Std())
 	row(t, "/dev/shm", "%s", bytesText(x.ShmBytes))
 	if x.VolumeBytes > 0 {
@@ -205,7 +212,13 @@ func instancesText(t io.Writer, all []job.Instance) {
 			}
 			gpus := ""
 			if i.GPUs > 0 {
-				gpus = fmt.Sprintf(", %d GPUs", i.GPUs)
+				gpus = ", " + plural(int64(i.GPUs), "GPU")
+				if len(i.GPUDevices) > 0 {
+					gpus += " (" + strings.Join(i.GPUDevices, ", ") + ")"
+				}
+				if i.SharedGPUs {
+					gpus += ", shared with the other instances"
+				}
 			}
 			row(t, "Container", "%s: %s, runs %q%s", c.Name, c.Image.Ref, command, gpus)
 		}

@@ -102,7 +102,13 @@ func runPrune(o pruneOptions, stderr io.Writer) error {
 		if owned || !s.Final || !o.all && o.now.Sub(s.FinalTime) < o.olderThan {
 			continue
 		}
-		if err := removeFinished(j); err != nil {
+		err = removeFinished(j, false)
+		var kept *ledger.KeptError
+		if errors.As(err, &kept) {
+			fmt.Fprintf(stderr, "optml: %v\nhint: %s\n", kept, kept.Hint())
+			continue
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
 
@@ -23,9 +24,15 @@ func (a *app) cmdStop() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stop JOB",
 		Short: "Stop a job: SIGTERM, then SIGKILL after its grace period",
-		Long: `Stop a job as StopTrainingJob and StopTransformJob do: the container gets
-SIGTERM, and SIGKILL when its grace period is over. What a training has written to
-/opt/ml/model is uploaded; a stopped transform leaves no .out object.`,
+		Long: `Stop a job as StopTrainingJob and StopTransformJob do, from any terminal: the main
+process of its container gets SIGTERM, and SIGKILL if it still runs when the grace
+is over, which is after 120 s of a training and 30 s of a transform unless the job was
+started with another --grace. What a training has written to /opt/ml/model is
+uploaded; a stopped transform leaves no .out object. It returns when the job has
+ended. If the process that ran the job has died, the job is recovered instead.`,
+		Example: `  optml stop my-job
+  optml stop my-job --no-wait
+  optml stop my-job --kill`,
 		Args: nargs(1, 1, "the job's name"),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.jobs, o.job = a.jobs(), args[0]
@@ -73,6 +80,7 @@ func runStop(ctx context.Context, o stopOptions, stderr io.Writer) error {
 		fmt.Fprintf(stderr, "optml: %s: stop requested\n", j.Name())
 		return nil
 	}
+	fmt.Fprintf(stderr, "optml: %s: %s\n", j.Name(), stoppingText(j.Plan(), o.kill))
 	for e, err := range j.Follow(contextOr(ctx)) {
 		if errors.Is(err, ledger.ErrOwnerDead) {
 			return &ownerDeadError{j.Name()}
@@ -85,6 +93,21 @@ func runStop(ctx context.Context, o stopOptions, stderr io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// stoppingText says how long it may take.
+func stoppingText(p *job.Plan, kill bool) string {
+	grace := job.Duration(0)
+	switch {
+	case p.Training != nil:
+		grace = p.Training.Grace
+	case p.Transform != nil:
+		grace = p.Transform.Grace
+	}
+	if kill || grace == 0 {
+		return "stopping"
+	}
+	return fmt.Sprintf("stopping; its container may take %s to end before it is killed (--kill kills it now)", grace.Std())
 }
 
 // stopFinished is the service's answer to stopping a job that has ended.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/optml/optml/job"
@@ -8,7 +10,7 @@ import (
 
 func (a *app) cmdTrain() *cobra.Command {
 	var f jobFlags
-	var algorithm string
+	var algorithm, resume string
 	c := &cobra.Command{
 		Use:   "train JOB.json",
 		Short: "Run a training job from a CreateTrainingJob request",
@@ -19,12 +21,36 @@ An algorithm that the request names is that of its last validation here which it
 has passed, or of a CreateAlgorithm request (--algorithm).
 
 Ctrl-C stops the job with its grace period, a second one kills the container,
-a third leaves at once. The model artifacts of a stopped job are uploaded.`,
+a third leaves at once. The model artifacts of a stopped job are uploaded.
+
+--spot-interrupt-after stops the job as a spot instance that is taken away would,
+and reports whether the signal reached the script and what it had saved.
+
+--resume JOB begins a job again that was interrupted, stopped or failed: the next
+attempt under its name, with its documents and flags, an empty /opt/ml/model, and
+the checkpoints of its CheckpointConfig restored.`,
 		Example: `  optml train job.json
   optml train job.json --s3-dir ./data --name try-2 --replace
-  NAME=$(optml train job.json --detach); optml logs -f $NAME`,
-		Args: nargs(1, 1, "the document"),
-		RunE: func(_ *cobra.Command, args []string) error {
+  optml train job.json --spot-interrupt-after 30s --grace 20s
+  NAME=$(optml train job.json --detach); optml logs -f $NAME
+  optml train --resume my-job`,
+		Args: func(c *cobra.Command, args []string) error {
+			if resume != "" {
+				return nargs(0, 0, "")(c, args)
+			}
+			return nargs(1, 1, "the document")(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if resume != "" {
+				hint := "a job is resumed with its own documents and flags"
+				if err := exclude(c, "resume", hint, func(name string) bool { return !slices.Contains(resumeFlags, name) }); err != nil {
+					return err
+				}
+				return a.resume(&f, resume)
+			}
+			if c.Flags().Changed("spot-interrupt-after") && f.interruptAfter == 0 {
+				return usage("--spot-interrupt-after: the process must have run for some time, such as 30s")
+			}
 			docs, err := a.decodeAll(args[0], job.CreateTrainingJob, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
@@ -37,7 +63,10 @@ a third leaves at once. The model artifacts of a stopped job are uploaded.`,
 	}
 	f.add(c, true)
 	f.place(c)
+	f.rehearse(c)
 	f.data(c)
+	c.Flags().StringVar(&resume, "resume", "", "begin this `job` again, which did not complete, with its checkpoints")
+	c.Flags().Var(&f.checkpoints, "checkpoint-interval", "`time` from one sync of the checkpoints to the next (default 30s)")
 	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that AlgorithmName names (default: that of its last validation)")
 	return c
 }

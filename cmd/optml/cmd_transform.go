@@ -74,6 +74,7 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 	}
 	f.add(c, false)
 	f.requests(c)
+	f.instances(c)
 	m.add(c)
 	c.Flags().BoolVar(&tune, "tune", false, "try settings on a sample of the input and print the best; no job is run")
 	c.Flags().StringVar(&failed, "rerun-failed", "", "process again what failed in this `job`, a transform")

@@ -29,6 +29,7 @@ The exit code is 0 when the algorithm passes.`,
 		},
 	}
 	f.add(c, false)
+	f.instances(c)
 	f.data(c)
 	f.requests(c)
 	c.Flags().StringVar(&f.profile, "profile", "", "only the validation profile with this `name`")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/optml/optml/harness"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/ctrd"
+	"github.com/optml/optml/runtime/gpu"
 )
 
 // machine is the host as the checks see it; tests put another in its place.
@@ -29,6 +31,7 @@ type machine struct {
 	statfs func(path string) (unix.Statfs_t, error)
 	dial   func(socket string) error
 	use    func(tree string) int64 // bytes on disk
+	gpus   func(context.Context) gpu.Inventory
 
 	root, runDir, jobs, containerd string
 }
@@ -48,6 +51,7 @@ func (a *app) thisMachine() *machine {
 			return err
 		},
 		use:  harness.DiskUse,
+		gpus: hostGPUs().Inventory,
 		root: a.root, runDir: a.runDir, jobs: a.jobs(), containerd: a.containerd,
 	}
 }
@@ -96,6 +100,7 @@ var checks = []struct {
 	{"volumes", checkVolumes},
 	{"forwarding", checkForwarding},
 	{"fuse", checkFuse},
+	{"gpus", checkGPU},
 	{"leftovers", checkLeftovers},
 }
 
@@ -308,12 +313,25 @@ func checkFuse(_ context.Context, m *machine) finding {
 	return ok("yes")
 }
 
+// checkGPU is never a lack: most jobs need none.
+func checkGPU(ctx context.Context, m *machine) finding {
+	inv := m.gpus(ctx)
+	if inv.Absent != "" {
+		return note(gpuMend(inv.Absent), "none: %s", inv.Absent)
+	}
+	usable := len(inv.Usable())
+	if broken := slices.IndexFunc(inv.GPUs, func(g gpu.GPU) bool { return g.Broken != "" }); broken >= 0 {
+		return note("nvidia-smi and dmesg say more", "%d can be used, and GPU %s cannot: %s", usable, inv.GPUs[broken].Index, inv.GPUs[broken].Broken)
+	}
+	return ok("%d, driver %s, CUDA up to %s", usable, orDash(inv.Driver), orDash(inv.CUDA))
+}
+
 func checkLeftovers(_ context.Context, m *machine) finding {
 	jobs, err := ledger.List(m.jobs)
 	if err != nil {
 		return note("", "some jobs cannot be read: %v", err)
 	}
-	var dead []string
+	var dead, keep []string
 	running := 0
 	for _, j := range jobs {
 		owned, err := j.Owned()
@@ -327,10 +345,15 @@ func checkLeftovers(_ context.Context, m *machine) finding {
 			running++
 		case !s.Final:
 			dead = append(dead, string(j.Kind())+"/"+j.Name())
+		case len(s.Kept()) > 0:
+			keep = append(keep, j.Name())
 		}
 	}
 	if len(dead) > 0 {
 		return note("optml prune", "the owner of %s has died", strings.Join(dead, ", "))
+	}
+	if len(keep) > 0 {
+		return note("optml upload "+keep[0], "the only copy of artifacts that could not be uploaded is in the record of %s", strings.Join(keep, ", "))
 	}
 	if running == 0 {
 		if held := mountsBelow(m.fs, m.runDir); len(held) > 0 {

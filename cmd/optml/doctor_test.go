@@ -14,6 +14,7 @@ import (
 
 	"github.com/optml/optml/harness"
 	"github.com/optml/optml/runtime/ctrd"
+	"github.com/optml/optml/runtime/gpu"
 )
 
 // goodMachine lacks nothing.
@@ -35,6 +36,9 @@ func goodMachine(t *testing.T) *machine {
 		},
 		dial: func(string) error { return nil },
 		use:  func(string) int64 { return 1 << 20 },
+		gpus: func(context.Context) gpu.Inventory {
+			return gpu.Inventory{Driver: "550.54.15", CUDA: "12.4", GPUs: []gpu.GPU{{Index: "0"}}}
+		},
 		root: t.TempDir(), runDir: "/run/optml", jobs: t.TempDir(),
 	}
 }
@@ -92,6 +96,14 @@ func TestDoctorFindsWhatIsLacking(t *testing.T) {
 		{"no mkfs", "volumes", levelNote, "apt-get install e2fsprogs", func(m *machine) { delete(files(m), "usr/sbin/mkfs.ext4") }},
 		{"little locked memory", "ulimits", levelNote, "ulimit -Hl unlimited", but(func(f *ctrd.Facts) { f.Memlock = new(uint64(8 << 20)) })},
 		{"few files", "ulimits", levelNote, "ulimit -Hn 1048576", but(func(f *ctrd.Facts) { f.NofileMax = 20000 })},
+		{"a GPU that does not answer", "gpus", levelNote, "nvidia-smi", func(m *machine) {
+			m.gpus = func(context.Context) gpu.Inventory {
+				return gpu.Inventory{GPUs: []gpu.GPU{{Index: "0", Broken: "lost"}}}
+			}
+		}},
+		{"no GPU helper", "gpus", levelNote, "make build", func(m *machine) {
+			m.gpus = func(context.Context) gpu.Inventory { return gpu.Inventory{Absent: gpu.WithoutHelper} }
+		}},
 		{"no forwarding", "forwarding", levelNote, "", but(func(f *ctrd.Facts) { f.Forward = false })},
 		{"no fuse", "fuse", levelNote, "modprobe fuse", func(m *machine) { delete(files(m), "dev/fuse") }},
 		{"a mount that was left", "leftovers", levelNote, "optml prune", func(m *machine) {

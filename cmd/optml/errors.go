@@ -107,5 +107,6 @@ func hintOf(err error) string {
 // isHostLack says whether the host lacks something that doctor names.
 func isHostLack(err error) bool {
 	var runc *ctrd.MissingRuncError
-	return errors.As(err, &runc)
+	var gpus *container.GPUError
+	return errors.As(err, &runc) || errors.As(err, &gpus)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/optml/optml/harness"
@@ -99,6 +100,7 @@ func (o hostOptions) open(ctx context.Context, log *slog.Logger) (*host, error) 
 	return &host{
 		Host: harness.Host{
 			Launcher: client, Images: images, Stores: stores, StoresOf: storesOf, Pull: o.Pull, Log: log, Fail: fail,
+			GPUs: hostGPUs(),
 			CPUs: runtime.NumCPU(), Memory: hostMemory(), MountDir: filepath.Join(o.RunDir, "mnt"), Spool: o.Spool,
 			// For comparisons, and to show on a newer kernel what one before 6.9 does.
 			NoPassthrough: os.Getenv("OPTML_NO_PASSTHROUGH") == "1",
@@ -121,8 +123,10 @@ func (o hostOptions) credentials() harness.Credentials {
 // stores are where these options say that objects are.
 func (o hostOptions) stores() (objstore.Opener, error) {
 	s3 := objstore.S3Options{Region: o.Region, Endpoint: o.Endpoint, Profile: o.AWSProfile, Anonymous: o.Anonymous, PathStyle: o.PathStyle}
-	// For tests: after what time without a byte a connection counts as broken. What is no duration is the default.
+	// For tests: after what time without a byte a connection counts as broken, and how often a request is tried. What is
+	// no duration and no number is the default.
 	s3.Retry.Stall, _ = time.ParseDuration(os.Getenv("OPTML_S3_STALL"))
+	s3.Retry.Attempts, _ = strconv.Atoi(os.Getenv("OPTML_S3_ATTEMPTS"))
 	return objstore.NewOpener(objstore.Options{S3Dir: o.S3Dir, S3: s3, UID: o.UID, GID: o.GID})
 }
 
@@ -169,7 +173,7 @@ func (r reaper) Sweep(ctx context.Context, alive func(dir string) bool) error {
 	if !swept.Empty() {
 		r.log.Info("swept", "containers", swept.Containers, "networks", swept.Networks)
 	}
-	return err
+	return errors.Join(err, hostGPUs().Sweep())
 }
 
 // taken refuses a name before anything is started (ST-3, ruling 2). ledger.Create decides.
@@ -187,7 +191,7 @@ func taken(jobs string, p *job.Plan, replace bool) error {
 		return err
 	}
 	if replace && !owned {
-		return nil // one whose owner died is recovered first
+		return s.OnlyCopy() // one whose owner died is recovered first
 	}
 	return &ledger.InUseError{Kind: p.Kind, Name: p.Name, ARN: p.ARN, Finished: s.Final && !owned}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"math/big"
@@ -18,30 +19,34 @@ import (
 
 // jobFlags are the flags of the verbs that run something.
 type jobFlags struct {
-	name          string
-	account       string
-	replace       bool
-	strict        bool
-	lenient       bool
-	profile       string
-	grace         span
-	pingTimeout   span
-	maxResponse   size
-	shm           size
-	init          bool
-	userWritable  bool
-	modelWritable bool
-	network       string
-	pull          string
-	platform      string
-	credentials   string
-	spool         *int64
-	asInstance    string
-	enforceVolume bool
-	gpus          *int
-	hosts         []string
-	currentHost   string
-	fileSystems   fileSystems
+	name           string
+	account        string
+	replace        bool
+	strict         bool
+	lenient        bool
+	profile        string
+	grace          span
+	checkpoints    span
+	pingTimeout    span
+	maxResponse    size
+	shm            size
+	init           bool
+	userWritable   bool
+	modelWritable  bool
+	network        string
+	pull           string
+	platform       string
+	credentials    string
+	spool          *int64
+	asInstance     string
+	enforceVolume  bool
+	gpus           *job.GPURequest
+	devices        []string
+	shareGPUs      bool
+	interruptAfter span
+	hosts          []string
+	currentHost    string
+	fileSystems    fileSystems
 
 	recordRequests bool
 
@@ -85,7 +90,8 @@ func (f *jobFlags) plan(c *cobra.Command) {
 	x.BoolVar(&f.modelWritable, "model-writable", false, "let an inference container write to /opt/ml/model; SageMaker does not")
 	x.Var(choice{&f.network, []string{"isolated", "open"}}, "network", "isolated or open, instead of what the document `says`")
 	x.StringVar(&f.asInstance, "as-instance", "", "instance `type` whose processors, memory and name the containers get, or host for all of this machine (default: the document's, where this machine can hold it)")
-	x.Var(count{&f.gpus}, "gpus", "`number` of the host's GPUs (default: as the instance type says)")
+	x.Var(gpusFlag{&f.gpus}, "gpus", "`which` of the host's GPUs each instance gets: a number, all, or device=0,2 (default: as many as the instance type has)")
+	x.StringArrayVar(&f.devices, "device", nil, "a GPU by its CDI `name`, such as nvidia.com/gpu=0; repeatable, instead of --gpus")
 }
 
 // place declares the flags that say which of a training job's hosts this is (ruling 5).
@@ -95,10 +101,20 @@ func (f *jobFlags) place(c *cobra.Command) {
 	x.StringVar(&f.currentHost, "current-host", "", "`name` of the one of --hosts that runs here, alone")
 }
 
+// rehearse declares the flag that interrupts a training (STOP-9).
+func (f *jobFlags) rehearse(c *cobra.Command) {
+	c.Flags().Var(&f.interruptAfter, "spot-interrupt-after", "rehearse a spot interruption this `time` after the process has started: SIGTERM, SIGKILL after --grace, and a report of what was saved")
+}
+
 // data declares the flags that say where a training job's data is.
 func (f *jobFlags) data(c *cobra.Command) {
 	c.Flags().BoolVar(&f.enforceVolume, "enforce-volume-size", false, "put a training's /opt/ml on a file system of VolumeSizeInGB, so that writes fail as on a full disk")
 	c.Flags().Var(&f.fileSystems, "fs", "`ID=DIR`: the directory that stands for a file system, such as fs-0123abcd=/data; repeatable")
+}
+
+// instances declares the flag of the verbs whose jobs may have several instances on this machine.
+func (f *jobFlags) instances(c *cobra.Command) {
+	c.Flags().BoolVar(&f.shareGPUs, "share-gpus", false, "give all instances of a transform the same GPUs, instead of each its own")
 }
 
 // requests declares the flag of the verbs that drive a transform.
@@ -110,19 +126,23 @@ func (f *jobFlags) requests(c *cobra.Command) {
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
 		Name: f.name, Region: a.region, Account: f.account, Strict: f.strict, Lenient: f.lenient, Profile: f.profile,
-		Grace: time.Duration(f.grace), PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
-		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network, GPUs: f.gpus,
-		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume,
+		Grace: time.Duration(f.grace), CheckpointEvery: time.Duration(f.checkpoints), InterruptAfter: time.Duration(f.interruptAfter),
+		PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
+		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network,
+		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume, ShareGPUs: f.shareGPUs,
 		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
 	}
 	if f.strict && f.lenient {
 		return o, usage("--strict and --lenient exclude each other")
 	}
+	var err error
+	if o.GPUs, err = f.gpuRequest(); err != nil {
+		return o, err
+	}
 	dir := "."
 	if path != "-" {
 		dir = filepath.Dir(path)
 	}
-	var err error
 	if o.Dir, err = filepath.Abs(dir); err != nil {
 		return o, fmt.Errorf("directory of %s: %w", path, err)
 	}
@@ -136,7 +156,8 @@ func hostFacts() job.HostFacts {
 		region = os.Getenv("AWS_DEFAULT_REGION")
 	}
 	return job.HostFacts{
-		CPUs: runtime.NumCPU(), MemoryBytes: hostMemory(), Arch: runtime.GOARCH, Now: time.Now().UTC(), EnvRegion: region,
+		CPUs: runtime.NumCPU(), MemoryBytes: hostMemory(), Arch: runtime.GOARCH,
+		GPUs: len(hostGPUs().Inventory(context.Background()).Usable()), Now: time.Now().UTC(), EnvRegion: region,
 	}
 }
 

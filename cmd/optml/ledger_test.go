@@ -74,12 +74,12 @@ func TestRemovingAValidation(t *testing.T) {
 	finish(t, makeIn(t, root, job.KindValidation, "v", "training/a", "transform/b", "transform/gone"))
 
 	var said bytes.Buffer
-	err := runRm(rmOptions{root, []string{"v"}}, &said)
+	err := runRm(rmOptions{root, []string{"v"}, false}, &said)
 	if !errors.Is(err, ledger.ErrOwned) {
 		t.Errorf("with a job that runs: %v, want ErrOwned", err)
 	}
 	finish(t, running)
-	if err := runRm(rmOptions{root, []string{"v", "nobody"}}, &said); !errors.Is(err, ledger.ErrNotFound) {
+	if err := runRm(rmOptions{root, []string{"v", "nobody"}, false}, &said); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("a name that nobody has: %v, want ErrNotFound", err)
 	}
 	if got, want := names(t, root), []string{"training/other"}; !slices.Equal(got, want) {
@@ -180,7 +180,7 @@ func TestFollowingAValidation(t *testing.T) {
 // A job can be owned by a process that knows its directory alone: options.json brings everything back.
 func TestOptionsAreKept(t *testing.T) {
 	want := kept{
-		Job: job.Options{Name: "n", Strict: true, Grace: time.Minute, GPUs: new(2), Network: "open", Dir: "/d"},
+		Job: job.Options{Name: "n", Strict: true, Grace: time.Minute, GPUs: &job.GPURequest{Devices: []string{"0", "GPU-1"}}, Network: "open", Dir: "/d"},
 		Host: hostOptions{Root: "/r", RunDir: "/u", Containerd: "/c.sock", S3Dir: "/s3", Region: "eu-west-1",
 			Endpoint: "http://x", AWSProfile: "p", Anonymous: true, PathStyle: true, Pull: container.PullNever},
 	}

@@ -127,6 +127,19 @@ func (w *watcher) print(line string) {
 	fmt.Fprintln(w.out, line)
 }
 
+// gpusText names the GPUs of an instance: gpus 0, 2 (NVIDIA H200).
+func gpusText(all []ledger.GPU) string {
+	var which []string
+	for _, g := range all {
+		which = append(which, g.Index)
+	}
+	s := "gpus " + strings.Join(which, ", ")
+	if len(all) > 0 && all[0].Name != "" {
+		s += " (" + all[0].Name + ")"
+	}
+	return s
+}
+
 // eventText is an event for people, "" for one that they need not see.
 func eventText(e ledger.Event) string {
 	on := ""
@@ -148,6 +161,8 @@ func eventText(e ledger.Event) string {
 		return status + ": " + b.Message
 	case ledger.ImageResolved:
 		return fmt.Sprintf("image %s %s", b.Ref, shortDigest(b.Digest))
+	case ledger.GPUsTaken:
+		return on + gpusText(b.GPUs)
 	case ledger.ChannelTotals:
 		s := fmt.Sprintf("%schannel %s: %s in %s, %s", on, b.Channel, bytesText(b.Bytes), plural(b.Objects, "object"), timeText(b.Duration))
 		return s + rate(b.Bytes, b.Duration)
@@ -169,6 +184,8 @@ func eventText(e ledger.Event) string {
 			return b.Artifact + ": nothing to upload"
 		}
 		return fmt.Sprintf("%s: %s to %s, %s%s", b.Artifact, bytesText(b.Bytes), b.URI, timeText(b.Duration), rate(b.Bytes, b.Duration))
+	case ledger.Interruption:
+		return "interruption: SIGTERM " + b.Signal
 	case ledger.TransformTotals:
 		s := fmt.Sprintf("transformed %s, %s, %s in %s", plural(b.Objects, "object"), plural(b.Records, "record"), plural(b.Requests, "request"), timeText(b.Duration))
 		if b.Failed > 0 {

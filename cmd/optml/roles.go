@@ -13,7 +13,8 @@ type role struct {
 	main func(args []string) int
 }
 
-// roles is the table of them. The command line is what is left when none of them is meant.
+// roles is the table of them. The command line is what is left when none of them is meant. The GPU helper is no role of
+// this binary: it loads NVIDIA's library, for which a program must be linked dynamically (cmd/optml-gpu).
 var roles = []role{
 	{ctrd.RoleDaemon, "containerd, until nobody uses it any more", ctrd.DaemonMain},
 	{ctrd.RoleShim, "containerd's shim, one for each container", func([]string) int { return ctrd.ShimMain() }},

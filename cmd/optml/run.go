@@ -24,6 +24,7 @@ type runOptions struct {
 	progress  progressOptions
 	output    format
 	app       *app
+	own       func() (*ledger.Owner, error) // nil: a new job of the documents
 }
 
 // runAll carries out what a verb's documents ask for. A document with several validation profiles, which --lenient
@@ -76,7 +77,14 @@ func (r runOptions) run(stdout, stderr io.Writer) error {
 // carry makes a job of a plan and its documents, and its owner, and carries it out here or hands it to a process in the
 // background.
 func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr io.Writer) error {
-	if err := taken(r.jobs, plan, r.replace); err != nil {
+	if r.own == nil {
+		request := ledger.Request{Documents: docs, Options: r.kept, Plan: plan, Replace: r.replace, UID: r.kept.Host.UID, GID: r.kept.Host.GID}
+		r.own = func() (*ledger.Owner, error) { return ledger.Create(r.jobs, request) }
+		if err := taken(r.jobs, plan, r.replace); err != nil {
+			return err
+		}
+	}
+	if err := checkGPUs(context.Background(), plan); err != nil {
 		return err
 	}
 	con := newConsole(stderr)
@@ -93,19 +101,18 @@ func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr
 	if err := checkGrant(ctx, h.Credentials, plan); err != nil {
 		return interrupted(ctx, err)
 	}
-	request := ledger.Request{Documents: docs, Options: r.kept, Plan: plan, Replace: r.replace, UID: r.kept.Host.UID, GID: r.kept.Host.GID}
 	recovered := func() {
 		if err := h.recover(ctx, r.jobs, say); err != nil && ctx.Err() == nil {
 			say("not every dead job could be recovered: %v", err)
 		}
 	}
-	owner, err := ledger.Create(r.jobs, request)
-	if errors.Is(err, ledger.ErrInUse) { // maybe by a job whose owner died: it must have its end first
+	owner, err := r.own()
+	if errors.Is(err, ledger.ErrInUse) || errors.Is(err, ledger.ErrUnfinished) { // maybe one whose owner died: it must have its end first
 		recovered()
 		if ctx.Err() != nil {
 			return interrupted(ctx, ctx.Err())
 		}
-		owner, err = ledger.Create(r.jobs, request)
+		owner, err = r.own()
 	}
 	if err != nil {
 		return err

@@ -438,7 +438,7 @@ func (t *tuner) try(ctx context.Context, s setting) (trial, error) {
 	go enough(limited, cancel, owner.Job())
 	final, err := harness.Run(limited, owner, plan, t.host.Host)
 	state := owner.State()
-	err = errors.Join(err, owner.Close(), removeFinished(owner.Job()), os.RemoveAll(out))
+	err = errors.Join(err, owner.Close(), removeFinished(owner.Job(), true), os.RemoveAll(out))
 	if ctx.Err() != nil {
 		err = errors.Join(err, context.Cause(ctx))
 	}

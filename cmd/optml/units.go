@@ -86,25 +86,6 @@ func (d *span) String() string {
 }
 func (d *span) Type() string { return "time" }
 
-// count is a flag for a number that may be left open.
-type count struct{ value **int }
-
-func (c count) Set(s string) error {
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 {
-		return errors.New("it is a number, 0 or more")
-	}
-	*c.value = &n
-	return nil
-}
-func (c count) String() string {
-	if c.value == nil || *c.value == nil {
-		return ""
-	}
-	return strconv.Itoa(**c.value)
-}
-func (c count) Type() string { return "number" }
-
 // bound is a flag for a number of bytes that may also be 0, and may be left out.
 type bound struct{ value **int64 }
 

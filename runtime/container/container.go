@@ -5,6 +5,7 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -28,6 +29,9 @@ type Spec struct {
 	Memory     int64   // bytes; 0: no limit
 	CPUs       float64 // how much processor time it gets, in processors, and how many it sees; 0: the host's
 	Init       bool    // a minimal init as PID 1 (START-5)
+	// Edits are containerEdits of the Container Device Interface, in its JSON: device nodes, mounts, variables and hooks by
+	// which a container has GPUs. nil: it has none.
+	Edits json.RawMessage
 }
 
 // Mount is a bind mount into the container.
@@ -72,6 +76,8 @@ type Task interface {
 	Listen(ctx context.Context, addr string) (net.Listener, error)
 	// Usage reads the counters of the cgroup and the network namespace.
 	Usage(ctx context.Context) (Usage, error)
+	// Processes are what runs in the container now, the main one first: at most MaxProcesses. None when it has ended.
+	Processes(ctx context.Context) ([]Process, error)
 	// PID of the main process on the host; 0 when unknown.
 	PID() int
 	// Interface is the network interface inside the container, for resourceconfig.json (RES-5).
@@ -94,6 +100,32 @@ type Exit struct {
 	OOM    bool // the cgroup reports an OOM kill (END-3)
 	At     time.Time
 }
+
+// Process is one process of a container at one moment, as far as the kernel tells.
+type Process struct {
+	PID     int      // in the container; 1 is discarded what it has no handler for
+	Main    bool     // the one that Task.Signal reaches
+	Command string   // its arguments with blanks between, cut at MaxCommand bytes
+	Term    Handling // of SIGTERM
+	Pending bool     // SIGTERM has been sent to it, and it has not taken it yet
+	Writing []string // files that it has open for writing, as the container names them; at most MaxWriting
+}
+
+// Handling is what a process does with a signal.
+type Handling string
+
+const (
+	HandlingDefault Handling = "default" // no handler: it ends the process, or is discarded by PID 1
+	HandlingIgnored Handling = "ignored"
+	HandlingCaught  Handling = "caught" // there is a handler; what it does is not known
+)
+
+// Bounds of what Processes tells.
+const (
+	MaxProcesses = 200
+	MaxCommand   = 120
+	MaxWriting   = 100
+)
 
 // Usage is a snapshot of a container's counters.
 type Usage struct {

@@ -25,6 +25,25 @@ func (t Tree) Model() string   { return filepath.Join(t.Root, "model") }
 func (t Tree) Output() string  { return filepath.Join(t.Root, "output", "data") }
 func (t Tree) Failure() string { return filepath.Join(t.Root, "output", "failure") }
 
+// Checkpoints is what is mounted at CheckpointConfig.LocalPath.
+func (t Tree) Checkpoints() string { return filepath.Join(t.Root, "checkpoints") }
+
+// MakeCheckpoints makes the directory of the checkpoints, of a job that has them.
+func (t Tree) MakeCheckpoints(writable bool) error {
+	if err := os.Mkdir(t.Checkpoints(), 0o755); err != nil {
+		return fmt.Errorf("make the directory of the checkpoints: %w", err)
+	}
+	return os.Chmod(t.Checkpoints(), mode(writable))
+}
+
+// mode is that of directories that the container writes to: with writable by a user that is not root too (ruling 15).
+func mode(writable bool) fs.FileMode {
+	if writable {
+		return 0o777
+	}
+	return 0o755
+}
+
 // Mounts are the bind mounts of a training container. Input is writable: the Python SDK's bootstrap writes there
 // (TREE-1).
 func (t Tree) Mounts() []Mount {
@@ -40,10 +59,6 @@ func (t Tree) Mounts() []Mount {
 // user of the image (ruling 15). /opt/ml/output/intermediate is not made: its mere existence switches the training
 // toolkit's own upload off.
 func (t Tree) Make(writable bool) error {
-	mode := fs.FileMode(0o755)
-	if writable {
-		mode = 0o777
-	}
 	for _, d := range []string{t.Config(), t.Data(), t.Model(), t.Output(), filepath.Join(t.Root, "errors")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return fmt.Errorf("make /opt/ml: %w", err)
@@ -51,7 +66,7 @@ func (t Tree) Make(writable bool) error {
 	}
 	// Above the mount points the mode is ours alone; umask must not decide what the container sees.
 	for _, d := range []string{"input", "input/config", "input/data", "model", "output", "output/data", "errors"} {
-		if err := os.Chmod(filepath.Join(t.Root, d), mode); err != nil {
+		if err := os.Chmod(filepath.Join(t.Root, d), mode(writable)); err != nil {
 			return fmt.Errorf("make /opt/ml: %w", err)
 		}
 	}
@@ -68,13 +83,17 @@ type Hosts struct {
 
 // WriteConfig writes the JSON files of /opt/ml/input/config, byte for byte as SageMaker does (TREE-2).
 func (t Tree) WriteConfig(tr *job.Training, h Hosts) error {
-	files := []struct {
+	type file struct {
 		name string
 		body []byte
-	}{
+	}
+	files := []file{
 		{"hyperparameters.json", hyperParameters(tr.HyperParameters)},
 		{"inputdataconfig.json", inputDataConfig(tr.Channels)},
 		{"resourceconfig.json", resourceConfig(h)},
+	}
+	if c := tr.Checkpoint; c != nil { // without checkpoints the file is not there (training 2)
+		files = append(files, file{"checkpointconfig.json", new(object).add("LocalPath", c.LocalPath).bytes()})
 	}
 	root, err := os.OpenRoot(t.Config())
 	if err != nil {

@@ -46,6 +46,8 @@ type Launcher struct {
 	OnLaunch func(container.Spec) error
 	OnStart  func(container.Spec) error
 	OnClose  func(container.Spec) error
+	// OnProcesses is what Task.Processes tells of a container that runs; nil: one process without a handler.
+	OnProcesses func(container.Spec) []container.Process
 	// OnEnsure may fail or delay Ensure.
 	OnEnsure func(ref string, pull container.Pull) error
 

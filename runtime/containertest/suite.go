@@ -35,6 +35,7 @@ func RunSuite(t *testing.T, s Subject) {
 		{"SIGKILL is 137 (END-1)", killed},
 		{"SIGTERM reaches the process (STOP-1)", terminated},
 		{"a signal after the end is no error (STOP-4)", lateSignal},
+		{"Processes are those that run", processes},
 		{"a command that is not there is 127 at Launch (START-2, END-4)", notFound},
 		{"a command that is not executable is 126 (END-4)", notExecutable},
 		{"the entrypoint replaces the image's (training 1.1)", entrypoint},
@@ -160,6 +161,30 @@ func terminated(t *testing.T, s Subject) {
 	}
 	if e := wait(t, task); e.Code != 7 {
 		t.Errorf("exit is %+v, want code 7", e)
+	}
+}
+
+func processes(t *testing.T, s Subject) {
+	task := s.launch(t, s.spec(t, "TINY_SLEEP=5m", "TINY_PRINT=started\n"))
+	if ps, err := task.Processes(t.Context()); err != nil || len(ps) > 1 { // runc's own waits to become the main one
+		t.Errorf("before the start: %+v, %v", ps, err)
+	}
+	start(t, task)
+	ps, err := task.Processes(t.Context())
+	if err != nil || len(ps) != 1 || ps[0].PID != 1 || !ps[0].Main {
+		t.Errorf("%+v, %v; want PID 1 alone", ps, err)
+	}
+	if err := task.Signal(t.Context(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, task)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if ps, err = task.Processes(t.Context()); err == nil && len(ps) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the end: %+v, %v", ps, err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -234,6 +235,20 @@ func (t *Task) Usage(context.Context) (container.Usage, error) {
 		u.At = time.Now()
 	}
 	return u, nil
+}
+
+// Processes implements container.Task.
+func (t *Task) Processes(context.Context) ([]container.Process, error) {
+	t.mu.Lock()
+	running := t.started && !t.ended
+	t.mu.Unlock()
+	switch {
+	case !running:
+		return nil, nil
+	case t.l.OnProcesses != nil:
+		return t.l.OnProcesses(t.spec), nil
+	}
+	return []container.Process{{PID: 1, Main: true, Command: strings.Join(t.process.Args, " "), Term: container.HandlingDefault}}, nil
 }
 
 // PID implements container.Task.

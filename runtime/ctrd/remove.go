@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -167,4 +168,25 @@ func waitLog(ctx context.Context, base string) {
 			return
 		}
 	}
+}
+
+// Lingers says of a job's directory whether processes of its containers run.
+func Lingers(jobDir string) bool {
+	h, err := cgroup.Host()
+	if err != nil {
+		return false
+	}
+	groups, err := os.ReadDir(filepath.Dir(filepath.Dir(cgroup.Group{H: h, Path: cgroupPath(jobDir, "x")}.File("memory", "cgroup.procs"))))
+	if err != nil {
+		return false // there are none
+	}
+	for _, g := range groups {
+		if !g.IsDir() {
+			continue
+		}
+		if pids, err := (cgroup.Group{H: h, Path: cgroupPath(jobDir, g.Name())}).PIDs(); err == nil && len(pids) > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -1,7 +1,9 @@
 package ctrd
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -17,6 +19,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+	cdispecs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/optml/optml/runtime/cgroup"
 	"github.com/optml/optml/runtime/container"
@@ -40,12 +44,14 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		oci.WithDefaultSpec(),
 		c.withImage(f),
 		oci.WithProcessArgs(args...),
+		withEdits(s.Edits), // before the environment, which holds over what they set
 		oci.WithEnv(s.Env),
 		withoutNoise,
 		oci.WithNewPrivileges, // else sudo and setuid programs of images fail
 		oci.WithDevShmSize(max(1, (orElse(s.ShmBytes, defaultShm)+1023)/1024)),
 		oci.WithCgroup(cgroupPath(s.Job, s.ID)),
-		withRlimits,
+		withRlimits(s.Edits != nil),
+		oci.WithPidsLimit(PIDsMax()),
 		withoutIPv6,
 	}
 	if s.Hostname != "" {
@@ -148,9 +154,11 @@ func withoutNoise(ctx context.Context, cl oci.Client, c *containers.Container, s
 }
 
 // withRlimits sets the limits of START-13, as far as the host allows (ruling 18).
-func withRlimits(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-	s.Process.Rlimits = rlimits(pinsMemory())
-	return nil
+func withRlimits(gpus bool) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		s.Process.Rlimits = rlimits(gpus || pinsMemory())
+		return nil
+	}
 }
 
 func rlimits(pinned bool) []specs.POSIXRlimit {
@@ -184,6 +192,45 @@ func MemlockMax() uint64 {
 		return r.Max
 	}
 	return math.MaxUint64
+}
+
+// withEdits applies the edits of the Container Device Interface that give a container its GPUs.
+func withEdits(raw json.RawMessage) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		if raw == nil {
+			return nil
+		}
+		var e cdispecs.ContainerEdits
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&e); err != nil {
+			return fmt.Errorf("device edits: %w", err)
+		}
+		edits := &cdi.ContainerEdits{ContainerEdits: &e}
+		if err := edits.Validate(); err != nil {
+			return fmt.Errorf("device edits: %w", err)
+		}
+		if err := edits.Apply(s); err != nil {
+			return fmt.Errorf("device edits: %w", err)
+		}
+		return nil
+	}
+}
+
+// PIDsMax is how many processes and threads a container may have: half of what the host can, so that one that forks
+// without end does not take the host with it (START-16).
+func PIDsMax() int64 {
+	most := int64(1 << 22) // more than which no kernel has
+	for _, name := range []string{"pid_max", "threads-max"} {
+		b, err := os.ReadFile("/proc/sys/kernel/" + name)
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			most = min(most, n)
+		}
+	}
+	return max(most/2, 64)
 }
 
 // withoutIPv6 switches IPv6 off in the container's network namespace, before any link is in it.

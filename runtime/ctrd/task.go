@@ -224,7 +224,9 @@ func (t *task) gone(d time.Duration) bool { return pidfdDead(t.pidfd, d) }
 
 // ended records the exit with what the cgroup says, which lives until the task is deleted.
 func (t *task) ended(e container.Exit) {
-	if e.Code > 128 && e.Code <= 128+64 {
+	if told, ok := pidfdExit(t.pidfd); ok && told.Code == e.Code {
+		e.Signal = told.Signal // 0 of a process that ends itself with 137
+	} else if e.Code > 128 && e.Code <= 128+64 {
 		e.Signal = e.Code - 128
 	}
 	e.OOM = t.group.OOMKilled()

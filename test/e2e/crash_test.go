@@ -33,6 +33,9 @@ func trainingToCrash(t *testing.T, name string) []string {
 	t.Helper()
 	d := training(name, "model_mb", "6", "model_files", "3", "output", "result", "stdout_mb", "1", "sleep", "100ms")
 	d["InputDataConfig"] = []doc{channel("train", "s3://crash/in/")}
+	d["HyperParameters"].(doc)["checkpoints"] = "2"
+	d["CheckpointConfig"] = doc{"S3Uri": "s3://out/checkpoints/" + name}
+	put(t, "out", "checkpoints/"+name+"/before", "from before")
 	return []string{"train", "--quiet", d.file(t)}
 }
 
@@ -227,7 +230,7 @@ func truth(t *testing.T, m moment, kind, name string, survived bool, atDeath led
 
 // besides are steps that run beside others: which of them is cut off is not one answer.
 func besides(step string) bool {
-	return slices.Contains([]string{"image", "create", "fill", "model"}, step)
+	return slices.Contains([]string{"image", "create", "restore", "fill", "model"}, step)
 }
 
 // artifacts are what the job had made when its owner died: files of a training's model and output directories with their
@@ -244,7 +247,7 @@ func artifacts(t *testing.T, kind, name string) map[string]int64 {
 			return nil
 		}
 		rel, _ := filepath.Rel(root, path)
-		if fi, err := d.Info(); err == nil && (kind != "training" || strings.HasPrefix(rel, "model/") || strings.HasPrefix(rel, "output/data/")) {
+		if fi, err := d.Info(); err == nil && (kind != "training" || strings.HasPrefix(rel, "model/") || strings.HasPrefix(rel, "output/data/") || strings.HasPrefix(rel, "checkpoints/")) {
 			made[rel] = fi.Size()
 		}
 		return nil
@@ -270,6 +273,12 @@ func delivered(t *testing.T, kind, name string, made map[string]int64) {
 				got[dir+f] = int64(len(content))
 			}
 		}
+	}
+	for _, k := range keys(t, "out", "checkpoints/"+name) {
+		got["checkpoints/"+k] = int64(len(object(t, "out", "checkpoints/"+name+"/"+k)))
+	}
+	if got["checkpoints/before"] == 0 {
+		t.Error("a checkpoint from before the job is gone")
 	}
 	for f, size := range made {
 		if have, there := got[f]; !there || have != size {

@@ -31,6 +31,8 @@ type layout struct {
 	Resolv     string
 	Status     map[string]string
 	NoFile     [2]uint64
+	MemLock    [2]uint64
+	Devices    []string
 	Shm        uint64 `json:"shm_bytes"`
 	Interfaces map[string][]string
 	Routes     []string

@@ -107,27 +107,3 @@ func TestModelOnTheCommandLine(t *testing.T) {
 		t.Errorf("output %q", got)
 	}
 }
-
-// TestStoppedTransform holds that a stopped transform leaves no output (ruling 16, BT-142) and ends as Stopped.
-func TestStoppedTransform(t *testing.T) {
-	sameHost(t)
-	put(t, "data", "two/a.csv", "a\n", "two/b.csv", "b\n")
-	name := jobName("stopped")
-	d := transforming(name, "s3://data/two/")
-	d["MaxConcurrentTransforms"] = 2
-	// The first object is answered at once, the second hangs.
-	m := modelDoc("", "TINY_FAIL_IF", "b", "TINY_FAIL_HOW", "hang")
-	p := begin(t, nil, "transform", "--quiet", "--model-doc", m.file(t), d.file(t))
-	running(t, name)
-	eventually(t, "both requests", func() bool { return strings.Count(log(t, name), "POST") == 2 })
-	ok(t, "stop", name)
-	if r := p.wait(t); r.code != 6 {
-		t.Errorf("%s", r)
-	}
-	if s := record(t, name); s.Status != "Stopped" {
-		t.Errorf("%s %s", s.Status, s.FailureReason)
-	}
-	if got := keys(t, "out", "transform/"+name); len(got) != 0 {
-		t.Errorf("outputs %v", got)
-	}
-}

@@ -14,48 +14,57 @@ import (
 // known lists every option. Training options are worked off in the order of this list.
 var known = map[string]string{
 	// training
-	"print":            "exact text to stdout",
-	"print_stderr":     "exact text to stderr",
-	"listen":           "address of a TCP listener that answers `tiny` and closes, while the process lives",
-	"probe":            "network targets, separated by blanks: tcp:HOST:PORT, udp:HOST:PORT, dns:NAME, dns:NAME@SERVER:PORT, http://…, metadata, credentials, sdk:credentials (as an SDK asks for them), sdk:no-token, sdk:wrong-token, sdk:wrong-path; `gateway` as HOST is the first address of our own network",
-	"probe_timeout":    "for one target (1s)",
-	"probe_retry":      "keep trying each target for this long (0)",
-	"layout":           "dump: write model/layout.json; check: also verify it, exit 9 with the findings as failure text",
-	"channels":         "sha256: read every channel, write model/channels.json",
-	"epochs":           "Pipe epochs to read (1)",
-	"write_input":      "files below input/data to write, separated by blanks; model/written.json says how it went",
-	"pipe_limit":       "close a Pipe epoch after this many bytes (0: at its end)",
-	"pipe_reader":      "blocking (default), select (O_NONBLOCK, reads when select says so), overlapping (opens each epoch while the one before is read)",
-	"pipe_exit":        "1: read pipe_limit bytes of the first Pipe channel, wait until the pipe is full, and exit with it open",
-	"file_reader":      "of File and FastFile: plain (default), mmap, random (blocks from the end, every other one first)",
-	"swallow":          "1: go on after a file that cannot be read",
-	"writes":           "1: try to change File and FastFile channels after they were read, in each way there is",
-	"metrics":          "number of metric lines",
-	"metrics_format":   "of a line; {step}, {loss} and {accuracy} are replaced",
-	"metrics_interval": "between metric lines",
-	"metrics_stream":   "stdout or stderr",
-	"stdout_mb":        "MB (10^6 bytes) of numbered lines to stdout",
-	"stderr_mb":        "likewise to stderr, at the same time",
-	"line_bytes":       "length of a numbered line with its newline (100)",
-	"model":            "text of model/model.txt; none: write nothing into model, not even started.json",
-	"model_mb":         "MB of incompressible model/weights.bin",
-	"model_files":      "spread model_mb over so many files",
-	"model_symlink":    "target of a symlink model/link",
-	"model_fifo":       "1: make a FIFO model/fifo",
-	"scratch":          "files of zeros to write anywhere, each PATH:BYTES, separated by blanks",
-	"model_socket":     "1: make a socket model/socket",
-	"output":           "text of output/data/result.txt",
-	"output_mb":        "MB of output/data/result.bin",
-	"allocate_mb":      "allocate and touch so much memory; all: until the kernel ends us",
-	"fork":             "children that keep our stdout and sleep",
-	"fork_sleep":       "for this long (1h)",
-	"sleep":            "before the end",
-	"failure":          "text of output/failure",
-	"failure_repeat":   "times the text is written (1)",
-	"failure_hex":      "bytes of output/failure in hex, for text that is not UTF-8",
-	"exit_code":        "of the process (0)",
+	"print":               "exact text to stdout",
+	"print_stderr":        "exact text to stderr",
+	"listen":              "address of a TCP listener that answers `tiny` and closes, while the process lives",
+	"probe":               "network targets, separated by blanks: tcp:HOST:PORT, udp:HOST:PORT, dns:NAME, dns:NAME@SERVER:PORT, http://…, metadata, credentials, sdk:credentials (as an SDK asks for them), sdk:no-token, sdk:wrong-token, sdk:wrong-path; `gateway` as HOST is the first address of our own network",
+	"probe_timeout":       "for one target (1s)",
+	"probe_retry":         "keep trying each target for this long (0)",
+	"layout":              "dump: write model/layout.json; check: also verify it, exit 9 with the findings as failure text",
+	"channels":            "sha256: read every channel, write model/channels.json",
+	"epochs":              "Pipe epochs to read (1)",
+	"write_input":         "files below input/data to write, separated by blanks; model/written.json says how it went",
+	"pipe_limit":          "close a Pipe epoch after this many bytes (0: at its end)",
+	"pipe_reader":         "blocking (default), select (O_NONBLOCK, reads when select says so), overlapping (opens each epoch while the one before is read)",
+	"pipe_exit":           "1: read pipe_limit bytes of the first Pipe channel, wait until the pipe is full, and exit with it open",
+	"file_reader":         "of File and FastFile: plain (default), mmap, random (blocks from the end, every other one first)",
+	"swallow":             "1: go on after a file that cannot be read",
+	"writes":              "1: try to change File and FastFile channels after they were read, in each way there is",
+	"metrics":             "number of metric lines",
+	"metrics_format":      "of a line; {step}, {loss} and {accuracy} are replaced",
+	"metrics_interval":    "between metric lines",
+	"metrics_stream":      "stdout or stderr",
+	"stdout_mb":           "MB (10^6 bytes) of numbered lines to stdout",
+	"stderr_mb":           "likewise to stderr, at the same time",
+	"line_bytes":          "length of a numbered line with its newline (100)",
+	"model":               "text of model/model.txt; none: write nothing into model, not even started.json",
+	"model_mb":            "MB of incompressible model/weights.bin",
+	"model_files":         "spread model_mb over so many files",
+	"model_symlink":       "target of a symlink model/link",
+	"model_fifo":          "1: make a FIFO model/fifo",
+	"scratch":             "files of zeros to write anywhere, each PATH:BYTES, separated by blanks",
+	"model_socket":        "1: make a socket model/socket",
+	"checkpoints":         "checkpoints step-1, step-2 … to write to the LocalPath, from behind the last that is there",
+	"checkpoint_interval": "before each",
+	"checkpoint_kb":       "of each (1)",
+	"checkpoint_keep":     "so many are kept, older ones removed",
+	"checkpoint_growing":  "1: a file that grows until the end",
+	"output":              "text of output/data/result.txt",
+	"output_mb":           "MB of output/data/result.bin",
+	"allocate_mb":         "allocate and touch so much memory; all: until the kernel ends us",
+	"processes":           "light processes to start beside ours; they sleep until they are killed; model/processes.json says how many there were",
+	"shm_mb":              "MB to write to /dev/shm; exit 15 when they do not fit",
+	"model_open":          "1: begin model/partial.bin and keep it open for writing",
+	"crash":               "segv: end by an access to memory that is not there, as a C program does",
+	"fork":                "children that keep our stdout and sleep",
+	"fork_sleep":          "for this long (1h)",
+	"sleep":               "before the end",
+	"failure":             "text of output/failure",
+	"failure_repeat":      "times the text is written (1)",
+	"failure_hex":         "bytes of output/failure in hex, for text that is not UTF-8",
+	"exit_code":           "of the process (0)",
 	// both
-	"sigterm":           "default, ignore, exit, save (write model/saved.txt, then exit 0)",
+	"sigterm":           "default, ignore, ignore_all (every signal that can be), exit, save (write model/saved.txt, then exit 0)",
 	"sigterm_delay":     "between the signal and what it does",
 	"sigterm_exit_code": "for exit (0)",
 	// serving
@@ -133,7 +142,7 @@ func (o options) mistakes() error {
 			"ping_delay", "invoke_delay", "invoke_step", "exit_after":
 			_, err = time.ParseDuration(v)
 		case "epochs", "pipe_limit", "metrics", "stdout_mb", "stderr_mb", "line_bytes", "model_mb", "model_files", "output_mb",
-			"fork", "failure_repeat", "exit_code", "sigterm_exit_code", "ping_status", "ping_failures", "status", "exit_after_nth":
+			"fork", "processes", "shm_mb", "failure_repeat", "exit_code", "sigterm_exit_code", "ping_status", "ping_failures", "status", "exit_after_nth":
 			_, err = strconv.Atoi(v)
 		case "allocate_mb":
 			if v != "all" {
@@ -142,7 +151,9 @@ func (o options) mistakes() error {
 		case "fail_nth":
 			_, err = parseRanges(v)
 		case "sigterm":
-			err = oneOf(v, "default", "ignore", "exit", "save")
+			err = oneOf(v, "default", "ignore", "ignore_all", "exit", "save")
+		case "crash":
+			err = oneOf(v, "segv")
 		case "layout":
 			err = oneOf(v, "dump", "check")
 		case "channels":

@@ -96,8 +96,35 @@ func train(args []string) int {
 			return fail(15, fmt.Errorf("scratch: %w", err))
 		}
 	}
+	if err := checkpoints(o); err != nil {
+		return fail(14, err)
+	}
 	if v := o.text("allocate_mb", ""); v != "" {
 		allocate(v)
+	}
+	if mb := o.number("shm_mb", 0); mb > 0 {
+		if err := writeNoise("/dev/shm/full", int64(mb)*1e6, 7); err != nil {
+			return fail(15, err)
+		}
+	}
+	if n := o.number("processes", 0); n > 0 {
+		got, err := processes(n)
+		said := map[string]any{"processes": got}
+		if err != nil {
+			said["error"] = err.Error()
+		}
+		sayJSON(said)
+		writeJSON(ml("model/processes.json"), said)
+	}
+	if o.text("model_open", "") == "1" {
+		f, err := begin(ml("model/partial.bin"))
+		if err != nil {
+			return fail(11, err)
+		}
+		defer f.Close()
+	}
+	if o.text("crash", "") == "segv" {
+		segv()
 	}
 	if n := o.number("fork", 0); n > 0 {
 		if err := forkHolders(n, o.text("fork_sleep", "1h")); err != nil {
@@ -132,6 +159,8 @@ func onTerminate(o options) {
 	switch how := o.text("sigterm", "default"); how {
 	case "ignore":
 		signal.Ignore(syscall.SIGTERM)
+	case "ignore_all":
+		signal.Ignore()
 	case "exit", "save":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)

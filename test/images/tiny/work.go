@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
 // metrics prints a falling loss and a rising accuracy.
@@ -131,4 +133,36 @@ func hold(args []string) {
 	}
 	time.Sleep(d)
 	fmt.Println("child ends")
+}
+
+// processes makes n processes of a few KiB each, which do nothing until they are killed, and returns how many it made.
+func processes(n int) (int, error) {
+	for i := range n {
+		pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+		if errno != 0 {
+			return i, errno
+		}
+		for pid == 0 { // the child, which is a copy of this thread alone: it may make system calls and no more
+			syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+		}
+	}
+	return n, nil
+}
+
+// begin makes a file with something in it that is not its all.
+func begin(path string) (*os.File, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(make([]byte, 4096))
+	return f, err
+}
+
+// segv ends us by SIGSEGV: without the handler of the Go runtime the kernel does that even to a PID 1.
+func segv() {
+	var action [4]uint64 // SIG_DFL
+	syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	var nowhere *int
+	*nowhere = 1
 }

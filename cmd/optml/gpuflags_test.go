@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -54,11 +55,11 @@ func TestDeviceFlag(t *testing.T) {
 // A host whose driver cannot be asked is a host without GPUs: said, and no error.
 func TestGpusOnAHostWithout(t *testing.T) {
 	for name, tc := range map[string]struct {
-		helper []byte
+		helper io.Reader
 		says   string
 	}{
 		"no helper": {nil, "optml: no GPUs: this optml was built without its GPU helper\nhint: build optml with `make build` where gcc is (apt-get install gcc libc6-dev)\n"},
-		"crash":     {[]byte("#!/bin/sh\nkill -11 $$\n"), "optml: no GPUs: the driver could not be asked: the helper did not end well: signal: segmentation fault\n"},
+		"crash":     {strings.NewReader("#!/bin/sh\nkill -11 $$\n"), "optml: no GPUs: the driver could not be asked: the helper did not end well: signal: segmentation fault\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, words bytes.Buffer

@@ -16,7 +16,9 @@ import (
 var hostGPUs = sync.OnceValue(func() *gpu.Host {
 	h := &gpu.Host{Root: os.Getenv("OPTML_DRIVER_ROOT"), Lingers: ctrd.Lingers}
 	if found, err := fs.Glob(helpers(), "gpu-*"); err == nil && len(found) == 1 {
-		h.Helper, _ = fs.ReadFile(helpers(), found[0])
+		if f, err := helpers().Open(found[0]); err == nil {
+			h.Helper = f
+		}
 	}
 	return h
 })

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -65,7 +66,7 @@ var LibraryDirs = []string{
 
 // Host is this machine as far as GPUs go.
 type Host struct {
-	Helper []byte // the program of package nvml; nil: this optml was built without it
+	Helper io.Reader // the program of package nvml; nil: this optml was built without it
 	// Root is where the driver is installed; "": in /.
 	Root string
 	// Locks is the directory of what jobs hold, one for the whole host whatever --root and --run-dir are; "":

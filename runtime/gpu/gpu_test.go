@@ -320,7 +320,7 @@ func TestHelperIsNotTrusted(t *testing.T) {
 		"is empty": {"echo '{}'", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := &Host{Helper: []byte("#!/bin/sh\n" + tc.script + "\n"), Root: t.TempDir(), Locks: t.TempDir()}
+			h := &Host{Helper: strings.NewReader("#!/bin/sh\n" + tc.script + "\n"), Root: t.TempDir(), Locks: t.TempDir()}
 			if inv := h.Inventory(t.Context()); inv.Absent != tc.says || inv.GPUs == nil {
 				t.Errorf("%+v, want %q", inv, tc.says)
 			}
@@ -335,7 +335,7 @@ func TestHelperIsNotTrusted(t *testing.T) {
 // Readings that end are no readings.
 func TestReadingsEndWithTheHelper(t *testing.T) {
 	h := fixed(t, t.TempDir())
-	h.Helper = []byte(`#!/bin/sh
+	h.Helper = strings.NewReader(`#!/bin/sh
 echo nonsense
 echo '[{"uuid":"GPU-0","memoryUsed":1,"memoryTotal":4,"busyPercent":12.5}]'
 read line # until stdin ends

@@ -28,7 +28,7 @@ type program struct {
 // mfdExec asks for a file that can be executed, where the kernel can tell (6.3 on).
 const mfdExec = 0x10
 
-func (p *program) path(content []byte) (string, error) {
+func (p *program) path(content io.Reader) (string, error) {
 	p.once.Do(func() {
 		fd, err := unix.MemfdCreate("optml-gpu", unix.MFD_CLOEXEC|mfdExec)
 		if errors.Is(err, unix.EINVAL) {
@@ -40,7 +40,7 @@ func (p *program) path(content []byte) (string, error) {
 		}
 		w := os.NewFile(uintptr(fd), "optml-gpu")
 		defer w.Close() // what can be written cannot be executed
-		if _, p.err = w.Write(content); p.err == nil {
+		if _, p.err = io.Copy(w, content); p.err == nil {
 			p.file, p.err = os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
 		}
 	})

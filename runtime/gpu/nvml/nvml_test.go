@@ -176,7 +176,7 @@ func host(t *testing.T, nodes, gpus int, defines ...string) *gpu.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gpu.Host{Helper: program, Root: root, Locks: t.TempDir(), Specs: []string{}}
+	return &gpu.Host{Helper: strings.NewReader(string(program)), Root: root, Locks: t.TempDir(), Specs: []string{}}
 }
 
 // Through a library that is really loaded: the inventory, the readings, and what containers are given.

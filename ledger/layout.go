@@ -18,6 +18,8 @@ const (
 	reserveFile = ".reserve"
 	logsDir     = "logs"
 	metricsFile = "metrics.jsonl"
+	usageFile   = "usage.jsonl"
+	samplesFile = "samples.jsonl"
 	requestsLog = "requests.jsonl"
 	failedFile  = "failures.jsonl"
 	failingDir  = "failing"
@@ -42,6 +44,12 @@ func (l layout) LogsDir() string { return l.path(logsDir) }
 
 // MetricsPath is where samples go, one JSON line each.
 func (l layout) MetricsPath() string { return l.path(metricsFile) }
+
+// UsagePath is where what the instances use goes (training 5.2), one JSON line a reading of the form of a sample.
+func (l layout) UsagePath() string { return l.path(usageFile) }
+
+// SamplesPath is where the beginnings of some inputs and outputs go, one JSON line each.
+func (l layout) SamplesPath() string { return l.path(samplesFile) }
 
 // RequestLogPath is where a transform's requests go if they are recorded, one JSON line each.
 func (l layout) RequestLogPath() string { return l.path(requestsLog) }

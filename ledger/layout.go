@@ -18,7 +18,6 @@ const (
 	reserveFile = ".reserve"
 	logsDir     = "logs"
 	metricsFile = "metrics.jsonl"
-	usageFile   = "usage.jsonl"
 	samplesFile = "samples.jsonl"
 	requestsLog = "requests.jsonl"
 	failedFile  = "failures.jsonl"
@@ -44,9 +43,6 @@ func (l layout) LogsDir() string { return l.path(logsDir) }
 
 // MetricsPath is where samples go, one JSON line each.
 func (l layout) MetricsPath() string { return l.path(metricsFile) }
-
-// UsagePath is where what the instances use goes (training 5.2), one JSON line a reading of the form of a sample.
-func (l layout) UsagePath() string { return l.path(usageFile) }
 
 // SamplesPath is where the beginnings of some inputs and outputs go, one JSON line each.
 func (l layout) SamplesPath() string { return l.path(samplesFile) }

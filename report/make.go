@@ -98,7 +98,6 @@ func files(j *ledger.Job) []File {
 	all("document", j.RequestDir(), ".json")
 	all("log", j.LogsDir(), ".log")
 	add("metrics", j.MetricsPath())
-	add("usage", j.UsagePath())
 	add("requests", j.RequestLogPath())
 	add("failures", j.FailuresPath())
 	add("samples", j.SamplesPath())

@@ -126,8 +126,7 @@ func view(r *Report, outer bool) *jobView {
 			v.Notes = append(v.Notes, what+": "+err.Error())
 		}
 	}
-	failed("metrics", v.series(j.MetricsPath(), &v.Metrics, tickText, false))
-	failed("usage", v.series(j.UsagePath(), &v.Usage, percentText, true))
+	failed("metrics", v.series(j))
 	failed("requests", v.requests(j.RequestLogPath()))
 	failed("samples", v.samples(j.SamplesPath()))
 	failed("logs", v.logs(j))
@@ -198,7 +197,7 @@ func (v *jobView) gantt() {
 		v.Gantt = append(v.Gantt, s.bar)
 	}
 	for _, t := range timeTicks(0, whole) {
-		v.Axis = append(v.Axis, tick{share(t), secondsText(t)})
+		v.Axis = append(v.Axis, tick{At: share(t), Text: secondsText(t)})
 	}
 }
 
@@ -220,10 +219,19 @@ func (v *jobView) stalls() {
 	}
 }
 
-func (v *jobView) series(path string, plots *[]plot, format func(float64) string, zero bool) error {
+// used are the metrics of an instance that are sampled beside the job's own (training 5.2), in percent.
+var used = []string{"CPUUtilization", "MemoryUtilization", "DiskUtilization", "GPUUtilization", "GPUMemoryUtilization"}
+
+func (v *jobView) series(j *ledger.Job) error {
+	path := j.MetricsPath()
 	set, err := readSeries(path)
 	for _, s := range set.all {
-		*plots = append(*plots, newPlot(s, v.Created, format, zero))
+		own := j.Plan().Training != nil && slices.ContainsFunc(j.Plan().Training.Metrics, func(d job.MetricDefinition) bool { return d.Name == s.name })
+		if !own && slices.Contains(used, s.name) {
+			v.Usage = append(v.Usage, newPlot(s, v.Created, percentText, true))
+		} else {
+			v.Metrics = append(v.Metrics, newPlot(s, v.Created, tickText, false))
+		}
 	}
 	if set.left > 0 {
 		v.Series = append(v.Series, fmt.Sprintf("%s of metrics beyond the first %d are left out; all are in %s.", countText(set.left, "sample"), seriesMost, path))
@@ -260,18 +268,18 @@ func (v *jobView) requests(path string) error {
 		name  string
 		share float64
 	}{{"half", 0.5}, {"90 %", 0.9}, {"99 %", 0.99}} {
-		x.Quantiles = append(x.Quantiles, tick{y.name, secondsText(min(q.quantile(y.share), q.slowest[0].Latency))})
+		x.Quantiles = append(x.Quantiles, tick{At: y.name, Text: secondsText(min(q.quantile(y.share), q.slowest[0].Latency))})
 	}
-	x.Quantiles = append(x.Quantiles, tick{"all", secondsText(q.slowest[0].Latency)})
+	x.Quantiles = append(x.Quantiles, tick{At: "all", Text: secondsText(q.slowest[0].Latency)})
 	for _, s := range slices.Sorted(maps.Keys(q.statuses)) {
 		name := strconv.Itoa(s)
 		if s == 0 {
 			name = "no response"
 		}
-		x.Statuses = append(x.Statuses, tick{name, countText(q.statuses[s], "request")})
+		x.Statuses = append(x.Statuses, tick{At: name, Text: countText(q.statuses[s], "request")})
 	}
 	if q.other > 0 {
-		x.Statuses = append(x.Statuses, tick{"others", countText(q.other, "request")})
+		x.Statuses = append(x.Statuses, tick{At: "others", Text: countText(q.other, "request")})
 	}
 	counts, from, to := q.histogram(40)
 	x.From, x.To = secondsText(from), secondsText(to)

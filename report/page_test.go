@@ -111,14 +111,12 @@ func onDisk(t *testing.T, failed bool) *ledger.Job {
 		}
 	}
 	samples = append(samples, metrics.Sample{At: at(70), Host: `"><script>`, Name: "<b>hostile</b>" + hostile, Value: 1})
-	putSamples(t, tr.MetricsPath(), samples)
-	var used []metrics.Sample
 	for i := range 70 {
 		for n, name := range []string{"CPUUtilization", "MemoryUtilization", "GPUUtilization"} {
-			used = append(used, metrics.Sample{At: at(5 + float64(i)), Host: "algo-1", Name: name, Value: 40*float64(n+1) + 20*math.Sin(float64(i)/5+float64(n))})
+			samples = append(samples, metrics.Sample{At: at(5 + float64(i)), Host: "algo-1", Name: name, Value: 40*float64(n+1) + 20*math.Sin(float64(i)/5+float64(n))})
 		}
 	}
-	putSamples(t, tr.UsagePath(), used)
+	putSamples(t, tr.MetricsPath(), samples)
 	putLog(t, tr.LogPath("algo-1"), hostile+"\nepoch 1 loss=0.5\n", "UserWarning: deprecated\n", strings.Repeat("epoch 2 loss=0.25\n", 300))
 	putLines(t, tr.SamplesPath(), []sample{
 		{"input", "train/iris.csv", 9000, []byte("5.1,3.5,1.4,0.2,setosa\n4.9,3.0,1.4,0.2,setosa\n" + hostile)},
@@ -369,7 +367,7 @@ func TestPlotsEqualMetrics(t *testing.T) {
 		for _, g := range elements(fig, "g") {
 			all := want[name+" of "+attr(g, "data-host")]
 			if all == nil {
-				continue // what instances use, latencies
+				continue // latencies
 			}
 			seen++
 			left, right, low, high := float(t, x0), float(t, x1), float(t, y0), float(t, y1)

@@ -28,7 +28,7 @@ type plot struct {
 	Top, Bottom float64
 }
 
-type tick struct{ At, Text string }
+type tick struct{ At, Text, Edge string }
 
 type plotLine struct {
 	Class  int // colour
@@ -59,7 +59,7 @@ func newPlot(s *series, t0 time.Time, format func(float64) string, zero bool) pl
 		kept += int64(len(drawn[i]))
 	}
 	if x1-x0 < 0.001 {
-		x0, x1 = x0-0.5, x1+0.5
+		x0, x1 = max(0, x0-5), x1+5
 	}
 	if zero {
 		y0, y1 = min(0, y0), max(0, y1)
@@ -73,7 +73,13 @@ func newPlot(s *series, t0 time.Time, format func(float64) string, zero bool) pl
 		p.YTicks[i].At = at(v, y0, y1, plotBottom, plotTop)
 	}
 	for _, v := range timeTicks(x0, x1) {
-		p.XTicks = append(p.XTicks, tick{at(v, x0, x1, plotLeft, plotRight), secondsText(v)})
+		x := tick{At: at(v, x0, x1, plotLeft, plotRight), Text: secondsText(v)}
+		if (v-x0)/(x1-x0) > 0.94 { // so that the edge does not cut it
+			x.Edge = "e"
+		}
+		if n := len(p.XTicks); n == 0 || p.XTicks[n-1].Text != x.Text {
+			p.XTicks = append(p.XTicks, x)
+		}
 	}
 	p.X0, p.X1, p.Y0, p.Y1 = exact(x0), exact(x1), exact(y0), exact(y1)
 	for i, l := range s.lines {
@@ -118,7 +124,7 @@ func scale(low, high float64, format func(float64) string) (ticks []tick, from, 
 	}
 	span := high - low
 	if math.IsInf(span, 0) { // of values at both ends of what a float64 holds
-		return []tick{{exact(low), format(low)}, {exact(high), format(high)}}, low, high
+		return []tick{{At: exact(low), Text: format(low)}, {At: exact(high), Text: format(high)}}, low, high
 	}
 	step := math.Pow(10, math.Floor(math.Log10(span/ticksMost)))
 	for _, m := range []float64{1, 2, 5, 10} {
@@ -133,7 +139,7 @@ func scale(low, high float64, format func(float64) string) (ticks []tick, from, 
 		if math.Abs(v) < step*1e-6 {
 			v = 0
 		}
-		ticks = append(ticks, tick{exact(v), format(v)})
+		ticks = append(ticks, tick{At: exact(v), Text: format(v)})
 	}
 	return ticks, from, to
 }

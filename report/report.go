@@ -92,7 +92,7 @@ type Batch struct {
 
 // File is a file of the record.
 type File struct {
-	What  string `json:"what"` // document, log, metrics, usage, requests, failures, samples
+	What  string `json:"what"` // document, log, metrics, requests, failures, samples
 	Path  string `json:"path"`
 	Bytes int64  `json:"bytes"`
 }

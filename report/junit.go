@@ -96,7 +96,7 @@ func (r *Report) junit() junitSuite {
 		c := junitCase{Class: class, Name: plain(x.Rule), Time: "0"}
 		switch x.Outcome {
 		case Failed:
-			c.Failure = &junitMessage{Message: plain(x.Evidence), Type: "rule", Text: "to do: " + plain(x.Remedy)}
+			c.Failure = &junitMessage{Message: plain(x.Evidence), Type: "rule", Text: "to do: " + lines(x.Remedy)}
 		case Passed:
 			c.SystemOut = plain(x.Evidence)
 		default:
@@ -140,13 +140,13 @@ func (r *Report) junitEnd(class, took string) junitCase {
 		if f.Reason != "" {
 			m.Message = plain(f.Reason)
 		}
-		var lines []string
+		var said []string
 		for _, x := range []string{f.Detail, f.Hint} {
 			if x != "" {
-				lines = append(lines, plain(x))
+				said = append(said, lines(x))
 			}
 		}
-		m.Text = strings.Join(lines, "\n")
+		m.Text = strings.Join(said, "\n")
 	}
 	switch r.Verdict {
 	case Passed:

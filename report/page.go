@@ -33,6 +33,8 @@ const (
 	samplesMost   = 40
 	rowsMost      = 500 // of a table: steps, outputs, warnings …
 	textMost      = 8 << 10
+
+	histogramLeast = 20 // requests: fewer have no distribution worth a picture
 )
 
 //go:embed page.tmpl
@@ -40,7 +42,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"bytes": bytesText, "seconds": secondsText, "count": countText, "rate": rateText, "value": valueText, "clock": clockText,
-	"plain": plain, "verdict": verdictText, "lines": lines,
+	"plain": plain, "verdict": verdictText, "lines": lines, "latency": latencyText,
 	"count64": func(n int, noun string) string { return countText(int64(n), noun) },
 }).Parse(pageText))
 
@@ -81,6 +83,7 @@ type jobView struct {
 	*Report
 	ID         string
 	Outer      bool // the report's own job
+	Told       bool // why it failed is what the outer one says
 	Gantt      []bar
 	Axis       []tick
 	StepsLeft  int
@@ -106,6 +109,7 @@ func views(r *Report) []*jobView {
 	out := []*jobView{view(r, true)}
 	for i, child := range r.Jobs {
 		v := view(child, false)
+		v.Told = child.Failure != nil && r.Failure != nil && child.Failure.Reason == r.Failure.Reason && child.Failure.Detail == r.Failure.Detail
 		v.ID = "job" + strconv.Itoa(i+1)
 		out = append(out, v)
 	}
@@ -268,9 +272,9 @@ func (v *jobView) requests(path string) error {
 		name  string
 		share float64
 	}{{"half", 0.5}, {"90 %", 0.9}, {"99 %", 0.99}} {
-		x.Quantiles = append(x.Quantiles, tick{At: y.name, Text: secondsText(min(q.quantile(y.share), q.slowest[0].Latency))})
+		x.Quantiles = append(x.Quantiles, tick{At: y.name, Text: latencyText(min(q.quantile(y.share), q.slowest[0].Latency))})
 	}
-	x.Quantiles = append(x.Quantiles, tick{At: "all", Text: secondsText(q.slowest[0].Latency)})
+	x.Quantiles = append(x.Quantiles, tick{At: "all", Text: latencyText(q.slowest[0].Latency)})
 	for _, s := range slices.Sorted(maps.Keys(q.statuses)) {
 		name := strconv.Itoa(s)
 		if s == 0 {
@@ -282,7 +286,10 @@ func (v *jobView) requests(path string) error {
 		x.Statuses = append(x.Statuses, tick{At: "others", Text: countText(q.other, "request")})
 	}
 	counts, from, to := q.histogram(40)
-	x.From, x.To = secondsText(from), secondsText(to)
+	if q.n < histogramLeast {
+		counts = []int64{0}
+	}
+	x.From, x.To = latencyText(from), latencyText(to)
 	wide := (plotRight - plotLeft) / float64(len(counts))
 	most := max(1, slices.Max(counts))
 	for i, c := range counts {
@@ -291,7 +298,7 @@ func (v *jobView) requests(path string) error {
 			x.Bins = append(x.Bins, histogramBar{number(plotLeft + float64(i)*wide), number(plotBottom - h), number(max(1, wide-1)), number(h), countText(c, "request")})
 		}
 	}
-	x.Plot = newPlot(&series{name: "latency", n: q.n, lines: []*line{&q.latency}}, v.Created, secondsText, true)
+	x.Plot = newPlot(&series{name: "latency", n: q.n, lines: []*line{&q.latency}}, v.Created, latencyText, true)
 	v.Requests = x
 	return nil
 }

@@ -90,6 +90,9 @@ type Batch struct {
 	Directory string    `json:"directory"`
 }
 
+// Last is the last record of the batch.
+func (b Batch) Last() int64 { return b.Record + b.Records - 1 }
+
 // File is a file of the record.
 type File struct {
 	What  string `json:"what"` // document, log, metrics, requests, failures, samples

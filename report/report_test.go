@@ -332,6 +332,11 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%v: %s, want %s", s, got, want)
 		}
 	}
+	for s, want := range map[float64]string{0: "0 s", 8.2e-7: "0.82 µs", 0.00012345: "123 µs", 0.0009996: "1 ms", 0.0012345: "1.23 ms", 0.9996: "1 s", 3.0517: "3.05 s", 125: "2 m 05 s"} {
+		if got := latencyText(s); got != want {
+			t.Errorf("%v: %s, want %s", s, got, want)
+		}
+	}
 	for n, want := range map[int64]string{0: "0 objects", 1: "1 object", 999: "999 objects", 1000: "1,000 objects", 1234567: "1,234,567 objects", -1000: "-1,000 objects"} {
 		if got := countText(n, "object"); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)

@@ -97,15 +97,15 @@ func onDisk(t *testing.T, failed bool) *ledger.Job {
 			ev(76, "", "", ledger.UploadTotals{Artifact: "model", URI: "s3://demo/out/iris-r1-training/output/model.tar.gz", Bytes: 1234567, Files: 3}),
 			ev(76, "", "", ledger.UploadTotals{Artifact: "output", URI: "s3://demo/out/iris-r1-training/output/output.tar.gz", Empty: true}),
 			ev(76, "", "", ledger.FinalMetric{Name: "validation:auc", Value: 0.96, At: at(70), Count: 60}),
-			ev(76, "", "", ledger.FinalMetric{Name: "train:loss", Value: 1.25e-7, At: at(70), Count: 20000}),
+			ev(76, "", "", ledger.FinalMetric{Name: "train:loss", Value: 1.25e-7, At: at(70), Count: 5000}),
 			ev(76, "", "", ledger.Warning{Rule: "START-8", Text: "the image's user is 1000, which would fail on SageMaker"}),
 			ev(76.2, "", "", ledger.Transition{Status: "Completed", Secondary: "Completed", Message: "Training job completed", ExitCode: new(0)}),
 		})
 	var samples []metrics.Sample
-	for i := range 20_000 {
-		x := float64(i) / 20_000
+	for i := range 5_000 {
+		x := float64(i) / 5_000
 		samples = append(samples, metrics.Sample{At: at(5 + 68*x), Host: "algo-1", Name: "train:loss", Value: 2*math.Exp(-4*x) + 0.1*math.Sin(float64(i)*1.7)*(1-x)})
-		if i%400 == 0 {
+		if i%100 == 0 {
 			samples = append(samples, metrics.Sample{At: at(5 + 68*x), Host: "algo-1", Name: "validation:auc", Value: 1 - 0.5*math.Exp(-3*x)},
 				metrics.Sample{At: at(5.1 + 68*x), Host: "algo-2", Name: "validation:auc", Value: 1 - 0.45*math.Exp(-2*x)})
 		}
@@ -440,7 +440,7 @@ func TestPageIsBounded(t *testing.T) {
 	o.Close()
 	j := o.Job()
 	var all []metrics.Sample
-	for i := range 100_000 {
+	for i := range 40_000 {
 		all = append(all, metrics.Sample{At: at(float64(i) / 10), Host: fmt.Sprintf("algo-%d", i%12), Name: fmt.Sprintf("m%d", i%100), Value: float64(i % 7)})
 	}
 	putSamples(t, j.MetricsPath(), all)

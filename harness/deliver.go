@@ -103,6 +103,7 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 			return nil
 		}
 	}
+	r.sampled(sampleDir("output", name, dir))
 	began := time.Now()
 	totals := ledger.UploadTotals{Artifact: name, URI: uri}
 	err := func() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -195,7 +196,15 @@ func (in *instance) fill(ctx context.Context) error {
 			fs = append(fs, d.Fill)
 		}
 		defer in.filling.begin()()
-		return par(ctx, fs...)
+		if err := par(ctx, fs...); err != nil {
+			return err
+		}
+		for _, c := range in.training.Channels {
+			if c.Mode == "File" { // the bytes of others are not there yet
+				in.run.sampled(sampleDir("input", c.Name, filepath.Join(in.tree.Data(), c.Name)))
+			}
+		}
+		return nil
 	})
 }
 

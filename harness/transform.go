@@ -76,13 +76,14 @@ func (f *fleet) drive(ctx context.Context) error {
 	var pace pace
 	r.observe(func(s *ledger.Snapshot) { s.Transform = pace.live(stats.Totals(), time.Now()) })
 	requests, failures := &lateFile{path: r.owner.RequestLogPath()}, &lateFile{path: r.owner.FailuresPath()}
+	var taps taps
 	cfg := transform.Config{
 		Failures: failures, FailingDir: r.owner.FailingDir(),
-		Job: *t, Bucket: in.bucket, Prefix: in.prefix, Objects: in.objects, Stats: stats,
+		Job: *t, Bucket: in.bucket, Prefix: in.prefix, Objects: taps.objects(in.objects), Stats: stats,
 		Instances: instances,
-		Create: func(ctx context.Context, name, contentType string) (transform.Writer, error) {
+		Create: taps.create(func(ctx context.Context, name, contentType string) (transform.Writer, error) {
 			return out.Create(ctx, objstore.Join(prefix, name), objstore.CreateOptions{ContentType: contentType, KMSKeyID: t.Output.KMSKeyID})
-		},
+		}),
 		Remove: func(ctx context.Context, name string) error { return out.Delete(ctx, objstore.Join(prefix, name)) },
 	}
 	if t.Capture != nil {
@@ -95,6 +96,9 @@ func (f *fleet) drive(ctx context.Context) error {
 		cfg.Requests = requests
 	}
 	res, err := transform.Run(ctx, cfg)
+	if ctx.Err() == nil { // the outputs of a stopped job are removed (BT-144)
+		r.sampled(taps.samples())
+	}
 	for _, e := range []error{res.Unrecorded, requests.Close(), failures.Close()} {
 		if e != nil {
 			r.append(ledger.Warning{Rule: "optml", Text: e.Error()})

@@ -95,7 +95,7 @@ func from(src source) *Report {
 		}
 	}
 	if x := s.Interruption; x != nil {
-		i := &Interruption{x.At, seconds(x.Grace), x.Killed, seconds(x.Ended), x.Code, x.Printed, x.Signal, x.Says, x.Remedy, nil, nil}
+		i := &Interruption{x.At, seconds(x.Grace), x.Killed, seconds(x.Ended), x.Code, x.Printed, x.Signal, x.Says, x.Remedy, []Saved{}, []Process{}}
 		for _, v := range x.Saved {
 			i.Saved = append(i.Saved, Saved{v.What, v.State, v.Files, v.Bytes, v.Written, seconds(v.Idle), v.Writing, v.Says})
 		}
@@ -112,6 +112,9 @@ func from(src source) *Report {
 	}
 	for _, x := range s.Warnings {
 		r.Warnings = append(r.Warnings, Warning{x.Rule, x.Text})
+	}
+	for _, x := range s.Adopted {
+		r.Takeovers = append(r.Takeovers, Takeover{x.At, x.Reason})
 	}
 	for _, x := range s.Transitions {
 		r.Transitions = append(r.Transitions, Status{x.Status, x.StartTime, x.EndTime, x.StatusMessage})

@@ -14,6 +14,8 @@ var printers = []struct {
 }{
 	{"text", (*Report).Text},
 	{"json", (*Report).JSON},
+	{"html", (*Report).HTML},
+	{"junit", (*Report).JUnit},
 }
 
 // Print writes the report in the named form.

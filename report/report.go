@@ -1,8 +1,9 @@
-// Package report says what became of a job: as text for a terminal and as JSON for programs. It is made from the
-// job's directory alone, at any time, so a report can be remade when the job has long ended, or while it runs.
+// Package report says what became of a job: as text for a terminal, as JSON and JUnit XML for programs, and as an HTML
+// page that can be sent to others. It is made from the job's directory alone, at any time, so a report can be remade when
+// the job has long ended, or while it runs. Its size is bounded whatever the job was; it says what it leaves out.
 //
 // Report is the schema of the JSON form. Format changes when a member changes its meaning or goes; members may be
-// added. Sizes are bytes, durations seconds, times RFC 3339 in UTC; members that are unknown or do not apply are left
+// added; docs/report.schema.json is the schema. Sizes are bytes, durations seconds, times RFC 3339 in UTC; members that are unknown or do not apply are left
 // out. Paths are of this machine.
 package report
 
@@ -18,12 +19,12 @@ const Format = 1
 // Report is everything that is said of a job.
 type Report struct {
 	Format int      `json:"format"`
-	Kind   job.Kind `json:"kind"` // training, transform, validation
+	Kind   job.Kind `json:"kind" jsonschema:"enum=training,enum=transform,enum=validation"` // training, transform, validation
 	Name   string   `json:"name"`
 	ARN    string   `json:"arn"`
 
-	Verdict string `json:"verdict"` // passed, failed, stopped, running, abandoned (its owner died)
-	Status  string `json:"status"`  // in SageMaker's words: Completed, Failed, Stopped, InProgress, Stopping, Pending
+	Verdict string `json:"verdict" jsonschema:"enum=passed,enum=failed,enum=stopped,enum=running,enum=abandoned"` // passed, failed, stopped, running, abandoned (its owner died)
+	Status  string `json:"status"`                                                                                // in SageMaker's words: Completed, Failed, Stopped, InProgress, Stopping, Pending
 	// SecondaryStatus is the last one: Training, Uploading, MaxRuntimeExceeded …
 	SecondaryStatus string   `json:"secondaryStatus,omitempty"`
 	ExitCode        *int     `json:"exitCode,omitempty"` // of optml
@@ -46,7 +47,11 @@ type Report struct {
 	Outputs      []Output      `json:"outputs,omitempty"`
 	Warnings     []Warning     `json:"warnings,omitempty"`
 	Transitions  []Status      `json:"transitions,omitempty"` // SecondaryStatusTransitions
+	Takeovers    []Takeover    `json:"takeovers,omitempty"`   // attempts beyond the first: who took over from a dead owner
+	Failing      []Batch       `json:"failing,omitempty"`     // the first failing batches of a transform
+	Files        []File        `json:"files,omitempty"`       // what else is on record
 	Directory    string        `json:"directory"`
+	Optml        string        `json:"optml,omitempty"` // version and platform of the optml that made the report
 
 	Jobs []*Report `json:"jobs,omitempty"` // of a validation: the jobs that it ran
 }
@@ -59,6 +64,41 @@ const (
 	Running   = "running"
 	Abandoned = "abandoned"
 )
+
+// Takeover is an attempt to end a job whose owner had died.
+type Takeover struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+}
+
+// Batch is a request of a transform that failed; docs/transform.md tells more of it.
+type Batch struct {
+	Time      time.Time `json:"time"` // of the last attempt
+	Host      string    `json:"host"`
+	Container string    `json:"container,omitempty"` // of a pipeline: which one failed
+	Object    string    `json:"object"`
+	Record    int64     `json:"record,omitempty"`  // first record, counted from 1; absent: not about records
+	Records   int64     `json:"records,omitempty"` // in the batch
+	Offset    int64     `json:"offset"`            // of the first record in the decompressed object
+	Bytes     int64     `json:"bytes"`             // of the request's body
+	Status    int       `json:"status"`            // 0: no response
+	Attempts  int       `json:"attempts"`
+	Error     string    `json:"error"`
+	Replay    string    `json:"replay,omitempty"`   // a command line that sends it again
+	Note      string    `json:"note,omitempty"`     // why the body is not here
+	Response  string    `json:"response,omitempty"` // its first 2 KiB
+	Directory string    `json:"directory"`
+}
+
+// Last is the last record of the batch.
+func (b Batch) Last() int64 { return b.Record + b.Records - 1 }
+
+// File is a file of the record.
+type File struct {
+	What  string `json:"what"` // document, log, metrics, requests, failures, samples
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
+}
 
 // GPU is one that an instance had.
 type GPU struct {
@@ -86,7 +126,7 @@ type Log struct {
 // Rule is the outcome of one rule of a validation.
 type Rule struct {
 	Rule     string `json:"rule"`
-	Outcome  string `json:"outcome"` // passed, failed, not checked
+	Outcome  string `json:"outcome" jsonschema:"enum=passed,enum=failed,enum=not checked"` // passed, failed, not checked
 	Evidence string `json:"evidence,omitempty"`
 	Remedy   string `json:"remedy,omitempty"`
 }

@@ -49,6 +49,21 @@ func secondsText(s float64) string {
 	return fmt.Sprintf("%d d %02d h", n/(24*60), n/60%24)
 }
 
+// latencyText is a short duration for people, with three digits: 820 µs, 1.24 ms, 3.05 s.
+func latencyText(s float64) string {
+	switch {
+	case s == 0:
+		return "0 s"
+	case s < 0.0009995:
+		return strconv.FormatFloat(roughly(s*1e6), 'g', -1, 64) + " µs"
+	case s < 0.9995:
+		return strconv.FormatFloat(roughly(s*1e3), 'g', -1, 64) + " ms"
+	case s < 59.95:
+		return strconv.FormatFloat(roughly(s), 'g', -1, 64) + " s"
+	}
+	return secondsText(s)
+}
+
 // countText is a number with its noun: 1 object, 1,234 objects.
 func countText(n int64, noun string) string {
 	s := strconv.FormatInt(n, 10)

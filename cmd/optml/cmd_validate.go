@@ -16,7 +16,8 @@ ValidationSpecification ("-" reads stdin): a training job, a model of its
 artifacts, a batch transform with it, without network. Each validation is a new
 run; its jobs carry a suffix of the run.
 
-The exit code is 0 when the algorithm passes.`,
+The exit code is 0 when the algorithm passes. ` + "`optml report NAME -o report.html`" + `
+makes a page of it, and --format junit what CI shows.`,
 		Example: `  optml validate algorithm.json
   optml validate algorithm.json --s3-dir ./data --output json > verdict.json`,
 		Args: nargs(1, 1, "the document"),

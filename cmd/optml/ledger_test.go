@@ -259,7 +259,7 @@ func TestReportGoesToAFileWhole(t *testing.T) {
 	root := t.TempDir()
 	finish(t, makeIn(t, root, job.KindTraining, "a"))
 	path := filepath.Join(t.TempDir(), "report.json")
-	if err := runReport(reportOptions{jobs: root, job: "a", file: path, output: formatJSON}, &bytes.Buffer{}); err != nil {
+	if err := runReport(reportOptions{jobs: root, job: "a", file: path, form: "json"}, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)
@@ -269,7 +269,7 @@ func TestReportGoesToAFileWhole(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
 		t.Errorf("files left beside it: %v", left)
 	}
-	if err := runReport(reportOptions{jobs: root, job: "a", file: filepath.Join(path, "below"), output: formatJSON}, &bytes.Buffer{}); err == nil {
+	if err := runReport(reportOptions{jobs: root, job: "a", file: filepath.Join(path, "below"), form: "json"}, &bytes.Buffer{}); err == nil {
 		t.Error("a path that cannot be written is no error")
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/metrics"
 	"github.com/optml/optml/objstore"
 	"github.com/optml/optml/runtime/container"
 )
@@ -45,6 +46,8 @@ type Host struct {
 	NoPassthrough bool
 	// Pulling are the images that are being fetched, for the job's snapshots; may be nil.
 	Pulling func() []ledger.ImageLive
+	// Page shows the metrics of jobs to Prometheus; nil: nobody asks.
+	Page *metrics.Page
 	// Credentials are what containers with an open network may ask for; nil: none (ENV-6).
 	Credentials Credentials
 	CPUs        int // of the host, for percentages
@@ -100,7 +103,10 @@ type run struct {
 	isolatedOnce sync.Once            // said that there are none
 	grantOnce    sync.Once            // said whose they are
 
-	sources []func(*ledger.Snapshot)   // what the ticker asks
+	sources []func(*ledger.Snapshot)  // what the ticker asks
+	meters  map[string]*instanceMeter // by host
+	disks   map[string]func() (used, size int64)
+	samples *recorder                  // nil: there were none yet
 	images  map[string]container.Image // by the reference that is launched
 
 	// Set before the first container is made, read only afterwards.
@@ -112,6 +118,7 @@ type run struct {
 // it may rely on the host being clean.
 func (r *run) finish(end Ending) (ledger.Transition, error) {
 	final := end.Outcome()
+	r.unmeasured()
 	if err := r.undoAll(); err != nil {
 		r.host.Log.Error("clear up", "job", r.plan.Name, "error", err)
 		r.append(ledger.Warning{Rule: "optml", Text: "not everything could be cleared up: " + err.Error()})
@@ -124,6 +131,7 @@ func (r *run) finish(end Ending) (ledger.Transition, error) {
 	} else if err := os.RemoveAll(r.owner.WorkDir()); err != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "scratch could not be removed: " + err.Error()})
 	}
+	r.recorded()
 	r.append(final)
 	return final, r.lost
 }
@@ -210,11 +218,11 @@ func (r *run) tick() (end func()) {
 		t := time.NewTicker(250 * time.Millisecond)
 		defer t.Stop()
 		for {
-			r.snapshot()
+			r.snapshot(false)
 			select {
 			case <-t.C:
 			case <-done:
-				r.snapshot()
+				r.snapshot(true)
 				return
 			}
 		}
@@ -222,15 +230,21 @@ func (r *run) tick() (end func()) {
 	return sync.OnceFunc(func() { close(done); wg.Wait() })
 }
 
-func (r *run) snapshot() {
+func (r *run) snapshot(last bool) {
 	r.mu.Lock()
-	s := ledger.Snapshot{At: time.Now().UTC(), Step: r.step}
+	s := ledger.Snapshot{At: time.Now().UTC(), Step: r.step, Last: last}
 	sources := r.sources
 	r.mu.Unlock()
 	for _, f := range sources {
 		f(&s)
 	}
 	r.owner.Live(s)
+	r.mu.Lock()
+	c := r.samples
+	r.mu.Unlock()
+	if c != nil {
+		c.expose()
+	}
 }
 
 // observe adds a source to the snapshots.

@@ -13,6 +13,7 @@
 //	stop.json      the request to stop; kill.json the one to stop at once
 //	logs/          <container>.log and .idx
 //	metrics.jsonl  samples
+//	metrics.prom   the last values, as Prometheus reads them
 //	requests.jsonl one line a request of a transform, if it was to record them
 //	failures.jsonl one line an object that a transform failed on
 //	failing/       a transform's first failing batches, each with its response

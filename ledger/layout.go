@@ -18,6 +18,7 @@ const (
 	reserveFile = ".reserve"
 	logsDir     = "logs"
 	metricsFile = "metrics.jsonl"
+	expositFile = "metrics.prom"
 	requestsLog = "requests.jsonl"
 	failedFile  = "failures.jsonl"
 	failingDir  = "failing"
@@ -42,6 +43,9 @@ func (l layout) LogsDir() string { return l.path(logsDir) }
 
 // MetricsPath is where samples go, one JSON line each.
 func (l layout) MetricsPath() string { return l.path(metricsFile) }
+
+// ExpositionPath is where a job's last values are in Prometheus' text format.
+func (l layout) ExpositionPath() string { return l.path(expositFile) }
 
 // RequestLogPath is where a transform's requests go if they are recorded, one JSON line each.
 func (l layout) RequestLogPath() string { return l.path(requestsLog) }

@@ -38,6 +38,7 @@ func parse(t *testing.T, text []byte) (out []string) {
 	return out
 }
 
+// MET-9: values go by the job's name; MET-11: those of all hosts to one metric, which tells them apart by a label.
 func TestExposition(t *testing.T) {
 	e := NewExposition("training", "my-job")
 	hostile := "a\"b\\c\nd{}\xff"

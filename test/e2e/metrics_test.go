@@ -40,6 +40,35 @@ func prometheus(t *testing.T, text []byte, family string) map[string]float64 {
 	return out
 }
 
+// TestMetricsOfADetachedJob: the process in the background serves the page; an address that is taken is told before.
+func TestMetricsOfADetachedJob(t *testing.T) {
+	sameHost(t)
+	name := jobName("away")
+	x := training(name, "sleep", "5m", "sigterm", "exit")
+	x["Environment"] = doc{"TINY_PRINT": "loss=0.5\n"}
+	x["AlgorithmSpecification"].(doc)["MetricDefinitions"] = []doc{{"Name": "loss", "Regex": `loss=([0-9.]+)`}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if r := expect(t, 2, "train", "--detach", "--metrics-listen", addr, x.file(t)); !strings.Contains(r.stderr, "--metrics-listen "+addr+": bind: address already in use") {
+		t.Errorf("%s", r)
+	}
+	l.Close()
+	ok(t, "train", "--detach", "--metrics-listen", addr, x.file(t))
+	eventually(t, "the metric on the page", func() bool {
+		resp, err := http.Get("http://" + addr + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && prometheus(t, text, "optml_metric")["loss"] == 0.5
+	})
+	ok(t, "stop", name)
+}
+
 // TestMetricsWhileItRuns: expressions that backtrack, instance metrics, the page and the file for Prometheus, and what
 // never matched (MET-1, MET-3, MET-5, training 5.2).
 func TestMetricsWhileItRuns(t *testing.T) {

@@ -21,6 +21,8 @@ func (r *run) again(ctx context.Context, end *Ending, attempt int) bool {
 	}
 	reason := fmt.Sprintf("attempt %d: %s (%s)", attempt-1, o.FailureReason, o.Detail)
 	err := r.undoAll()
+	r.unmeasured()
+	r.recorded() // each attempt has its own metrics
 	if err == nil {
 		err = os.RemoveAll(r.owner.WorkDir())
 	}
@@ -32,7 +34,7 @@ func (r *run) again(ctx context.Context, end *Ending, attempt int) bool {
 		return false
 	}
 	r.mu.Lock()
-	r.sources, r.step = nil, ""
+	r.sources, r.disks, r.step = nil, nil, ""
 	r.grants, r.taken, r.gpus = grants{}, nil, nil
 	r.mu.Unlock()
 	r.warnings()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
+	"github.com/optml/optml/metrics"
 	"github.com/optml/optml/objstore"
 	"github.com/optml/optml/runtime/container"
 )
@@ -46,6 +47,8 @@ type Host struct {
 	NoPassthrough bool
 	// Pulling are the images that are being fetched, for the job's snapshots; may be nil.
 	Pulling func() []ledger.ImageLive
+	// Page shows the metrics of jobs to Prometheus; nil: nobody asks.
+	Page *metrics.Page
 	// Credentials are what containers with an open network may ask for; nil: none (ENV-6).
 	Credentials Credentials
 	CPUs        int // of the host, for percentages
@@ -104,7 +107,10 @@ type run struct {
 	since  time.Time // the start of the first attempt's download (STOP-6)
 
 	grants  grants
-	sources []func(*ledger.Snapshot)   // what the ticker asks
+	sources []func(*ledger.Snapshot)  // what the ticker asks
+	meters  map[string]*instanceMeter // by host
+	disks   map[string]func() (used, size int64)
+	samples *recorder                  // nil: there were none yet
 	images  map[string]container.Image // by the reference that is launched
 
 	// Set before the first container of an attempt is made, read only afterwards.
@@ -116,6 +122,7 @@ type run struct {
 // it may rely on the host being clean.
 func (r *run) finish(end Ending) (ledger.Transition, error) {
 	final := end.Outcome()
+	r.unmeasured()
 	if err := r.undoAll(); err != nil {
 		r.host.Log.Error("clear up", "job", r.plan.Name, "error", err)
 		r.append(ledger.Warning{Rule: "optml", Text: "not everything could be cleared up: " + err.Error()})
@@ -129,6 +136,7 @@ func (r *run) finish(end Ending) (ledger.Transition, error) {
 	} else if err := os.RemoveAll(r.owner.WorkDir()); err != nil {
 		r.append(ledger.Warning{Rule: "optml", Text: "scratch could not be removed: " + err.Error()})
 	}
+	r.recorded()
 	r.append(final)
 	return final, r.lost
 }
@@ -215,11 +223,11 @@ func (r *run) tick() (end func()) {
 		t := time.NewTicker(250 * time.Millisecond)
 		defer t.Stop()
 		for {
-			r.snapshot()
+			r.snapshot(false)
 			select {
 			case <-t.C:
 			case <-done:
-				r.snapshot()
+				r.snapshot(true)
 				return
 			}
 		}
@@ -227,9 +235,9 @@ func (r *run) tick() (end func()) {
 	return sync.OnceFunc(func() { close(done); wg.Wait() })
 }
 
-func (r *run) snapshot() {
+func (r *run) snapshot(last bool) {
 	r.mu.Lock()
-	s := ledger.Snapshot{At: time.Now().UTC(), Step: r.step}
+	s := ledger.Snapshot{At: time.Now().UTC(), Step: r.step, Last: last}
 	sources := r.sources
 	r.mu.Unlock()
 	if r.host.Pulling != nil {
@@ -239,6 +247,12 @@ func (r *run) snapshot() {
 		f(&s)
 	}
 	r.owner.Live(s)
+	r.mu.Lock()
+	c := r.samples
+	r.mu.Unlock()
+	if c != nil {
+		c.expose()
+	}
 }
 
 // observe adds a source to the snapshots.

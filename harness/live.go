@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,35 +15,123 @@ import (
 )
 
 // usage makes a source of snapshots from a container's counters. Reading them costs some system calls, so once a second
-// is enough; between, the last figures stand. gpus is the host whose GPUs are shown with it, "" for none.
-func (r *run) usage(name string, task container.Task, gpus string) func(*ledger.Snapshot) {
+// is enough; between, the last figures stand. The first container of an instance shows what the instance has: its GPUs
+// and its disk.
+func (r *run) usage(name, host string, first bool, task container.Task) func(*ledger.Snapshot) {
+	read := func() (container.Usage, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return task.Usage(ctx)
+	}
 	var mu sync.Mutex
-	var last container.Usage
-	var live ledger.ContainerLive
+	last, _ := read() // so that the first second is measured too
+	live := ledger.ContainerLive{Container: name, MemoryBytes: last.MemoryBytes}
 	return func(s *ledger.Snapshot) {
 		mu.Lock()
 		defer mu.Unlock()
-		if now := time.Now(); now.Sub(last.At) >= time.Second {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			u, err := task.Usage(ctx)
-			cancel()
+		if now := time.Now(); now.Sub(last.At) >= time.Second || s.Last {
+			u, err := read()
 			if err != nil {
 				return // not started, or gone
 			}
 			with := reading(u)
-			with.GPUs = r.gpuReadings(gpus)
+			if first {
+				with.GPUs = r.gpuReadings(host)
+				with.DiskUsed, with.DiskSize = r.diskOf(host)
+			}
 			now := metrics.Between(reading(last), with, r.host.Memory)
 			if last.At.IsZero() {
 				now.CPUUtilization = 0
 			}
-			live = ledger.ContainerLive{Container: name, MemoryBytes: u.MemoryBytes, CPUPercent: now.CPUUtilization, MemoryPercent: now.MemoryUtilization}
+			live = ledger.ContainerLive{Container: name, MemoryBytes: u.MemoryBytes, CPUPercent: now.CPUUtilization, MemoryPercent: now.MemoryUtilization, DiskPercent: now.DiskUtilization}
 			if len(with.GPUs) > 0 {
 				live.GPUPercent, live.GPUMemoryPercent = &now.GPUUtilization, &now.GPUMemoryUtilization
+			}
+			if !last.At.IsZero() {
+				r.measured(host, first, u.At, live, with.DiskSize > 0)
 			}
 			last = u
 		}
 		s.Containers = append(s.Containers, live)
 	}
+}
+
+// instanceMeter is what is measured of an instance once its first container has started.
+type instanceMeter struct {
+	meter  *metrics.Meter
+	others map[string]ledger.ContainerLive // of a pipeline, the last reading of each but the first
+}
+
+// measure begins to measure an instance.
+func (r *run) measure(host string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.meters == nil {
+		r.meters = map[string]*instanceMeter{}
+	}
+	if r.meters[host] == nil {
+		r.meters[host] = &instanceMeter{metrics.NewMeter(host, time.Now()), map[string]ledger.ContainerLive{}}
+	}
+}
+
+// measured takes a reading of a container (training 5.2): an instance uses what its containers use together.
+func (r *run) measured(host string, first bool, at time.Time, x ledger.ContainerLive, disk bool) {
+	r.mu.Lock()
+	m := r.meters[host]
+	r.mu.Unlock()
+	switch {
+	case m == nil: // nothing has started
+		return
+	case !first:
+		m.others[x.Container] = x
+		return
+	}
+	in := metrics.Reading{At: at, CPU: x.CPUPercent, Mem: x.MemoryPercent, GPU: x.GPUPercent, GMem: x.GPUMemoryPercent}
+	for _, o := range m.others {
+		in.CPU += o.CPUPercent
+		in.Mem = min(100, in.Mem+o.MemoryPercent)
+	}
+	if disk {
+		in.Disk = &x.DiskPercent
+	}
+	if samples := m.meter.Read(in); samples != nil {
+		c := r.recorder()
+		c.add(samples...)
+		c.flush()
+	}
+}
+
+// unmeasured ends the measuring: the last samples, and the totals for the record.
+func (r *run) unmeasured() {
+	r.mu.Lock()
+	meters := r.meters
+	r.meters = nil
+	r.mu.Unlock()
+	for _, host := range slices.Sorted(maps.Keys(meters)) {
+		m := meters[host].meter
+		if rest := m.Rest(); rest != nil {
+			r.recorder().add(rest...)
+		}
+		var u ledger.InstanceUsage
+		for _, t := range m.Totals() {
+			u.Metrics = append(u.Metrics, ledger.UsageMetric(t))
+		}
+		if len(u.Metrics) > 0 {
+			_ = r.appendAt(host, "", u)
+		}
+	}
+}
+
+// diskOf is how full the disk of an instance is, and its size; 0 where that is not measured: the service publishes none
+// of a transform.
+func (r *run) diskOf(host string) (used, size int64) {
+	r.mu.Lock()
+	f := r.disks[host]
+	r.mu.Unlock()
+	if f == nil {
+		return 0, 0
+	}
+	return f()
 }
 
 func reading(u container.Usage) metrics.Usage {

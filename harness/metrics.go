@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -18,6 +19,7 @@ import (
 // follower reads a container's log as it grows and looks for the job's metrics in it (training 5.1).
 type follower struct {
 	run  *run
+	log  string // without its ending
 	set  *metrics.Set
 	done chan struct{} // closed when the log has no writer any more
 	end  sync.Once
@@ -27,7 +29,7 @@ type follower struct {
 
 // followMetrics begins to follow the log of the container called name.
 func (r *run) followMetrics(name string, defs []job.MetricDefinition) (*follower, error) {
-	f := &follower{run: r, done: make(chan struct{})}
+	f := &follower{run: r, log: r.owner.LogPath(name), done: make(chan struct{})}
 	if len(defs) == 0 {
 		return f, nil
 	}
@@ -36,40 +38,60 @@ func (r *run) followMetrics(name string, defs []job.MetricDefinition) (*follower
 		return nil, err
 	}
 	r.observe(func(s *ledger.Snapshot) { s.Metrics = append(s.Metrics, f.finals()...) })
-	f.wg.Go(func() { f.err = f.read(r.owner.LogPath(name), name) })
+	f.wg.Go(func() { f.err = f.read(name) })
 	return f, nil
 }
 
-// read goes over the log once. Samples are written as JSON lines, times as the lines were read.
-func (f *follower) read(base, host string) error {
-	log, err := f.open(base)
+// read goes over the log once. Samples have the time at which their line was read.
+func (f *follower) read(host string) error {
+	log, err := f.open(f.log)
 	if log == nil || err != nil {
 		return err
 	}
 	defer log.Close()
-	// What a dead owner wrote is found again: the log is read from its beginning.
-	if err := os.Remove(f.run.owner.MetricsPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	out, err := metrics.OpenJSONL(f.run.owner.MetricsPath())
-	if err != nil {
-		return err
-	}
-	emit := func(s metrics.Sample) { _ = out.Add(s) } // Flush and Close tell
+	out := f.run.recorder()
+	emit := func(s metrics.Sample) { out.add(s) }
 	stream := f.set.Stream(host)
 	last := time.Now()
 	for c, err := range log.Follow(context.Background(), 0, f.done) {
 		if err != nil {
-			return errors.Join(fmt.Errorf("metrics: %w", err), out.Close())
+			return fmt.Errorf("metrics: %w", err)
 		}
 		last = c.Time
 		stream.Sweep(c.Data, c.Time, emit)
-		if err := out.Flush(); err != nil { // others follow the file
-			return errors.Join(err, out.Close())
-		}
+		out.flush() // others follow the file
 	}
 	stream.Close(last, emit)
-	return out.Close()
+	out.flush()
+	return nil
+}
+
+// How much of a log is looked through for the lines nearest to what matched none: its beginning and its end.
+const (
+	nearestBytes    = 32 << 20 // of each
+	nearestPatience = time.Second
+)
+
+// nearest does that. It is for a sentence in a warning: what goes wrong leaves the sentence out.
+func (f *follower) nearest() {
+	if len(f.set.Unmatched()) == 0 {
+		return
+	}
+	log, err := os.Open(logfile.LogName(f.log))
+	if err != nil {
+		return
+	}
+	defer log.Close()
+	fi, err := log.Stat()
+	if err != nil {
+		return
+	}
+	head := min(fi.Size(), nearestBytes)
+	tail := max(head, fi.Size()-nearestBytes) // it may begin in the middle of a line
+	_ = f.set.Nearest(io.NewSectionReader(log, 0, head), 0, nearestPatience)
+	if tail < fi.Size() {
+		_ = f.set.Nearest(io.NewSectionReader(log, tail, fi.Size()-tail), tail, nearestPatience)
+	}
 }
 
 // open waits for the logger to make the log. nil when the container has gone without one.
@@ -109,6 +131,7 @@ func (f *follower) finish() error {
 	for _, m := range f.finals() {
 		f.run.append(m)
 	}
+	f.nearest()
 	for _, w := range f.set.Warnings() {
 		f.run.append(ledger.Warning{Rule: w.Rule, Text: w.Text})
 	}

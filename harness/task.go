@@ -114,11 +114,7 @@ func (r *run) launch(ctx context.Context, host string, c job.Container, s contai
 		released()
 		return nil
 	})
-	gpus := host
-	if s.Network.Of != "" {
-		gpus = "" // the first container of an instance shows them
-	}
-	r.observe(r.usage(c.Name, task, gpus))
+	r.observe(r.usage(c.Name, host, s.Network.Of == "", task))
 	if fresh {
 		if err := grant.serve(ctx, task, c.Name); err != nil {
 			return task, err
@@ -179,6 +175,7 @@ func (r *run) start(ctx context.Context, host, name string, task container.Task)
 	if err := task.Start(ctx); err != nil {
 		return err
 	}
+	r.measure(host)
 	return r.appendAt(host, "start", ledger.Started{Container: name, ID: name, PID: task.PID(), BootID: ledger.BootID()})
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/optml/optml/channels"
@@ -78,7 +79,8 @@ type instance struct {
 	host       string
 	spec       job.Container
 	tree       container.Tree
-	volumeFile string // of its volume (ruling 13); "": the tree lies in the work directory
+	volumeFile string       // of its volume (ruling 13); "": the tree lies in the work directory
+	used       atomic.Int64 // of VolumeBytes, as last seen
 	began      time.Time
 	filling    stretch // while File's bytes are brought
 	serving    stretch // while the container may read the others'
@@ -246,6 +248,9 @@ func (in *instance) start(ctx context.Context) error {
 	if in.metrics, err = r.followMetrics(in.spec.Name, in.training.Metrics); err != nil {
 		return err
 	}
+	r.mu.Lock()
+	r.disks = map[string]func() (int64, int64){in.host: in.disk}
+	r.mu.Unlock()
 	return r.start(ctx, in.host, in.spec.Name, in.task)
 }
 
@@ -263,7 +268,7 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 		})
 	}
 	wg.Go(func() {
-		watchVolume(serving, func() []string { return []string{in.tree.Root, in.layer(serving)} }, in.training.VolumeBytes, func(f VolumeFull) { cancel(f) })
+		watchVolume(serving, func() []string { return []string{in.tree.Root, in.layer(serving)} }, in.training.VolumeBytes, in.used.Store, func(f VolumeFull) { cancel(f) })
 	})
 	if in.checkpoints != nil {
 		wg.Go(func() { in.syncing(serving) })

@@ -33,8 +33,8 @@ const (
 
 // watchVolume calls full once when the trees hold more than size bytes together, and returns then or when ctx is done.
 // The volume of an instance refuses the write that does not fit; a watch can only stop the job soon after, which the plan
-// says. trees is asked each time.
-func watchVolume(ctx context.Context, trees func() []string, size int64, full func(VolumeFull)) {
+// says. trees is asked each time; seen is told what they hold.
+func watchVolume(ctx context.Context, trees func() []string, size int64, seen func(used int64), full func(VolumeFull)) {
 	if size <= 0 {
 		return
 	}
@@ -50,6 +50,7 @@ func watchVolume(ctx context.Context, trees func() []string, size int64, full fu
 		for _, tree := range trees() {
 			used += DiskUse(tree)
 		}
+		seen(used)
 		if used > size {
 			full(VolumeFull{Used: used, Size: size})
 			return
@@ -112,6 +113,20 @@ func (in *instance) place() error {
 	in.volumeFile = filepath.Join(work, in.host+".ext4")
 	in.tree.Root = filepath.Join(dir, volumeName)
 	return nil
+}
+
+// disk is how much of the instance's volume is used, and its size (training 5.2): of the volume of its own, of
+// VolumeSizeInGB as the watch last saw it, else of the file system that /opt/ml lies on.
+func (in *instance) disk() (used, size int64) {
+	if in.volumeFile == "" && in.training.VolumeBytes > 0 {
+		return in.used.Load(), in.training.VolumeBytes
+	}
+	var st syscall.Statfs_t
+	if syscall.Statfs(in.tree.Root, &st) != nil {
+		return 0, 0
+	}
+	used = int64(st.Blocks-st.Bfree) * st.Bsize
+	return used, used + int64(st.Bavail)*st.Bsize // as df counts
 }
 
 // makeVolume makes and mounts the volume that --enforce-volume-size asks for (ruling 13). It is unmounted when the run

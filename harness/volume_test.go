@@ -24,14 +24,19 @@ func TestWatchVolume(t *testing.T) {
 	}
 	dirs := func() []string { return []string{dir, beside, ""} }
 	var got VolumeFull
-	watchVolume(t.Context(), dirs, 50<<10, func(f VolumeFull) { got = f })
+	var seen int64
+	see := func(used int64) { seen = used }
+	watchVolume(t.Context(), dirs, 50<<10, see, func(f VolumeFull) { got = f })
+	if seen != got.Used {
+		t.Errorf("%d bytes were seen, %+v", seen, got)
+	}
 	if got.Size != 50<<10 || got.Used < 200<<10 || got.Used > 290<<10 {
 		t.Errorf("%+v", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	watchVolume(ctx, dirs, 10<<20, func(f VolumeFull) { t.Errorf("%+v", f) })
-	watchVolume(t.Context(), dirs, 0, func(f VolumeFull) { t.Errorf("no limit: %+v", f) })
+	watchVolume(ctx, dirs, 10<<20, see, func(f VolumeFull) { t.Errorf("%+v", f) })
+	watchVolume(t.Context(), dirs, 0, see, func(f VolumeFull) { t.Errorf("no limit: %+v", f) })
 }
 
 func TestRuling13VolumeFull(t *testing.T) {

@@ -16,7 +16,7 @@ var algorithmRows = []row{
 	{shape: "TrainingSpecification", member: "SupportedHyperParameters", treatment: Honoured, rules: "HP-4, HP-5", note: declared},
 	{shape: "TrainingSpecification", member: "SupportedTrainingInstanceTypes", treatment: Honoured, rules: "CH-4", note: declared},
 	{shape: "TrainingSpecification", member: "SupportsDistributedTraining", treatment: Honoured, rules: "CH-4", note: declared},
-	{shape: "TrainingSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1"},
+	{shape: "TrainingSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1, MET-6, MET-8"},
 	{shape: "TrainingSpecification", member: "TrainingChannels", treatment: Honoured, rules: "CH-1, VAL-12", note: declared},
 	{shape: "TrainingSpecification", member: "SupportedTuningJobObjectiveMetrics", treatment: Honoured, rules: "VAL-13", note: "checked: each must be a defined metric; tuning jobs are not run"},
 	{shape: "TrainingSpecification", member: "AdditionalS3DataSource", treatment: Inert, rules: "ruling 10, INF-29", note: "not mounted: its place in the container is not published",

@@ -33,14 +33,14 @@ var trainingRows = []row{
 	{shape: "AlgorithmSpecification", member: "TrainingImage", treatment: Honoured, rules: "START-6"},
 	{shape: "AlgorithmSpecification", member: "AlgorithmName", treatment: Honoured, rules: "START-7, HP-4, TRAP-25", note: "by name or ARN: of the last validation here that it has passed, or of a CreateAlgorithm request (--algorithm)"},
 	{shape: "AlgorithmSpecification", member: "TrainingInputMode", treatment: Honoured, rules: "IDC-1, FILE-1, PIPE-1, FF-1"},
-	{shape: "AlgorithmSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1"},
+	{shape: "AlgorithmSpecification", member: "MetricDefinitions", treatment: Honoured, rules: "MET-1, MET-6, MET-8"},
 	{shape: "AlgorithmSpecification", member: "EnableSageMakerMetricsTimeSeries", treatment: Inert, rules: "ruling 3", note: "optml keeps every metric's series in any case"},
 	{shape: "AlgorithmSpecification", member: "ContainerEntrypoint", treatment: Honoured, rules: "START-1"},
 	{shape: "AlgorithmSpecification", member: "ContainerArguments", treatment: Honoured, rules: "START-1"},
 	{shape: "AlgorithmSpecification", member: "TrainingImageConfig", treatment: Honoured, rules: "START-6"},
 
 	{shape: "MetricDefinition", member: "Name", treatment: Honoured, rules: "MET-7"},
-	{shape: "MetricDefinition", member: "Regex", treatment: Honoured, rules: "MET-1"},
+	{shape: "MetricDefinition", member: "Regex", treatment: Honoured, rules: "MET-1, MET-3, MET-5", note: "Go's dialect; lookaround, backreferences and possessive quantifiers are matched by backtracking, with a limit and a warning"},
 
 	{shape: "Channel", member: "ChannelName", treatment: Honoured, rules: "IDC-1"},
 	{shape: "Channel", member: "DataSource", treatment: Honoured, rules: "FILE-2"},

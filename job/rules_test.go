@@ -68,6 +68,9 @@ var brokenRules = []brokenRule{
 	{"ENV-4", "training.json", [][2]string{{`"PYTHONUNBUFFERED": "1"`, `"TRAINING_JOB_NAME": "x"`}}, "Environment.TRAINING_JOB_NAME", "the service sets TRAINING_JOB_NAME itself", warns},
 	{"MET-1", "training.json", [][2]string{{`auc=([0-9.]+)`, `auc=[0-9.]+`}}, "AlgorithmSpecification.MetricDefinitions[0].Regex", "has no group in its expression", warns},
 	{"MET-1", "algorithm.json", [][2]string{{`loss=([0-9.]+)`, `loss=(?:[0-9.]+)`}}, "TrainingSpecification.MetricDefinitions[1].Regex", "has no group in its expression", warns},
+	{"MET-5", "training.json", [][2]string{{`auc=([0-9.]+)`, `(?<=auc=)([0-9.]+)`}}, "AlgorithmSpecification.MetricDefinitions[0].Regex", "uses a lookbehind (?<=: its expression is matched by backtracking", warns},
+	{"MET-5", "training.json", [][2]string{{`auc=([0-9.]+)`, `auc=([0-9.]+`}}, "AlgorithmSpecification.MetricDefinitions[0].Regex", "missing closing ) is not supported in", refuses},
+	{"MET-5", "algorithm.json", [][2]string{{`loss=([0-9.]+)`, `loss\\h([0-9.]+)`}}, "TrainingSpecification.MetricDefinitions[1].Regex", `the escape \h is not supported in`, refuses},
 
 	{"VAL-8", "algorithm.json", [][2]string{{"-", "ValidationSpecification"}}, "CertifyForMarketplace", "certified only with a validation profile", cloudOnly},
 	{"VAL-9", "algorithm.json", [][2]string{{"-", "InferenceSpecification"}}, "CertifyForMarketplace", "listed only with an inference image", cloudOnly},

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"path"
-	"regexp/syntax"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/optml/optml/metrics/expression"
 )
 
 // onTraining runs a rule on each training job that a document describes.
@@ -203,9 +204,20 @@ var trainingRules = []rule{
 	{"MET-1", func(c *ruling) {
 		list, path := metricsOf(c.doc)
 		for i, m := range list {
-			re, err := syntax.Parse(m.Regex, syntax.Perl)
-			if err == nil && re.MaxCap() == 0 {
+			if e, err := expression.Compile(m.Regex); err == nil && e.Groups() == 0 {
 				c.warn(index(path, i)+".Regex", fmt.Sprintf("metric %q has no group in its expression: the whole match is taken for the value", m.Name))
+			}
+		}
+	}},
+	{"MET-5", func(c *ruling) {
+		list, path := metricsOf(c.doc)
+		for i, m := range list {
+			at := index(path, i) + ".Regex"
+			switch e, err := expression.Compile(m.Regex); {
+			case err != nil && m.Regex != "":
+				c.broken(at, "", fmt.Sprintf("metric %q: %v", m.Name, err), "an expression as Go or Python has it, with one group for the value: loss=([0-9.]+)")
+			case err == nil && e.Construct() != "":
+				c.warn(at, fmt.Sprintf("metric %q uses %s: its expression is matched by backtracking, slower, and at most %s a line; which dialect the service takes is not documented", m.Name, e.Construct(), expression.Patience))
 			}
 		}
 	}},

@@ -176,6 +176,18 @@ type FinalMetric struct {
 	Count int64     `json:"count"` // samples seen
 }
 
+// InstanceUsage is what an instance used while its containers ran, in the service's percentages (training 5.2).
+type InstanceUsage struct {
+	Metrics []UsageMetric `json:"metrics"`
+}
+
+// UsageMetric is one of them: CPUUtilization, MemoryUtilization …
+type UsageMetric struct {
+	Name string  `json:"name"`
+	Mean float64 `json:"mean"`
+	Max  float64 `json:"max"` // of a second
+}
+
 // Warning is a DECISION that mattered, or what the cloud would do differently.
 type Warning struct {
 	Rule string `json:"rule,omitempty"`
@@ -222,6 +234,7 @@ func (UploadTotals) body()    {}
 func (Interruption) body()    {}
 func (TransformTotals) body() {}
 func (FinalMetric) body()     {}
+func (InstanceUsage) body()   {}
 func (Warning) body()         {}
 func (Child) body()           {}
 func (Verdict) body()         {}

@@ -14,6 +14,7 @@
 //	logs/          <container>.log and .idx
 //	metrics.jsonl  samples
 //	samples.jsonl  beginnings of inputs and outputs
+//	metrics.prom   the last values, as Prometheus reads them
 //	requests.jsonl one line a request of a transform, if it was to record them
 //	failures.jsonl one line an object that a transform failed on
 //	failing/       a transform's first failing batches, each with its response

@@ -41,6 +41,7 @@ var bodies = map[string]reflect.Type{
 	"Interruption":    reflect.TypeFor[Interruption](),
 	"TransformTotals": reflect.TypeFor[TransformTotals](),
 	"FinalMetric":     reflect.TypeFor[FinalMetric](),
+	"InstanceUsage":   reflect.TypeFor[InstanceUsage](),
 	"Warning":         reflect.TypeFor[Warning](),
 	"Child":           reflect.TypeFor[Child](),
 	"Verdict":         reflect.TypeFor[Verdict](),

@@ -78,6 +78,8 @@ func (s *State) apply(e Event) {
 		s.Transform = &b
 	case FinalMetric:
 		put(&s.Metrics, b, func(m FinalMetric) bool { return m.Name == b.Name })
+	case InstanceUsage:
+		put(&s.Usage, UsageOfHost{e.Host, b.Metrics}, func(u UsageOfHost) bool { return u.Host == e.Host })
 	case Warning:
 		put(&s.Warnings, b, func(w Warning) bool { return w == b })
 	case Child:

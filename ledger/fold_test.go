@@ -130,6 +130,7 @@ func TestFoldDetails(t *testing.T) {
 		ev(8, "", "", Verdict{Rule: "ping", Outcome: "not checked"}), ev(9, "", "", Verdict{Rule: "ping", Outcome: "passed"}),
 		ev(9, "", "", Child{Kind: "training", Name: "t"}), ev(9, "", "", Child{Kind: "training", Name: "t"}),
 		ev(9, "", "", FinalMetric{Name: "m", Value: 1}), ev(9, "", "", FinalMetric{Name: "m", Value: 2}),
+		ev(9, "algo-1", "", InstanceUsage{[]UsageMetric{{"CPUUtilization", 1, 2}}}), ev(9, "algo-1", "", InstanceUsage{[]UsageMetric{{"CPUUtilization", 3, 4}}}),
 		ev(9, "", "", Transition{Status: "Stopping", Secondary: "Stopping"}),
 		ev(10, "", "", Transition{Status: "Stopped", Secondary: "Stopped"}),
 		ev(11, "", "", Transition{Status: "InProgress", Secondary: "Training"}),
@@ -155,7 +156,7 @@ func TestFoldDetails(t *testing.T) {
 	if s.Status != StatusStopped || s.Secondary != "Stopped" || len(s.Transitions) != 2 {
 		t.Errorf("a transition after the end changed it: %+v", s)
 	}
-	if s.Seq != 25 || len(s.Containers) != 1 {
+	if s.Seq != 27 || len(s.Usage) != 1 || s.Usage[0].Metrics[0].Mean != 3 || len(s.Containers) != 1 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -206,6 +207,10 @@ func randomBody(r *rand.Rand) Body {
 		case []InstanceTotals:
 			if n := r.IntN(3); n > 0 {
 				f.Set(reflect.ValueOf(make([]InstanceTotals, n)))
+			}
+		case []UsageMetric:
+			if n := r.IntN(3); n > 0 {
+				f.Set(reflect.ValueOf(make([]UsageMetric, n)))
 			}
 		case []InterruptedProcess:
 			if n := r.IntN(3); n > 0 {

@@ -19,6 +19,7 @@ const (
 	logsDir     = "logs"
 	metricsFile = "metrics.jsonl"
 	samplesFile = "samples.jsonl"
+	expositFile = "metrics.prom"
 	requestsLog = "requests.jsonl"
 	failedFile  = "failures.jsonl"
 	failingDir  = "failing"
@@ -46,6 +47,9 @@ func (l layout) MetricsPath() string { return l.path(metricsFile) }
 
 // SamplesPath is where the beginnings of some inputs and outputs go, one JSON line each.
 func (l layout) SamplesPath() string { return l.path(samplesFile) }
+
+// ExpositionPath is where a job's last values are in Prometheus' text format.
+func (l layout) ExpositionPath() string { return l.path(expositFile) }
 
 // RequestLogPath is where a transform's requests go if they are recorded, one JSON line each.
 func (l layout) RequestLogPath() string { return l.path(requestsLog) }

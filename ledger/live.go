@@ -18,6 +18,8 @@ type Snapshot struct {
 	Uploads    []UploadLive    `json:"uploads,omitempty"`
 	Transform  *TransformLive  `json:"transform,omitempty"`
 	Metrics    []FinalMetric   `json:"metrics,omitempty"` // last values so far
+
+	Last bool `json:"-"` // the job's last one: what is read but seldom is read for it
 }
 
 // ImageLive is a pull.
@@ -41,7 +43,7 @@ type ContainerLive struct {
 	CPUPercent    float64 `json:"cpuPercent"`    // sum over cores: 0 … n*100
 	MemoryPercent float64 `json:"memoryPercent"` // of the limit, or of the host's memory
 	MemoryBytes   int64   `json:"memoryBytes"`
-	DiskPercent   float64 `json:"diskPercent,omitempty"`
+	DiskPercent   float64 `json:"diskPercent,omitempty"` // of the instance's volume, with a training's container
 
 	// Of the instance's GPUs, with its first container: sums over them, 0 … g*100. nil: it has none, or they are not measured.
 	GPUPercent       *float64 `json:"gpuPercent,omitempty"`

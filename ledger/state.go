@@ -48,6 +48,7 @@ type State struct {
 	Transform    *TransformTotals `json:"transform,omitempty"`
 	Interruption *Interruption    `json:"interruption,omitempty"` // that was rehearsed, in whichever attempt
 	Metrics      []FinalMetric    `json:"metrics,omitempty"`      // one a name (MET-8)
+	Usage        []UsageOfHost    `json:"usage,omitempty"`        // one an instance
 	Warnings     []Warning        `json:"warnings,omitempty"`
 	Children     []Child          `json:"children,omitempty"`
 	Verdicts     []Verdict        `json:"verdicts,omitempty"` // one a rule
@@ -105,6 +106,12 @@ type Container struct {
 type GPUsOfHost struct {
 	Host string `json:"host,omitempty"`
 	GPUs []GPU  `json:"gpus"`
+}
+
+// UsageOfHost is what one instance used.
+type UsageOfHost struct {
+	Host    string        `json:"host,omitempty"`
+	Metrics []UsageMetric `json:"metrics"`
 }
 
 // ChannelOfHost is what one channel brought to one host.
@@ -188,6 +195,10 @@ func (s *State) clone() State {
 	c.Channels = slices.Clone(s.Channels)
 	c.Uploads = slices.Clone(s.Uploads)
 	c.Metrics = slices.Clone(s.Metrics)
+	c.Usage = slices.Clone(s.Usage)
+	for i := range c.Usage {
+		c.Usage[i].Metrics = slices.Clone(c.Usage[i].Metrics)
+	}
 	c.Warnings = slices.Clone(s.Warnings)
 	c.Children = slices.Clone(s.Children)
 	c.Verdicts = slices.Clone(s.Verdicts)

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/optml/optml/job"
+	"github.com/optml/optml/metrics/expression"
 )
 
 // maxMatched is how much of a line is matched, in bytes: the largest event that the service's log takes (MET-10).
@@ -23,25 +24,28 @@ type Set struct {
 	finals []Final // in the order of the definitions, one a name; Count 0: none yet
 	series []int   // of each definition the index in finals
 	long   int64   // lines of which only the beginning was matched
+	near   []*near // of the definitions that Nearest was asked for; else nil
 }
 
 type definition struct {
 	name     string
-	re       *regexp.Regexp
-	literals []literal // a match contains one of them; nil: nothing is known
-	greedy   *greedy   // nil: the pattern is of another form
+	expr     *expression.Expression
+	re       *regexp.Regexp // expr's; nil: it backtracks
+	literals []literal      // a match contains one of them; nil: nothing is known
+	greedy   *greedy        // nil: the pattern is of another form
+	budget   *budget        // of one that backtracks
 }
 
-// Compile makes a Set. A pattern that is not in the dialect is a *DefinitionError.
+// Compile makes a Set. A pattern that cannot be used is a *DefinitionError (MET-5).
 func Compile(defs []job.MetricDefinition) (*Set, error) {
 	s := &Set{finder: new(finder)}
 	for i, d := range defs {
-		re, err := regexp.Compile(d.Regex)
+		expr, err := expression.Compile(d.Regex)
 		if err != nil {
-			return nil, &DefinitionError{Index: i, Name: d.Name, Regex: d.Regex, Construct: construct(d.Regex, err), Err: err}
+			return nil, &DefinitionError{Index: i, Name: d.Name, Err: err}
 		}
 		literals := required(d.Regex)
-		s.defs = append(s.defs, &definition{d.Name, re, literals, newGreedy(d.Regex)})
+		s.defs = append(s.defs, &definition{d.Name, expr, expr.Regexp(), literals, newGreedy(d.Regex), new(budget)})
 		s.stats = append(s.stats, Definition{Name: d.Name, Regex: d.Regex})
 		s.finder.add(i, literals)
 		f := slices.IndexFunc(s.finals, func(f Final) bool { return f.Name == d.Name })
@@ -86,15 +90,22 @@ func (s *Set) Warnings() []job.Warning {
 	add := func(rule, format string, args ...any) {
 		ws = append(ws, job.Warning{Rule: rule, Text: fmt.Sprintf(format, args...)})
 	}
-	for _, d := range s.Definitions() {
+	for i, d := range s.Definitions() {
 		if d.Matches == 0 {
-			add("MET-1", "metric %q: no line of the log matched %s", d.Name, d.Regex)
+			add("MET-1", "metric %q: no line of the log matched %s%s", d.Name, d.Regex, s.nearest(i))
 		}
 		if d.NotNumbers > 0 {
 			add("MET-2", "metric %q: %s no number and gave no value, for example %q", d.Name, count(d.NotNumbers, "matched text was", "matched texts were"), d.Example)
 		}
 		if d.NotFinite > 0 {
 			add("MET-2", "metric %q: %s NaN or infinite and not published", d.Name, count(d.NotFinite, "value was", "values were"))
+		}
+		if d.GaveUp > 0 {
+			text := fmt.Sprintf("%s only in part, since matching took longer than %s or too much memory", count(d.GaveUp, "line was matched", "lines were matched"), expression.Patience)
+			if d.Dropped > 0 {
+				text += fmt.Sprintf("; then %s not tried, to let the job end", count(d.Dropped, "line was", "lines were"))
+			}
+			add("MET-5", "metric %q: %s; %s backtracks too much", d.Name, text, d.Regex)
 		}
 		if d.RawLines > 0 {
 			add("MET-3", "metric %q: %s only with control characters as they are; SageMaker turns them into # and three octal digits before matching (a tab is #011), so %s would find nothing there",
@@ -118,15 +129,13 @@ func count(n int64, one, many string) string {
 
 // DefinitionError says that a definition's pattern cannot be used (MET-5).
 type DefinitionError struct {
-	Index     int // of the definition
-	Name      string
-	Regex     string
-	Construct string // what the pattern uses that the dialect lacks: "a lookbehind (?<=", "a backreference \1"
-	Err       error
+	Index int // of the definition
+	Name  string
+	Err   error // *expression.Error
 }
 
 func (e *DefinitionError) Error() string {
-	return fmt.Sprintf("metric definition %d (%s): %s is not supported in %s", e.Index, e.Name, e.Construct, e.Regex)
+	return fmt.Sprintf("metric definition %d (%s): %v", e.Index, e.Name, e.Err)
 }
 
 func (e *DefinitionError) Unwrap() error { return e.Err }

@@ -3,41 +3,39 @@ package metrics
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 )
 
-// Sink is where samples go. Calls are made by one goroutine at a time. Add may buffer; after Flush what was added can
-// be read by others. Close flushes. After an error the sink takes no more and returns the same error again.
-type Sink interface {
-	Add(Sample) error
-	Flush() error
-	Close() error
-}
-
-// Sinks are the kinds of sinks. Open makes one in a directory, a job's.
-var Sinks = []struct {
-	Name string
-	Open func(dir string) (Sink, error)
-}{
-	{"jsonl", func(dir string) (Sink, error) { return OpenJSONL(filepath.Join(dir, "metrics.jsonl")) }},
-}
-
-// JSONL appends samples to a file, one JSON line each:
+// JSONL appends samples to a file, one JSON line each. Calls are made by one goroutine at a time. Add may buffer; after
+// Flush what was added can be read by others. After an error it takes no more and returns the same error again.
 //
 //	{"time":"2026-03-01T12:00:00.123Z","host":"algo-1","name":"validation:auc","value":0.8,"offset":1234}
+//	{"time":"2026-03-01T12:00:01.001Z","host":"algo-1","name":"CPUUtilization","value":93.5,"instance":true}
+//
+// The file has a limit. Whenever half of what was left of it is used up, only every tenth of the samples that came so far
+// is kept of what a log line gave: a series thins out towards its end, and does not stop.
 type JSONL struct {
-	f     *os.File
-	w     *bufio.Writer
-	buf   []byte
-	names map[string][]byte // as JSON
-	err   error
+	f       *os.File
+	w       *bufio.Writer
+	buf     []byte
+	names   map[string][]byte // as JSON
+	err     error
+	left    int64            // bytes
+	half    int64            // of left: where the next thinning begins
+	every   int64            // of samples of a name, one is kept
+	seen    map[string]int64 // of each name, since the last thinning
+	skipped int64
 }
 
-var _ Sink = (*JSONL)(nil)
+// maxJSONL is what the samples of a job may take on disk: half a million of them.
+const maxJSONL = 64 << 20
 
 // OpenJSONL opens the file for appending; a last line that is not whole, which a killed process left, is ended first.
 func OpenJSONL(path string) (*JSONL, error) {
@@ -45,13 +43,15 @@ func OpenJSONL(path string) (*JSONL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
-	s := &JSONL{f: f, w: bufio.NewWriterSize(f, 32<<10), names: make(map[string][]byte)}
+	s := &JSONL{f: f, w: bufio.NewWriterSize(f, 32<<10), names: make(map[string][]byte), seen: make(map[string]int64), every: 1, left: maxJSONL}
 	last := make([]byte, 1)
 	if fi, err := f.Stat(); err == nil && fi.Size() > 0 {
+		s.left -= fi.Size()
 		if _, err := f.ReadAt(last, fi.Size()-1); err == nil && last[0] != '\n' {
 			s.w.WriteByte('\n')
 		}
 	}
+	s.half = s.left / 2
 	return s, nil
 }
 
@@ -59,6 +59,10 @@ func OpenJSONL(path string) (*JSONL, error) {
 func (s *JSONL) Add(x Sample) error {
 	if s.err != nil {
 		return s.err
+	}
+	if !s.keep(x) {
+		s.skipped++
+		return nil
 	}
 	b := append(s.buf[:0], `{"time":"`...)
 	b = x.At.UTC().AppendFormat(b, time.RFC3339Nano)
@@ -68,13 +72,39 @@ func (s *JSONL) Add(x Sample) error {
 	b = append(b, s.quote(x.Name)...)
 	b = append(b, `,"value":`...)
 	b = strconv.AppendFloat(b, x.Value, 'g', -1, 64)
-	b = append(b, `,"offset":`...)
-	b = strconv.AppendInt(b, x.Offset, 10)
+	if x.Instance {
+		b = append(b, `,"instance":true`...)
+	} else {
+		b = append(b, `,"offset":`...)
+		b = strconv.AppendInt(b, x.Offset, 10)
+	}
 	b = append(b, "}\n"...)
 	s.buf = b
+	s.left -= int64(len(b))
 	_, err := s.w.Write(b)
 	return s.fail(err)
 }
+
+// keep decides whether a sample is written.
+func (s *JSONL) keep(x Sample) bool {
+	for s.left < s.half {
+		s.half /= 2
+		s.every *= 10
+		clear(s.seen)
+	}
+	if s.left < 1<<10 {
+		return false
+	}
+	if x.Instance { // few, and with a rate of their own
+		return true
+	}
+	n := s.seen[x.Name]
+	s.seen[x.Name] = n + 1
+	return n%s.every == 0
+}
+
+// Skipped is how many samples were not written because of the limit.
+func (s *JSONL) Skipped() int64 { return s.skipped }
 
 // Flush hands what was added to the file.
 func (s *JSONL) Flush() error {
@@ -107,4 +137,38 @@ func (s *JSONL) quote(name string) []byte {
 		s.names[name] = q
 	}
 	return q
+}
+
+// KeepInstance drops from a file of samples those that log lines gave, which are found again, and keeps those of the
+// instance, which are not. A file that is not there is none.
+func KeepInstance(path string) error {
+	in, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(filepath.Dir(path), ".metrics-*")
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	defer os.Remove(out.Name())
+	w := bufio.NewWriter(out)
+	for lines := bufio.NewScanner(io.LimitReader(in, maxJSONL)); lines.Scan(); {
+		var x struct{ Instance bool }
+		if json.Unmarshal(lines.Bytes(), &x) == nil && x.Instance {
+			w.Write(lines.Bytes())
+			w.WriteByte('\n')
+		}
+	}
+	err = errors.Join(w.Flush(), out.Chmod(0o640), out.Close())
+	if err == nil {
+		err = os.Rename(out.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return nil
 }

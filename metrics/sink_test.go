@@ -38,33 +38,6 @@ func readLines(t *testing.T, path string) (lines []onDisk, broken int) {
 	return lines, broken
 }
 
-func TestSinks(t *testing.T) {
-	for _, kind := range Sinks {
-		t.Run(kind.Name, func(t *testing.T) {
-			dir := t.TempDir()
-			s, err := kind.Open(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Add(Sample{Name: "a"}); err != nil {
-				t.Error(err)
-			}
-			if err := s.Flush(); err != nil {
-				t.Error(err)
-			}
-			if files, _ := os.ReadDir(dir); len(files) != 1 {
-				t.Error(files)
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			if _, err := kind.Open(filepath.Join(dir, "missing")); err == nil {
-				t.Error("opened in a directory that is not there")
-			}
-		})
-	}
-}
-
 func TestJSONL(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.jsonl")
 	s, err := OpenJSONL(path)
@@ -143,5 +116,56 @@ func TestBetween(t *testing.T) {
 		if got := Between(tc.a, tc.b, tc.host); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
+	}
+}
+
+// The file of samples has a limit, up to which a series thins out and does not stop; the instance's samples are all kept.
+func TestJSONLThinsOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "metrics.jsonl")
+	s, err := OpenJSONL(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.left, s.half = 200<<10, 100<<10
+	const n = 20_000
+	for i := range n {
+		for _, x := range []Sample{{At: t0, Host: "algo-1", Name: "a", Value: float64(i)}, {At: t0, Host: "algo-1", Name: "b", Value: float64(i)}} {
+			if err := s.Add(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%1000 == 0 {
+			s.Add(Sample{At: t0, Host: "algo-1", Name: CPUUtilization, Instance: true})
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Stat(path)
+	if err != nil || fi.Size() > 200<<10 {
+		t.Fatal(fi.Size(), err)
+	}
+	got, _ := readLines(t, path)
+	count, last := map[string]int{}, map[string]float64{}
+	for _, l := range got {
+		count[l.Name]++
+		last[l.Name] = l.Value
+	}
+	if count["a"] < 500 || count["b"] < 500 || last["a"] < n*9/10 || last["b"] < n*9/10 || count[CPUUtilization] != n/1000 {
+		t.Error(count, last)
+	}
+	if s.Skipped()+int64(len(got)) != 2*n+n/1000 {
+		t.Error(s.Skipped(), len(got))
+	}
+
+	// A log that is read again gives its samples again; the instance's are kept.
+	if err := KeepInstance(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, broken := readLines(t, path); len(got) != n/1000 || broken != 0 || got[0].Name != CPUUtilization {
+		t.Error(len(got), broken)
+	}
+	if err := KeepInstance(path + ".none"); err != nil {
+		t.Error(err)
 	}
 }

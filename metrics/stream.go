@@ -114,10 +114,10 @@ func (st *Stream) match(def int, raw, escaped []byte, off int64, at time.Time) {
 	if escaped != nil {
 		line = escaped
 	}
-	all := d.matches(line)
+	all := d.matches(line, n)
 	if all == nil && escaped != nil {
 		line = raw
-		if all = d.matches(line); all != nil {
+		if all = d.matches(line, n); all != nil {
 			n.RawLines++
 		}
 	}
@@ -148,7 +148,10 @@ func (st *Stream) match(def int, raw, escaped []byte, off int64, at time.Time) {
 
 // matches are all matches on a line that do not overlap, in order (MET-6). Most lines have one, so it is asked first
 // whether there can be another: behind a match there must be a literal for the next.
-func (d *definition) matches(line []byte) [][]int {
+func (d *definition) matches(line []byte, n *Definition) [][]int {
+	if d.re == nil {
+		return d.backtrack(line, n)
+	}
 	if d.greedy != nil {
 		if m, ok := d.greedy.match(line); ok {
 			if m == nil {
@@ -194,6 +197,8 @@ func (s *Set) add(st *Stream) {
 		d.NotFinite += n.NotFinite
 		d.NotNumbers += n.NotNumbers
 		d.RawLines += n.RawLines
+		d.GaveUp += n.GaveUp
+		d.Dropped += n.Dropped
 		if d.Example == "" {
 			d.Example = n.Example
 		}

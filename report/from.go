@@ -107,6 +107,11 @@ func from(src source) *Report {
 	for _, x := range s.Metrics {
 		r.Metrics = append(r.Metrics, Metric{x.Name, x.Value, x.At, x.Count})
 	}
+	for _, x := range s.Usage {
+		for _, m := range x.Metrics {
+			r.Usage = append(r.Usage, Usage{x.Host, m.Name, m.Mean, m.Max})
+		}
+	}
 	for _, x := range s.Uploads {
 		r.Outputs = append(r.Outputs, Output{x.Artifact, x.URI, x.Bytes, x.Files, seconds(x.Duration), x.SHA256, x.Kept, x.Empty})
 	}

@@ -166,7 +166,7 @@ func timeTicks(from, to float64) []float64 {
 func exact(v float64) string  { return strconv.FormatFloat(v, 'g', -1, 64) }
 func number(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
-func percentText(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) + " %" }
+func percentText(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) + " %" }
 
 // tickText is a value on an axis.
 func tickText(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }

@@ -43,6 +43,7 @@ type Report struct {
 	Channels     []Channel     `json:"channels,omitempty"`
 	Transform    *Transform    `json:"transform,omitempty"`
 	Metrics      []Metric      `json:"metrics,omitempty"`
+	Usage        []Usage       `json:"usage,omitempty"`        // of the instances
 	Interruption *Interruption `json:"interruption,omitempty"` // that was rehearsed
 	Outputs      []Output      `json:"outputs,omitempty"`
 	Warnings     []Warning     `json:"warnings,omitempty"`
@@ -243,6 +244,15 @@ type Metric struct {
 	Value   float64   `json:"value"`
 	At      time.Time `json:"at,omitzero"`
 	Samples int64     `json:"samples"`
+}
+
+// Usage is what an instance used while its containers ran, as SageMaker publishes it: CPUUtilization,
+// GPUUtilization and GPUMemoryUtilization are sums over processors or GPUs, MemoryUtilization and DiskUtilization shares.
+type Usage struct {
+	Host    string  `json:"host,omitempty"`
+	Name    string  `json:"name"`
+	Percent float64 `json:"percent"` // the mean; while the job runs, now
+	Max     float64 `json:"max"`     // of a second
 }
 
 // Output is an artifact.

@@ -83,6 +83,7 @@ func training() *Report {
 			ev(76, "", "", ledger.UploadTotals{Artifact: "model", URI: "s3://demo/out/iris-r1-training/output/model.tar.gz", Bytes: 1234567, Files: 3}),
 			ev(76, "", "", ledger.UploadTotals{Artifact: "output", URI: "s3://demo/out/iris-r1-training/output/output.tar.gz", Empty: true}),
 			ev(76, "", "", ledger.FinalMetric{Name: "validation:accuracy", Value: 0.9666666666666667, At: at(70), Count: 12}),
+			ev(75, "algo-1", "", ledger.InstanceUsage{Metrics: []ledger.UsageMetric{{Name: "CPUUtilization", Mean: 148.25, Max: 199.5}, {Name: "MemoryUtilization", Mean: 12.04, Max: 30}}}),
 			ev(76, "", "", ledger.FinalMetric{Name: "loss", Value: 1.25e-7, At: at(70), Count: 1200}),
 			ev(76, "", "", ledger.Warning{Rule: "START-8", Text: "the image's user is 1000, which would fail on SageMaker"}),
 			ev(76.2, "", "", ledger.Transition{Status: "Completed", Secondary: "Completed", Message: "Training job completed", ExitCode: new(0)}),

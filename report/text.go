@@ -30,6 +30,7 @@ func (t *text) report(r *Report, outermost bool) {
 	t.channels(r.Channels)
 	t.transform(r.Transform)
 	t.metrics(r.Metrics)
+	t.usage(r.Usage)
 	t.outputs(r.Outputs)
 	t.warnings(r.Warnings)
 	for _, child := range r.Jobs {
@@ -268,6 +269,19 @@ func (t *text) metrics(metrics []Metric) {
 		rows = append(rows, row{plain(m.Name), right(valueText(m.Value)), right(countText(m.Samples, "sample"))})
 	}
 	t.section("Metrics", rows)
+}
+
+func (t *text) usage(usage []Usage) {
+	var rows []row
+	for _, u := range usage {
+		rows = append(rows, row{plain(u.Host), plain(u.Name), right(percentText(u.Percent)), "at most", right(percentText(u.Max))})
+	}
+	t.section("Instance metrics", rows)
+}
+
+// Summary is a metric of an instance in one line.
+func (u Usage) Summary() string {
+	return plain(u.Name) + " " + percentText(u.Percent) + ", at most " + percentText(u.Max)
 }
 
 func (t *text) outputs(outputs []Output) {

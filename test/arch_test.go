@@ -26,7 +26,8 @@ var arrows = map[string][]string{
 	"harness":                 {"job", "ledger", "logfile", "dataset", "channels", "transform", "runtime/container", "runtime/volume", "metrics", "artifact", "objstore"},
 	"report":                  {"ledger", "logfile", "job"},
 	"ledger":                  {"job"},
-	"metrics":                 {"job"},
+	"metrics":                 {"job", "metrics/expression"},
+	"metrics/expression":      {},
 	"channels":                {"dataset", "framing", "job"},
 	"transform":               {"dataset", "framing", "job", "dataprocessing"},
 	"dataset":                 {"objstore", "framing", "job"},
@@ -46,7 +47,7 @@ var arrows = map[string][]string{
 	"objstore/storetest":      {"objstore"},
 	"objstore/s3test":         {"objstore"},
 	"transform/transformtest": {"transform", "framing", "job"},
-	"job":                     {"dataprocessing"},
+	"job":                     {"dataprocessing", "metrics/expression"},
 	"dataprocessing":          {},
 	"objstore":                {},
 	"framing":                 {},
@@ -65,6 +66,7 @@ var libraries = []struct {
 	{"github.com/NVIDIA/", "NVML may kill the process: helper program only (D7)", []string{"runtime/gpu/nvml"}},
 	{"tags.cncf.io/container-device-interface", "CDI edits are the GPU room's; the runtime applies them", []string{"runtime/gpu", "runtime/gpu/nvml", "runtime/ctrd"}},
 	{"github.com/spf13/cobra", "the command line is cmd's", []string{"cmd/optml"}},
+	{"github.com/dlclark/regexp2", "an expression that backtracks has a limit of time and memory there", []string{"metrics/expression"}},
 	{"github.com/hanwen/go-fuse", "one thin file of channels", []string{"channels"}},
 }
 

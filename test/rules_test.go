@@ -23,9 +23,9 @@ var unfounded = map[string]string{
 }
 
 // ruleNamed finds a rule, or a range of them: "A-1 to A-3", in a test.
-var ruleNamed = regexp.MustCompile(`\b(BT|INF|ST)-(\d+)(?: to (?:BT|INF|ST)-(\d+))?`)
+var ruleNamed = regexp.MustCompile(`\b(BT|INF|MET|ST)-(\d+)(?: to (?:BT|INF|MET|ST)-(\d+))?`)
 
-// TestEveryRuleIsNamedByATest holds the rules of transforms and inference containers in job/rules.txt against the tests:
+// TestEveryRuleIsNamedByATest holds the rules of transforms, inference containers and metrics in job/rules.txt against the tests:
 // each is named by one, in its name, its comment or its table, or stands in untested.txt with the reason. With -v it
 // prints those that do.
 func TestEveryRuleIsNamedByATest(t *testing.T) {

@@ -99,9 +99,15 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 			for _, i := range live.Images {
 				row(t, "Pulling", "%s: %s of %s", i.Ref, bytesText(i.Bytes), bytesText(i.TotalBytes))
 			}
+			for _, c := range live.Containers {
+				row(t, "Using", "%s: %s", c.Container, usingText(c))
+			}
 			if live.Transform != nil {
 				row(t, "Progress", "%s", progressText(live.Transform))
 			}
+		}
+		for _, u := range r.Usage {
+			row(t, "Used", "%s: %s", u.Host, u.Summary())
 		}
 		for _, c := range s.Children {
 			row(t, "Child", "%s/%s", c.Kind, c.Name)
@@ -132,6 +138,18 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", clock(x.StartTime), x.Status, took, x.StatusMessage)
 		}
 	})
+}
+
+// usingText is what a container uses now (training 5.2).
+func usingText(c ledger.ContainerLive) string {
+	text := fmt.Sprintf("CPU %.0f %%, memory %.0f %% (%s)", c.CPUPercent, c.MemoryPercent, bytesText(c.MemoryBytes))
+	if c.DiskPercent > 0 {
+		text += fmt.Sprintf(", disk %.0f %%", c.DiskPercent)
+	}
+	if c.GPUPercent != nil && c.GPUMemoryPercent != nil {
+		text += fmt.Sprintf(", GPU %.0f %%, GPU memory %.0f %%", *c.GPUPercent, *c.GPUMemoryPercent)
+	}
+	return text
 }
 
 // progressText is how far a transform is.

@@ -82,10 +82,10 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 }
 
 // rerunFlags may be given with --rerun-failed: they say how a job is run, not what it is.
-var rerunFlags = []string{"rerun-failed", "name", "replace", "pull", "detach", "progress", "logs", "quiet", "record-requests"}
+var rerunFlags = []string{"rerun-failed", "name", "replace", "pull", "detach", "progress", "logs", "quiet", "record-requests", "metrics-listen"}
 
 // notTuned may not be given with --tune: they are about a job and its record.
-var notTuned = []string{"name", "replace", "detach", "progress", "logs", "record-requests"}
+var notTuned = []string{"name", "replace", "detach", "progress", "logs", "record-requests", "metrics-listen"}
 
 // exclude refuses flags that are not for what another flag asks for.
 func exclude(c *cobra.Command, flag, hint string, not func(name string) bool) error {

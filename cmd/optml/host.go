@@ -43,7 +43,8 @@ type hostOptions struct {
 	Registries string         `json:"registryConfig,omitempty"` // directory of hosts.toml; "": the host's own
 	Grant      string         `json:"credentials,omitempty"`    // how containers are given credentials; "": not at all
 	Spool      *int64         `json:"spool,omitempty"`
-	UID        int            `json:"uid,omitempty"` // who owns what is written for the user: whoever called sudo
+	Metrics    string         `json:"metricsListen,omitempty"` // where /metrics is served while the job runs; "": nowhere
+	UID        int            `json:"uid,omitempty"`           // who owns what is written for the user: whoever called sudo
 	GID        int            `json:"gid,omitempty"`
 }
 
@@ -53,7 +54,7 @@ func (a *app) hostOptions(f *jobFlags) hostOptions {
 		UID: uid, GID: gid,
 		Root: a.root, RunDir: a.runDir, Containerd: a.containerd, S3Dir: a.s3Dir, Region: a.region, Endpoint: a.endpoint,
 		AWSProfile: a.awsProfile, Anonymous: a.anonymous, PathStyle: a.pathStyle, Pull: container.Pull(f.pull), Spool: f.spool,
-		Platform: f.platform, Registries: a.registries, Grant: f.credentials,
+		Platform: f.platform, Registries: a.registries, Grant: f.credentials, Metrics: f.metricsListen,
 	}
 }
 

@@ -49,6 +49,7 @@ type jobFlags struct {
 	fileSystems    fileSystems
 
 	recordRequests bool
+	metricsListen  string
 
 	detach   bool
 	progress string
@@ -66,6 +67,7 @@ func (f *jobFlags) add(c *cobra.Command, logs bool) {
 	x.Var(platform{&f.platform}, "platform", "`platform` of images for several, such as linux/arm64 (default: this machine's)")
 	x.Var(choice{&f.credentials, grants}, "credentials", "`which` AWS credentials containers of an open network may ask for: none, role (the document's), session (this host's own) or auto (role, else session)")
 	x.Var(bound{&f.spool}, "spool", "most that FastFile channels keep on disk for later epochs, a `size` or 0 (default: half of what is free)")
+	x.StringVar(&f.metricsListen, "metrics-listen", "", "serve the job's metrics to Prometheus at http://`ADDR`/metrics while it runs, such as 127.0.0.1:9400 or :0")
 	x.BoolVarP(&f.detach, "detach", "d", false, "run in the background and print the job's name")
 	f.progress = progressAuto
 	x.Var(choice{&f.progress, progressModes}, "progress", "`how` to show progress on stderr: auto, bars, plain, json or none")

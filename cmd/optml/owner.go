@@ -115,6 +115,13 @@ func runOwner(dir string, stderr io.Writer) error {
 		}
 	}()
 	ctx := context.Background()
+	page, endPage, err := servePage(k.Host.Metrics, func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) })
+	if err != nil {
+		// Somebody else took the address since it was tried. A job is not given up for that.
+		fmt.Fprintln(stderr, err)
+		endPage = func() {}
+	}
+	defer endPage()
 	h, err := k.Host.open(ctx, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
 		// The job exists and will not run: its record must say so.
@@ -122,7 +129,7 @@ func runOwner(dir string, stderr io.Writer) error {
 		return errors.Join(err, owner.Append(t))
 	}
 	defer h.Close()
-	h.Stops = stops
+	h.Stops, h.Page = stops, page
 	_, _ = ready.WriteString("ok")
 	ready.Close()
 	plan := owner.Plan()

@@ -46,7 +46,7 @@ func (a *app) rerunFailed(f *jobFlags, name string) error {
 	// Where objects are is the first job's matter, how this machine is used that of whoever runs this one.
 	here := a.hostOptions(f)
 	k.Host.Root, k.Host.RunDir, k.Host.Containerd, k.Host.Pull, k.Host.Spool = here.Root, here.RunDir, here.Containerd, here.Pull, here.Spool
-	k.Host.Platform, k.Host.Registries, k.Host.Grant = here.Platform, here.Registries, here.Grant
+	k.Host.Platform, k.Host.Registries, k.Host.Grant, k.Host.Metrics = here.Platform, here.Registries, here.Grant, here.Metrics
 	k.Job.Name = plan.Name
 	r := runOptions{
 		jobs: a.jobs(), kept: k, replace: f.replace, detach: f.detach, progress: f.progressOptions(), output: a.output, app: a,

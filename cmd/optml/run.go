@@ -93,11 +93,27 @@ func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr
 	defer sig.end()
 	log := r.app.log()
 
+	listen := r.kept.Host.Metrics
+	if r.detach { // the process in the background listens; here it is seen whether it can
+		_, end, err := servePage(listen, func(string, ...any) {})
+		if err != nil {
+			return err
+		}
+		end()
+		listen = ""
+	}
+	page, endPage, err := servePage(listen, say)
+	if err != nil {
+		return err
+	}
+	defer endPage()
+
 	h, err := r.kept.Host.open(ctx, log)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	defer h.Close()
+	h.Page = page
 	if err := checkGrant(ctx, h.Credentials, plan); err != nil {
 		return interrupted(ctx, err)
 	}

@@ -1,4 +1,4 @@
-package metrics
+package expression
 
 import (
 	"errors"
@@ -35,7 +35,7 @@ func construct(pattern string, err error) string {
 		return err.Error()
 	}
 	for _, c := range constructs {
-		if strings.HasPrefix(e.Expr, c.prefix) {
+		if strings.HasPrefix(e.Expr, c.prefix) || e.Expr == "(?P" && c.prefix == "(?P=" && strings.Contains(pattern, c.prefix) {
 			return c.name + " " + c.prefix
 		}
 	}

@@ -8,7 +8,7 @@ func TestPartLimit(t *testing.T) {
 	var total int64
 	for i := range maxParts {
 		p := partLimit(firstPart, i, 0)
-		if total < 15<<30 && p != firstPart {
+		if total < 7<<30 && p != firstPart {
 			t.Fatalf("part %d of an object of %d bytes so far has %d", i, total, p)
 		}
 		if p > 5<<30 && total < maxObject {

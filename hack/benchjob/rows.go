@@ -55,8 +55,8 @@ func (o *optml) job(name, image, input string, parameters map[string]string) (fi
 	return file, os.WriteFile(file, text, 0o644)
 }
 
-// run runs a job and returns how long it took.
-func (o *optml) run(name string, cmd *exec.Cmd) (s measure.Sample, err error) {
+// run runs a job and returns how long it took, and if it is watched in how much memory; to watch costs time.
+func (o *optml) run(cmd *exec.Cmd, watched bool) (s measure.Sample, err error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Env = append(cmd.Env, "TMPDIR="+filepath.Join(o.b.dir, "tmp"))
@@ -64,14 +64,21 @@ func (o *optml) run(name string, cmd *exec.Cmd) (s measure.Sample, err error) {
 	if err := cmd.Start(); err != nil {
 		return s, err
 	}
-	w := measure.Watch(cmd.Process.Pid, o.Helpers)
+	var w *measure.Watcher
+	if watched {
+		w = measure.Watch(cmd.Process.Pid, o.Helpers)
+	}
 	err = cmd.Wait()
-	took := time.Since(t0)
-	w.End()
+	s.Took = []time.Duration{time.Since(t0)}
+	if watched {
+		w.End()
+		s.Peak, s.Beside = w.Peak, w.Beside
+	}
 	if err != nil {
 		return s, fmt.Errorf("optml train: %w\n%s", err, out.Bytes())
 	}
-	return measure.Sample{Took: []time.Duration{took}, CPU: measure.CPU(cmd), Peak: w.Peak, Beside: w.Beside}, nil
+	s.CPU = measure.CPU(cmd)
+	return s, nil
 }
 
 // whole is a job of the tiny image against a script that does the same by hand.
@@ -90,7 +97,7 @@ func (b *bench) whole() (*measure.Contest, error) {
 			return measure.Sample{}, err
 		}
 		defer func() { _ = o.Command("rm", name).Run() }()
-		s, err := o.run(name, o.Command("--s3-dir", s3, "train", "--progress", "none", file))
+		s, err := o.run(o.Command("--s3-dir", s3, "train", "--progress", "none", file), false)
 		if err == nil && check {
 			s.Bytes, err = modelIn(filepath.Join(s3, "out", name, "output", "model.tar.gz"))
 		}
@@ -187,7 +194,7 @@ func (b *bench) upload() (_ *measure.Contest, err error) {
 		cmd.Env = srv.environ()
 		defer func() { _ = o.Command("rm", name).Run() }()
 		disk := watchDisk(b.dir)
-		s, err := o.run(name, cmd)
+		s, err := o.run(cmd, true)
 		grown := disk()
 		if err != nil {
 			return s, err
@@ -245,16 +252,16 @@ func (o *optml) uploaded(name string) (time.Duration, error) {
 		return 0, fmt.Errorf("optml report: %w", err)
 	}
 	var report struct {
-		Artifacts []struct {
+		Outputs []struct {
 			Artifact string  `json:"artifact"`
 			Seconds  float64 `json:"seconds"`
 			Kept     string  `json:"kept"`
-		} `json:"artifacts"`
+		} `json:"outputs"`
 	}
 	if err := json.Unmarshal(b, &report); err != nil {
 		return 0, err
 	}
-	for _, a := range report.Artifacts {
+	for _, a := range report.Outputs {
 		if a.Artifact == "model" && a.Kept == "" {
 			return time.Duration(a.Seconds * float64(time.Second)), nil
 		}

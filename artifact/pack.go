@@ -14,6 +14,8 @@ import (
 	"path"
 	"runtime"
 	"slices"
+
+	"github.com/klauspost/pgzip"
 )
 
 // PackStats are what a Pack did.
@@ -39,7 +41,12 @@ type PackOptions struct {
 	Around, AroundAt string
 }
 
-const maxWarnings = 100
+const (
+	packLevel   = 1       // what does not compress is stored at memory's speed; 6 % more bytes than gzip -1
+	packBlock   = 1 << 20 // compressed apart, in parallel
+	maxBlocks   = 8       // each costs about 3 MiB: bounded memory on hosts of many cores
+	maxWarnings = 100
+)
 
 // Pack writes everything in dir to w as one tar.gz whose members sit at the root of the archive (OUT-1), in lexical
 // order, owned by 0:0, with their modes and modification times (OUT-8). Symbolic links that stay inside are stored as
@@ -59,14 +66,20 @@ func Pack(ctx context.Context, dir string, w io.Writer, o PackOptions) (PackStat
 		defer p.around.Close()
 	}
 	sum := &summer{w: w, hash: sha256.New()}
-	z := newGzipWriter(sum, min(runtime.GOMAXPROCS(0)+2, maxBlocks)) // one being filled, one being written
+	z, err := pgzip.NewWriterLevel(sum, packLevel)
+	if err != nil {
+		return PackStats{}, &Error{Op: "pack", Err: err}
+	}
+	if err := z.SetConcurrency(packBlock, min(runtime.GOMAXPROCS(0)+1, maxBlocks)); err != nil {
+		return PackStats{}, &Error{Op: "pack", Err: err}
+	}
 	t := &tarball{packer: p, tar: tar.NewWriter(z), buf: make([]byte, 256<<10)}
 	p.out = t
 	err = p.directory(".")
 	if err == nil {
 		err = t.tar.Close()
 	}
-	// Its goroutine ends only with Close, so it is closed after errors too.
+	// Its goroutines end only with Close, so it is closed after errors too.
 	if e := z.Close(); err == nil {
 		err = e
 	}

@@ -3,7 +3,7 @@ package objstore
 import "testing"
 
 // TestPartLimit: 10,000 parts hold the largest object that S3 can have, whether its size is known or not, and while an
-// object is below 16 GiB its parts stay small.
+// object is below 8 GiB its parts stay small.
 func TestPartLimit(t *testing.T) {
 	var total int64
 	for i := range maxParts {

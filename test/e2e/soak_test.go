@@ -86,6 +86,20 @@ func takeState() (s state) {
 	return s
 }
 
+// steadyState waits until nothing is on its way out any more: connections of commands that have ended live on for a moment.
+func steadyState() state {
+	s := takeState()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		time.Sleep(200 * time.Millisecond)
+		now := takeState()
+		same := now.descriptors == s.descriptors && now.netns == s.netns && now.disk == s.disk
+		if s = now; same {
+			break
+		}
+	}
+	return s
+}
+
 // more says what there is more of than before. The daemon's memory is not the same to the byte, since Go takes it in
 // pieces and gives it back late.
 func (s state) more(before state) string {
@@ -149,7 +163,7 @@ func TestSoak(t *testing.T) {
 		ok(t, "rm", name)
 		if i+1 == from {
 			settled(start)
-			at = takeState()
+			at = steadyState()
 			t.Logf("at job %d: %s", from, at)
 		}
 	}

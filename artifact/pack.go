@@ -42,7 +42,7 @@ type PackOptions struct {
 }
 
 const (
-	packLevel   = 1       // as perf allows: five times the throughput of pigz for 6 % more bytes
+	packLevel   = 1       // what does not compress is stored at memory's speed; 6 % more bytes than gzip -1
 	packBlock   = 1 << 20 // compressed apart, in parallel
 	maxBlocks   = 8       // each costs about 3 MiB: bounded memory on hosts of many cores
 	maxWarnings = 100

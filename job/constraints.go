@@ -123,10 +123,18 @@ func dots(p string) string {
 	return b.String()
 }
 
+// lazyRegexp compiles itself when first used: a document uses few of all.
+type lazyRegexp func() *regexp.Regexp
+
+func (l lazyRegexp) MatchString(s string) bool            { return l().MatchString(s) }
+func (l lazyRegexp) FindStringSubmatch(s string) []string { return l().FindStringSubmatch(s) }
+
 // substitutes stand for the patterns that RE2 refuses (look-around and repeat counts above 1000) and for those that are
 // slow with it. A test fails on any pattern that neither compiles nor is listed.
 var substitutes = sync.OnceValue(func() map[string]func(string) bool {
-	full := func(p string) *regexp.Regexp { return regexp.MustCompile(`\A(?:` + p + `)\z`) }
+	full := func(p string) lazyRegexp {
+		return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A(?:` + p + `)\z`) })
+	}
 	const arnOrName = `(?:arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*/)?[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?`
 	packageARN := func(kind string) func(string) bool {
 		re := full(`arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:` + kind + `/([^\s\x0b]+)`)

@@ -125,14 +125,18 @@ func (a quantity) cmp(b quantity) int {
 }
 
 var (
-	integerForm  = regexp.MustCompile(`^[+-]?[0-9]{1,400}$`)
-	decimalForm  = regexp.MustCompile(`^[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})([eE][+-]?[0-9]{1,3})?$`)
+	integerForm  = regexp.MustCompile(`^[+-]?[0-9]+$`)
+	decimalForm  = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$`)
 	infinityForm = regexp.MustCompile(`^([+-]?)(?i:inf|infinity)$`)
 )
 
+// maxDigits bounds the arithmetic. It is no part of the expressions: counting to hundreds takes longer to compile than all
+// else that the program does before it begins.
+const maxDigits = 400
+
 // parseInteger reads a base-10 integer with an optional sign and nothing around it; 5.0 is none (HP-1).
 func parseInteger(v string) (quantity, bool) {
-	if !integerForm.MatchString(v) {
+	if len(v) > 1+maxDigits || !integerForm.MatchString(v) {
 		return quantity{}, false
 	}
 	r, ok := new(big.Rat).SetString(v)
@@ -147,7 +151,7 @@ func parseContinuous(v string) (quantity, bool) {
 		}
 		return quantity{inf: 1}, true
 	}
-	if !decimalForm.MatchString(v) {
+	if len(v) > 2*maxDigits || !decimalForm.MatchString(v) {
 		return quantity{}, false
 	}
 	r, ok := new(big.Rat).SetString(v)

@@ -49,9 +49,10 @@ func (w *watch) wait(ctx context.Context) error {
 	return nil
 }
 
+// close does not wait for the kernel, which takes ten milliseconds over the end of a watch.
 func (w *watch) close() {
 	w.tick.Stop()
 	if w.notify != nil {
-		w.notify.Close()
+		go w.notify.Close()
 	}
 }

@@ -3,12 +3,12 @@ package objstore
 import "testing"
 
 // TestPartLimit: 10,000 parts hold the largest object that S3 can have, whether its size is known or not, and while an
-// object is below 16 GiB its parts stay small.
+// object is below 8 GiB its parts stay small.
 func TestPartLimit(t *testing.T) {
 	var total int64
 	for i := range maxParts {
 		p := partLimit(firstPart, i, 0)
-		if total < 15<<30 && p != firstPart {
+		if total < 7<<30 && p != firstPart {
 			t.Fatalf("part %d of an object of %d bytes so far has %d", i, total, p)
 		}
 		if p > 5<<30 && total < maxObject {

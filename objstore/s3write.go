@@ -17,15 +17,15 @@ import (
 
 const (
 	// firstPart is the size of an upload's first parts. An object that fits into one is a single request.
-	firstPart = 16 << 20
+	firstPart = 8 << 20
 	// minPart is what S3 wants of every part but the last.
 	minPart = 5 << 20
 	// Parts double each growAfter parts, so that 10,000 of them hold more than the 5 TiB that an object can have
-	// although its size is not known when it begins, while up to 16 GiB are uploaded in 16 MiB parts.
+	// although its size is not known when it begins, while up to 8 GiB are uploaded in 8 MiB parts.
 	growAfter  = 1000
 	maxObject  = 5 << 40
 	maxParts   = 10_000
-	inFlight   = 64 << 20 // bytes of parts being sent at once, unless one part is more
+	inFlight   = 32 << 20 // bytes of parts being sent at once, unless one part is more
 	maxSending = 4
 )
 
@@ -123,6 +123,9 @@ func (w *s3Writer) grow(n int, limit int64) {
 		return
 	}
 	c := max(2*cap(w.buf), 64<<10, need)
+	if w.id != "" { // not the first part: this one will be full
+		c = max(int(limit), need)
+	}
 	if left := w.o.Size - w.total; left > 0 {
 		c = max(need, int(min(int64(len(w.buf))+left, limit)))
 	} else if w.id != "" {

@@ -236,8 +236,8 @@ func (c *Client) removeNet(nf netFile) error {
 	return nil
 }
 
-// releaseNet removes the network if no container of the job uses it any more.
-func (c *Client) releaseNet(ctx context.Context, bridge string) error {
+// releaseNet removes the network if no container of the job but the one named uses it any more.
+func (c *Client) releaseNet(ctx context.Context, bridge, but string) error {
 	unlock, err := c.lockNet(ctx)
 	if err != nil {
 		return err
@@ -250,21 +250,21 @@ func (c *Client) releaseNet(ctx context.Context, bridge string) error {
 	if err != nil {
 		return err
 	}
-	inUse, err := c.netInUse(bridge)
+	inUse, err := c.netInUse(bridge, but)
 	if err != nil || inUse {
 		return err
 	}
 	return c.removeNet(nf)
 }
 
-// netInUse says whether a container that exists, or is being made, names the bridge.
-func (c *Client) netInUse(bridge string) (bool, error) {
+// netInUse says whether a container that exists, or is being made, names the bridge; the one named does not count.
+func (c *Client) netInUse(bridge, but string) (bool, error) {
 	list, err := c.runFiles()
 	if err != nil {
 		return false, err
 	}
 	for _, r := range list {
-		if r.Bridge == bridge {
+		if r.Bridge == bridge && r.ID != but {
 			return true, nil
 		}
 	}

@@ -35,7 +35,7 @@ func (c *Client) revive(ctx context.Context) error {
 }
 
 // removeContainer kills a container and removes everything that belongs to it: task, log pipe, container, snapshot,
-// link, groups, network if it was the last, run file. It is idempotent.
+// link, network if it was the last, groups, run file. It is idempotent.
 func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 	ctx = c.ctx(ctx)
 	if err := c.revive(ctx); err != nil {
@@ -49,25 +49,30 @@ func (c *Client) removeContainer(ctx context.Context, r runFile) error {
 	if err := group.Kill(ctx); err != nil {
 		return err
 	}
-	if err := c.removeTask(ctx, r.ID); err != nil {
+	// The kernel takes tens of milliseconds over a link, as long as runc and the shim take over the task.
+	links := make(chan error, 1)
+	go func() { links <- c.removeLinks(ctx, r) }()
+	err = c.removeTask(ctx, r.ID)
+	if err == nil {
+		waitLog(ctx, r.Log)
+		err = c.settle(ctx, r.ID, group)
+	}
+	if err != nil {
+		<-links
 		return err
 	}
-	waitLog(ctx, r.Log)
-	if err := c.settle(ctx, r.ID, group); err != nil {
+	if err := errors.Join(c.removeSocket(ctx, r.ID), c.removeRecord(ctx, r.ID), <-links, group.Remove()); err != nil {
 		return err
 	}
-	var errs []error
-	errs = append(errs, c.removeSocket(ctx, r.ID), c.removeRecord(ctx, r.ID), detach(r.ID), group.Remove())
-	if err := errors.Join(errs...); err != nil {
+	return c.removeRunFile(r.ID)
+}
+
+// removeLinks removes the container's link, and the network if no other container uses it.
+func (c *Client) removeLinks(ctx context.Context, r runFile) error {
+	if err := detach(r.ID); err != nil || r.Bridge == "" {
 		return err
 	}
-	if err := c.removeRunFile(r.ID); err != nil {
-		return err
-	}
-	if r.Bridge != "" {
-		return c.releaseNet(ctx, r.Bridge)
-	}
-	return nil
+	return c.releaseNet(ctx, r.Bridge, r.ID)
 }
 
 // removeTask deletes the task, whose processes are dead. The shim takes a moment to see that.

@@ -124,7 +124,7 @@ func (c *Client) sweepNetworks(ctx context.Context, alive func(string) bool) ([]
 	var done []string
 	var errs []error
 	for _, nf := range nets {
-		inUse, err := c.netInUse(nf.Bridge)
+		inUse, err := c.netInUse(nf.Bridge, "")
 		if err == nil && !inUse && !alive(nf.Job) {
 			if err = c.removeNet(nf); err == nil {
 				done = append(done, nf.Bridge)

@@ -55,7 +55,7 @@ func TestSession(t *testing.T) {
 	}
 	record(t, other)
 	ok(t, "prune", "--all-finished")
-	if r := ok(t, "ls", "-q"); r.stdout != "" {
+	if r := ok(t, "ls", "-q"); strings.Contains(r.stdout, other) { // those of other tests that hold an only copy stay
 		t.Errorf("%s", r)
 	}
 }

@@ -51,6 +51,9 @@ func (p *program) path(content io.Reader) (string, error) {
 }
 
 func (h *Host) command(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	if h.Helper == nil {
+		return nil, errors.New(WithoutHelper)
+	}
 	path, err := h.program.path(h.Helper)
 	if err != nil {
 		return nil, err

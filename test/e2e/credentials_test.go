@@ -108,7 +108,8 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("%s: %s: %+v", c.what, how, a)
 			}
 		}
-		if why := probes(t, files["probes.json"])["credentials"]; why == "" {
+		// On an open network the address is the host's, whatever answers there.
+		if why := probes(t, files["probes.json"])["credentials"]; why == "" && c.isolated {
 			t.Errorf("%s: 169.254.170.2 is reached", c.what)
 		}
 		l := decode[layout](t, files["layout.json"])

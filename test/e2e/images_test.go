@@ -227,13 +227,13 @@ func TestImagesMirror(t *testing.T) {
 	reg.Push(t, distinct(t, images.Options{}), "mirrored:1")
 	const registry = "registry.optml.test"
 	ref := registry + "/mirrored:1"
-	at, cert := reg.ServeTLS(t, "localhost")
+	at, cert := reg.ServeTLS(t, "127.0.0.1")
 	_, port, _ := strings.Cut(at, ":")
 	for what, dir := range map[string]string{
 		"this server alone":     hostsTOML(t, registry, fmt.Sprintf("server = \"http://%s\"\n", reg.Host)),
 		"plain HTTP":            hostsTOML(t, registry, mirrored(registry, reg.Host)),
-		"its own certificate":   hostsTOML(t, registry, fmt.Sprintf("[host.\"https://localhost:%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = \"ca.crt\"\n", port), "ca.crt", string(cert)),
-		"unverified, by choice": hostsTOML(t, registry, fmt.Sprintf("[host.\"https://localhost:%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  skip_verify = true\n", port)),
+		"its own certificate":   hostsTOML(t, registry, fmt.Sprintf("[host.\"https://127.0.0.1:%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = \"ca.crt\"\n", port), "ca.crt", string(cert)),
+		"unverified, by choice": hostsTOML(t, registry, fmt.Sprintf("[host.\"https://127.0.0.1:%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  skip_verify = true\n", port)),
 	} {
 		if r := begin(t, []string{docker(t, "{}")}, "images", "pull", ref, "--registry-config", dir).wait(t); r.code != 0 || !strings.Contains(r.stdout, registry) {
 			t.Errorf("%s: %s", what, r)

@@ -149,24 +149,25 @@ func detach(id string) error {
 }
 
 // dialIn connects from inside the namespace ns. The socket keeps the namespace that it was made in, so only its making
-// and its connecting happen on a thread that has entered it; the thread is never used for anything else.
+// and its connecting happen there.
 func dialIn(ctx context.Context, ns *os.File, network, addr string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	ch := make(chan result, 1)
+	return within(ns, func() (net.Conn, error) { return dialHere(ctx, network, addr) })
+}
+
+// within calls f on a thread that has entered the namespace ns and is never used for anything else.
+func within[T any](ns *os.File, f func() (T, error)) (out T, err error) {
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			ch <- result{nil, fmt.Errorf("enter network namespace: %w", err)}
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter network namespace: %w", err)
 			return
 		}
-		conn, err := dialHere(ctx, network, addr)
-		ch <- result{conn, err}
+		out, err = f()
 	}()
-	r := <-ch
-	return r.conn, r.err
+	<-done
+	return out, err
 }
 
 // listenIn listens inside the namespace ns, whose loopback is given the address if it has not got it.
@@ -189,25 +190,13 @@ func listenIn(ns *os.File, addr string) (net.Listener, error) {
 			return nil, fmt.Errorf("give the loopback %s: %w", at.Addr(), err)
 		}
 	}
-	type result struct {
-		l   net.Listener
-		err error
-	}
-	ch := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			ch <- result{nil, fmt.Errorf("enter network namespace: %w", err)}
-			return
-		}
+	return within(ns, func() (net.Listener, error) {
 		l, err := listenHere(at)
 		if err != nil {
 			err = &net.OpError{Op: "listen", Net: "tcp", Addr: net.TCPAddrFromAddrPort(at), Err: err}
 		}
-		ch <- result{l, err}
-	}()
-	r := <-ch
-	return r.l, r.err
+		return l, err
+	})
 }
 
 // listenBacklog is more than a job's processes ask at once.

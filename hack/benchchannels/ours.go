@@ -72,7 +72,7 @@ func (o *optml) command(from *source, args ...string) *exec.Cmd {
 	cmd := o.Command(args...)
 	if from.server != nil {
 		cmd.Env = from.server.environ()
-		cmd.Args = append(cmd.Args, "--endpoint-url", from.server.url)
+		cmd.Args = append(cmd.Args, "--endpoint-url", from.server.URL)
 	}
 	return cmd
 }

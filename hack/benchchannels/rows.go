@@ -158,13 +158,13 @@ func (b *bench) file(s set, conns int, peers func(*server) []measure.Side) (*mea
 		r.Bytes = 0
 		return r.sample(time.Unix(0, r.Started).Sub(r.began), 0), err
 	}})
-	return &measure.Contest{Sides: sides, Close: srv.close}, nil
+	return &measure.Contest{Sides: sides, Close: srv.Close}, nil
 }
 
 func (b *bench) s5cmd(srv *server, s measure.Side, data set, flags ...string) measure.Side {
 	s.Name = strings.Join(append([]string{"s5cmd cp"}, flags...), " ")
 	return b.download(s, srv, "s5cmd", func(dir string) []string {
-		args := append([]string{"--endpoint-url", srv.url, "--log", "error", "cp"}, flags...)
+		args := append([]string{"--endpoint-url", srv.URL, "--log", "error", "cp"}, flags...)
 		return append(args, "s3://"+bucket+"/"+data.prefix+"*", dir+"/")
 	})
 }
@@ -172,7 +172,7 @@ func (b *bench) s5cmd(srv *server, s measure.Side, data set, flags ...string) me
 func (b *bench) aws(srv *server, s measure.Side, data set) measure.Side {
 	s.Name = "aws s3 cp"
 	return b.download(s, srv, "aws", func(dir string) []string {
-		return []string{"--endpoint-url", srv.url, "s3", "cp", "--quiet", "--recursive", "s3://" + bucket + "/" + data.prefix, dir}
+		return []string{"--endpoint-url", srv.URL, "s3", "cp", "--quiet", "--recursive", "s3://" + bucket + "/" + data.prefix, dir}
 	})
 }
 
@@ -200,7 +200,7 @@ func (b *bench) pipe(s set, glob string) (*measure.Contest, error) {
 		return nil, err
 	}
 	rclone := []string{"rclone", "cat", "s:" + bucket + "/" + s.prefix, "--buffer-size", "64M"}
-	s5cmd := []string{"s5cmd", "--endpoint-url", srv.url}
+	s5cmd := []string{"s5cmd", "--endpoint-url", srv.URL}
 	one := slices.Concat(s5cmd, []string{"cat", "-c", "1", glob}) // one part at a time: best here, where nothing is far away
 	return &measure.Contest{Sides: []measure.Side{
 		b.piping("optml train", &source{server: srv}, s, "None"),
@@ -210,7 +210,7 @@ func (b *bench) pipe(s set, glob string) (*measure.Contest, error) {
 		b.cat(measure.Side{Name: "rclone cat, 1 MiB pipe", Wide: true, Order: s.count > 1}, srv, rclone),
 		b.cat(measure.Side{Name: "s5cmd cat -c 1, 1 MiB pipe", Wide: true}, srv, one),
 		b.ceiling(srv, s, 4, 2, 0),
-	}, Close: srv.close}, nil
+	}, Close: srv.Close}, nil
 }
 
 func (b *bench) pipeLocal(s set) (*measure.Contest, error) {
@@ -240,7 +240,7 @@ func (b *bench) gzip() (*measure.Contest, error) {
 		b.piping("optml train", &source{server: srv}, s, "Gzip"),
 		b.cat(measure.Side{Name: "cat | gzip -d", Target: 1.7}, nil, cat, []string{"gzip", "-d"}),
 		b.cat(measure.Side{Name: "cat | pigz -d"}, nil, cat, []string{"pigz", "-d"}),
-	}, Close: srv.close}, nil
+	}, Close: srv.Close}, nil
 }
 
 // reads is ours in FastFile mode.
@@ -282,7 +282,7 @@ func (b *bench) mounts(s3fs, rclone float64, below string, variants ...variant) 
 		secret := filepath.Join(b.dir, "s3fs")
 		made := os.WriteFile(secret, []byte("bench:benchbench\n"), 0o600)
 		fuse := b.mount(measure.Side{Name: "s3fs", Target: s3fs}, srv, "s3fs", func(dir string) []string {
-			return []string{bucket, dir, "-f", "-o", "ro,use_path_request_style,url=" + srv.url + ",passwd_file=" + secret + ",parallel_count=8,multipart_size=16"}
+			return []string{bucket, dir, "-f", "-o", "ro,use_path_request_style,url=" + srv.URL + ",passwd_file=" + secret + ",parallel_count=8,multipart_size=16"}
 		}, below, plan, openToEnd)
 		if fuse.Missing == nil {
 			fuse.Missing = made
@@ -307,7 +307,7 @@ func (b *bench) fastFile(s set, conns int, plan reading, peers peersOf) (*measur
 	if plan.Random == 0 {
 		sides = append(sides, b.ceiling(srv, s, conns, 1, 0))
 	}
-	return &measure.Contest{Sides: sides, Close: srv.close}, nil
+	return &measure.Contest{Sides: sides, Close: srv.Close}, nil
 }
 
 func (b *bench) random(readers int) (*measure.Contest, error) {
@@ -351,7 +351,7 @@ func (b *bench) again(plan reading) (*measure.Contest, error) {
 			}
 			return measure.Sample{Took: later(a), Bytes: a.Bytes}, nil
 		}},
-	}, Close: func() { os.RemoveAll(dir); srv.close() }}, nil
+	}, Close: func() { os.RemoveAll(dir); srv.Close() }}, nil
 }
 
 const roundTrip = 20 * time.Millisecond
@@ -362,7 +362,7 @@ func (b *bench) latency(mode string, s set, secure bool) (*measure.Contest, erro
 	var all []*server
 	c.Close = func() {
 		for _, srv := range all {
-			srv.close()
+			srv.Close()
 		}
 	}
 	add := func(name string, target float64, o serverOptions) error {
@@ -445,5 +445,5 @@ func (b *bench) made(mode string) (*measure.Contest, error) {
 			return r.sample(r.firstToEnd(), r.openToEnd()), err
 		}
 		return r.sample(r.openToEnd()), err
-	}}}, Close: srv.close}, nil
+	}}}, Close: srv.Close}, nil
 }

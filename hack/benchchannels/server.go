@@ -24,12 +24,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/optml/optml/hack/measure"
 )
 
 // bucket is the only one that has objects.
@@ -46,11 +47,9 @@ type serverOptions struct {
 // server is a process that serves. It answers without asking who asks, and does as little as it can for each request: a
 // small object goes out in one write with its header, a large one by sendfile.
 type server struct {
+	*measure.Server
 	opts serverOptions
-	url  string
 	ca   string // certificate that clients must trust; "": none needed
-	cmd  *exec.Cmd
-	in   io.Closer
 }
 
 func startServer(o serverOptions) (*server, error) {
@@ -58,36 +57,11 @@ func startServer(o serverOptions) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	exe, err := os.Executable()
+	s, err := measure.Serve(string(arg))
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(exe, "serve", string(arg))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // its end ends the server, also when this process is killed
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start server: %w", err)
-	}
-	s := &server{opts: o, ca: o.TLS, cmd: cmd, in: in}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("server does not say where it is: %w", err)
-	}
-	s.url = strings.TrimSpace(line)
-	return s, nil
-}
-
-func (s *server) close() {
-	s.in.Close()
-	_ = s.cmd.Wait()
+	return &server{s, o, o.TLS}, nil
 }
 
 // selfSigned writes a certificate for 127.0.0.1 with its key into one file.
@@ -440,7 +414,7 @@ type get struct {
 // discard sends the requests over so many connections and throws the bodies away: what the server can do at most.
 func discard(s *server, conns int, gets []get) error {
 	var conf *tls.Config
-	u, err := url.Parse(s.url)
+	u, err := url.Parse(s.URL)
 	if err != nil {
 		return err
 	}

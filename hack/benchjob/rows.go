@@ -190,7 +190,7 @@ func (b *bench) upload() (_ *measure.Contest, err error) {
 		if err != nil {
 			return measure.Sample{}, err
 		}
-		cmd := o.Command("--endpoint-url", srv.url, "train", "--progress", "none", file)
+		cmd := o.Command("--endpoint-url", srv.URL, "train", "--progress", "none", file)
 		cmd.Env = srv.environ()
 		defer func() { _ = o.Command("rm", name).Run() }()
 		disk := watchDisk(b.dir)
@@ -233,16 +233,16 @@ func (b *bench) upload() (_ *measure.Contest, err error) {
 	}
 	sides := []measure.Side{ours,
 		peer(measure.Side{Name: "tar c, pigz -1, s5cmd pipe", Target: 5, Best: true}, func(to string) [][]string {
-			return [][]string{{"tar", "-C", model, "-c", "."}, {"pigz", "-1"}, {"s5cmd", "--endpoint-url", srv.url, "pipe", to}}
+			return [][]string{{"tar", "-C", model, "-c", "."}, {"pigz", "-1"}, {"s5cmd", "--endpoint-url", srv.URL, "pipe", to}}
 		}),
 		peer(measure.Side{Name: "tar c, pigz -1, s5cmd pipe -p 16", Target: 5, Best: true}, func(to string) [][]string {
-			return [][]string{{"tar", "-C", model, "-c", "."}, {"pigz", "-1"}, {"s5cmd", "--endpoint-url", srv.url, "pipe", "-p", "16", to}}
+			return [][]string{{"tar", "-C", model, "-c", "."}, {"pigz", "-1"}, {"s5cmd", "--endpoint-url", srv.URL, "pipe", "-p", "16", to}}
 		}),
 		peer(measure.Side{Name: "tar cz, aws s3 cp -", Target: 15, Runs: 3}, func(to string) [][]string {
-			return [][]string{{"tar", "-C", model, "-cz", "."}, {"aws", "--endpoint-url", srv.url, "s3", "cp", "-", to}}
+			return [][]string{{"tar", "-C", model, "-cz", "."}, {"aws", "--endpoint-url", srv.URL, "s3", "cp", "-", to}}
 		}),
 	}
-	return &measure.Contest{Sides: sides, Close: func() { srv.close(); os.RemoveAll(model); os.RemoveAll(keep) }}, nil
+	return &measure.Contest{Sides: sides, Close: func() { srv.Close(); os.RemoveAll(model); os.RemoveAll(keep) }}, nil
 }
 
 // uploaded is how long the record says that the model's packing and upload took.

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"encoding/xml"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,46 +18,19 @@ import (
 // server is a process that stands for S3 and takes uploads. It asks nobody for a signature and throws away what comes,
 // so that it costs as little as it can; of an upload whose key contains keepMark it keeps the parts.
 type server struct {
-	url  string
+	*measure.Server
 	keep string // directory of what was kept
-	cmd  *exec.Cmd
-	in   io.Closer
 }
 
 // keepMark is in the names of those uploads of which the bytes are looked at.
 const keepMark = "-keep-"
 
 func startServer(keep string) (*server, error) {
-	exe, err := os.Executable()
+	s, err := measure.Serve(keep)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(exe, "serve", keep)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // its end ends the server, also when this process is killed
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s := &server{keep: keep, cmd: cmd, in: in}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("server does not say where it is: %w", err)
-	}
-	s.url = strings.TrimSpace(line)
-	return s, nil
-}
-
-func (s *server) close() {
-	s.in.Close()
-	_ = s.cmd.Wait()
+	return &server{s, keep}, nil
 }
 
 // environ is how every program reaches the server.

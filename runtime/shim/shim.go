@@ -3,8 +3,12 @@ package shim
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
 	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task/plugin" // the shim's one service
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/plugin"
@@ -24,6 +28,21 @@ func Main() int {
 			registry.Register(&r)
 		}
 	}
-	shim.RunShim(context.Background(), manager.NewShimManager("io.containerd.runc.v2")) // exits with 1 on an error
+	shim.RunShim(context.Background(), stopper{manager.NewShimManager("io.containerd.runc.v2")}) // exits with 1 on an error
 	return 0
+}
+
+// stopper sees to it that the removal of a container which was given up before runc heard of it leaves nothing: without
+// the options that name our root of runc, the shim asks runc to look in its default one, and that makes it.
+type stopper struct{ shim.Shim }
+
+func (s stopper) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
+	if cwd, err := os.Getwd(); err == nil {
+		bundle := filepath.Join(filepath.Dir(cwd), id)
+		if o, err := runc.ReadOptions(bundle); err == nil && o == nil {
+			// Nothing is there to be found, so any place will do that goes with the bundle. Without a bundle it fails.
+			_ = runc.WriteOptions(bundle, &options.Options{Root: filepath.Join(bundle, "runc")})
+		}
+	}
+	return s.Shim.Stop(ctx, id)
 }

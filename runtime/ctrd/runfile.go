@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -53,7 +54,8 @@ func (c *Client) writeRunFile(r runFile) error {
 	return nil
 }
 
-// runFiles lists the containers that have a run file. One that is just being made or removed may be left out.
+// runFiles lists the containers that have a run file. One that is just being made or removed may be left out: before its
+// directory has its name, the file may still be empty.
 func (c *Client) runFiles() ([]runFile, error) {
 	paths, err := filepath.Glob(filepath.Join(c.cfg.containers(), "*", runFileName))
 	if err != nil {
@@ -61,6 +63,9 @@ func (c *Client) runFiles() ([]runFile, error) {
 	}
 	var out []runFile
 	for _, p := range paths {
+		if strings.HasPrefix(filepath.Base(filepath.Dir(p)), newDir) {
+			continue
+		}
 		var r runFile
 		b, err := os.ReadFile(p)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -33,7 +33,11 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	}
 	r.images[img.Ref] = img
 	r.mu.Unlock()
-	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
+	body := ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, Config: img.Config, User: img.User, Platform: img.OS + "/" + img.Arch}
+	if img.Manifest != img.Digest {
+		body.Manifest = img.Manifest
+	}
+	return img, r.appendAt(host, "image", body)
 }
 
 // checkDigest holds an image against the digest of the document, which may be that of an index or of the manifest in it

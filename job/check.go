@@ -286,7 +286,7 @@ func (c *checker) count(n *Node, s *shape, at place, have int, what string) {
 	if s.max != nil && int64(have) > *s.max {
 		soft, hint := hard, ""
 		switch s.Name {
-		case "AlgorithmValidationProfiles": // ruling 4
+		case "AlgorithmValidationProfiles", "ModelPackageValidationProfiles": // ruling 4
 			soft, hint = lenient, "--lenient runs each profile in order"
 		case "ChannelSpecifications": // VAL-12
 			if have <= 20 {

@@ -7,7 +7,7 @@ var algorithmRows = []row{
 	{shape: "CreateAlgorithmInput", member: "AlgorithmDescription", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateAlgorithmInput", member: "TrainingSpecification", treatment: Honoured, rules: "VAL-1"},
 	{shape: "CreateAlgorithmInput", member: "InferenceSpecification", treatment: Honoured, rules: "VAL-1"},
-	{shape: "CreateAlgorithmInput", member: "ValidationSpecification", treatment: Honoured, rules: "VAL-1, VAL-4"},
+	{shape: "CreateAlgorithmInput", member: "ValidationSpecification", treatment: Honoured, rules: "VAL-1, VAL-4, VAL-7"},
 	{shape: "CreateAlgorithmInput", member: "CertifyForMarketplace", treatment: Honoured, rules: "VAL-8, VAL-9", note: "checked: a profile and an inference image are needed; nothing is listed anywhere"},
 	{shape: "CreateAlgorithmInput", member: "Tags", treatment: Inert, rules: "ruling 3", note: "kept in the record"},
 
@@ -68,7 +68,7 @@ var algorithmRows = []row{
 	{shape: "ModelPackageContainerDefinition", member: "AdditionalModelDataSources", treatment: Refused, rules: "INF-28", note: "additional model data is not mounted yet: put it into the model's archive or the image"},
 	{shape: "ModelPackageContainerDefinition", member: "AdditionalS3DataSource", treatment: Inert, rules: "ruling 10, INF-29", note: "not mounted: its place in the container is not published",
 		strict: "it is not mounted, since its place in the container is not published"},
-	{shape: "ModelPackageContainerDefinition", member: "ModelDataETag", treatment: Refused, rules: "ruling 21", note: "ETags are not compared yet: leave the member out"},
+	{shape: "ModelPackageContainerDefinition", member: "ModelDataETag", treatment: Honoured, rules: "ruling 21", note: "compared where the store has one, else a warning says that it was not"},
 	{shape: "ModelPackageContainerDefinition", member: "IsCheckpoint", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "ModelPackageContainerDefinition", member: "BaseModel", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "ModelInput", member: "*", treatment: Inert, rules: "ruling 3", note: "for the inference recommender"},

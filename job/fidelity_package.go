@@ -1,16 +1,13 @@
 package job
 
-const (
-	packages    = "model packages are read and checked, and not validated yet"
-	unvalidated = "a package is what a model is made of here; it is not validated yet"
-)
+const profileOnly = "by `optml validate`; a transform job whose model is of the package does not look at it"
 
 var packageRows = []row{
 	{shape: "CreateModelPackageInput", member: "ModelPackageName", treatment: Honoured, rules: "VAL-52, VAL-53"},
 	{shape: "CreateModelPackageInput", member: "ModelPackageGroupName", treatment: Honoured, rules: "VAL-52, VAL-53"},
-	{shape: "CreateModelPackageInput", member: "InferenceSpecification", treatment: Honoured, rules: "VAL-53", note: "what a model that names the package is made of"},
-	{shape: "CreateModelPackageInput", member: "ValidationSpecification", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
-	{shape: "CreateModelPackageInput", member: "SourceAlgorithmSpecification", treatment: Honoured, rules: "VAL-52, VAL-53", note: "the algorithm's inference containers, the first without its own model with this one"},
+	{shape: "CreateModelPackageInput", member: "InferenceSpecification", treatment: Honoured, rules: "VAL-2, VAL-52, VAL-53", note: "what the model is made of"},
+	{shape: "CreateModelPackageInput", member: "ValidationSpecification", treatment: Honoured, rules: "VAL-2, VAL-4, VAL-7", note: profileOnly},
+	{shape: "CreateModelPackageInput", member: "SourceAlgorithmSpecification", treatment: Honoured, rules: "VAL-2, VAL-52, VAL-53", note: "the algorithm's inference containers, the first without its own model with this one"},
 	{shape: "CreateModelPackageInput", member: "CertifyForMarketplace", treatment: Honoured, rules: "VAL-8", note: "checked; nothing is listed anywhere"},
 	{shape: "CreateModelPackageInput", member: "ModelPackageDescription", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "ModelPackageRegistrationType", treatment: Inert, rules: "ruling 3", note: catalogue},
@@ -25,20 +22,22 @@ var packageRows = []row{
 	{shape: "CreateModelPackageInput", member: "CustomerMetadataProperties", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "DriftCheckBaselines", treatment: Inert, rules: "ruling 3", note: "for SageMaker Model Monitor"},
 	{shape: "CreateModelPackageInput", member: "AdditionalInferenceSpecifications", treatment: Inert, rules: "ruling 3, VAL-2", note: "validation uses InferenceSpecification alone"},
-	{shape: "CreateModelPackageInput", member: "SkipModelValidation", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
+	{shape: "CreateModelPackageInput", member: "SkipModelValidation", treatment: Honoured, rules: "VAL-7, VAL-52", note: "All: `optml validate` runs nothing, and says so"},
 	{shape: "CreateModelPackageInput", member: "SourceUri", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "SecurityConfig", treatment: Inert, rules: "ruling 3", note: "encrypts what the service keeps"},
 	{shape: "CreateModelPackageInput", member: "ModelCard", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "ModelLifeCycle", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "CreateModelPackageInput", member: "ManagedStorageType", treatment: Inert, rules: "ruling 3", note: catalogue},
 
-	{shape: "ModelPackageValidationSpecification", member: "*", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
-	{shape: "ModelPackageValidationProfile", member: "*", treatment: Inert, rules: "ruling 3, VAL-2", note: unvalidated},
+	{shape: "ModelPackageValidationSpecification", member: "ValidationRole", treatment: Emulated, rules: "ruling 6, ENV-6", note: "its account number makes the ARNs; it is assumed for the containers with --credentials alone"},
+	{shape: "ModelPackageValidationSpecification", member: "ValidationProfiles", treatment: Honoured, rules: "VAL-4, ruling 4"},
+	{shape: "ModelPackageValidationProfile", member: "ProfileName", treatment: Honoured, rules: "VAL-6, VAL-22"},
+	{shape: "ModelPackageValidationProfile", member: "TransformJobDefinition", treatment: Honoured, rules: "VAL-2, VAL-11"},
 	{shape: "SourceAlgorithmSpecification", member: "SourceAlgorithms", treatment: Honoured, rules: "VAL-52"},
 	{shape: "SourceAlgorithm", member: "AlgorithmName", treatment: Honoured, rules: "VAL-52, TRAP-25", note: "of the last validation here that it has passed, or of a CreateAlgorithm request (--algorithm)"},
 	{shape: "SourceAlgorithm", member: "ModelDataUrl", treatment: Honoured, rules: "INF-20, ruling 21"},
 	{shape: "SourceAlgorithm", member: "ModelDataSource", treatment: Refused, rules: "INF-23", note: "the service does not allow it where a transform runs: give ModelDataUrl"},
-	{shape: "SourceAlgorithm", member: "ModelDataETag", treatment: Refused, rules: "ruling 21", note: "ETags of a package are not compared yet: leave the member out"},
+	{shape: "SourceAlgorithm", member: "ModelDataETag", treatment: Honoured, rules: "ruling 21", note: "compared where the store has one, else a warning says that it was not"},
 	{shape: "MetadataProperties", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "ModelMetrics", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},
 	{shape: "ModelQuality", member: "*", treatment: Inert, rules: "ruling 3", note: catalogue},

@@ -265,7 +265,7 @@ var mutationBases = map[string][][2]string{
 	"CreateModel PrimaryContainer.ModelPackageName":                                   {{"-", "PrimaryContainer.Image"}, {"-", "PrimaryContainer.ModelDataUrl"}},
 	"CreateTransformJob DataCaptureConfig":                                            {{`"DataProcessing": {`, `"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}, "DataProcessing": {`}},
 	"CreateModelPackage CertifyForMarketplace":                                        {{"-", "ValidationSpecification"}},
-	"CreateModelPackage SourceAlgorithmSpecification":                                 {{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"CertifyForMarketplace": true, "SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "iris-forest"}]}`}},
+	"CreateModelPackage SourceAlgorithmSpecification":                                 {{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"CertifyForMarketplace": true, "SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "iris-forest", "ModelDataUrl": "s3://b/m.tar.gz"}]}`}},
 	"CreateAlgorithm CertifyForMarketplace":                                           {{"-", "InferenceSpecification"}},
 	"CreateAlgorithm TrainingSpecification.SupportsDistributedTraining":               {{`"InstanceCount": 1, "VolumeSizeInGB"`, `"InstanceCount": 2, "VolumeSizeInGB"`}},
 	"CreateAlgorithm TrainingSpecification.SupportedHyperParameters[0].IsRequired":    {{"-", "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.HyperParameters"}},
@@ -299,11 +299,8 @@ func base(t testing.TB, s spot) (text string, companions []*Document) {
 	case CreateTransformJob:
 		companions = fixtures(t, "model.json")
 	}
-	if s.op == CreateModelPackage { // what it is for shows in a model that names it
-		companions = packaged(t)
-		if strings.HasPrefix(s.path, "SourceAlgorithmSpecification") {
-			companions = append(companions, fixture(t, "algorithm.json"))
-		}
+	if s.op == CreateModelPackage && strings.HasPrefix(s.path, "SourceAlgorithmSpecification") {
+		companions = fixtures(t, "algorithm.json")
 		return edited(t, file, edits), companions
 	}
 	if s.op == CreateModel && strings.HasSuffix(best, "ModelPackageName") {
@@ -362,9 +359,6 @@ func TestFidelityByMutation(t *testing.T) {
 					t.Errorf("%s %s is refused without being named: %v", op, s.path, no)
 				}
 			case s.row.treatment == Inert:
-				if op == CreateModelPackage {
-					continue // refused as a whole
-				}
 				plans := map[string]bool{}
 				for _, v := range values {
 					d, err := DecodeAs(op, "d", []byte(change(t, text, s.path, v)))

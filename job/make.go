@@ -12,7 +12,8 @@ import (
 // Make checks documents and makes the Plan of the one that is to be carried out. docs holds one CreateTrainingJob,
 // CreateTransformJob or CreateAlgorithm and, in any order, what it names: the CreateModel of a transform's ModelName with
 // the CreateModelPackage that it may be of, the CreateAlgorithm of a training's AlgorithmName or of such a package. A
-// CreateAlgorithm alone becomes the plan of its validation.
+// CreateAlgorithm alone, or a CreateModelPackage with the CreateAlgorithm that it may name, becomes the plan of its
+// validation.
 //
 // Its errors are *Invalid (the service's words) and *Unsupported (members that optml does not carry out), joined when
 // both hold; errors.As finds each.
@@ -53,8 +54,8 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 		p, err = m.transformJob(b)
 	case *createAlgorithmInput:
 		p, err = m.validation(b)
-	default:
-		m.cannot = append(m.cannot, RefusedMember{File: set.main.Name, Path: set.main.Operation, Text: packages, Rule: "VAL-2"})
+	case *createModelPackageInput:
+		p, err = m.packageValidation(b)
 	}
 	if err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func (m *maker) warn(rule, path, format string, a ...any) {
 // plan is the part that all kinds share. role and images decide region and account.
 func (m *maker) plan(kind Kind, name, resource, role string, images ...string) *Plan {
 	region, account := where(m.o, m.h, role, images...)
-	operation := map[Kind]string{KindTraining: CreateTrainingJob, KindTransform: CreateTransformJob, KindValidation: CreateAlgorithm}[kind]
+	operation := map[Kind]string{KindTraining: CreateTrainingJob, KindTransform: CreateTransformJob, KindValidation: m.set.main.Operation}[kind]
 	return &Plan{
 		Format: 1, Kind: kind, Operation: operation, Name: name, Region: region, Account: account, Role: role,
 		ARN: arn(region, account, resource, name),

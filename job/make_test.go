@@ -38,9 +38,9 @@ func decode(t testing.TB, name, text string) *Document {
 	return d
 }
 
-// flows are the documents of the three kinds of plan.
+// flows are the documents of each kind of plan.
 var flows = map[string][]string{
-	"training": {"training.json"}, "transform": {"transform.json", "model.json"}, "algorithm": {"algorithm.json"},
+	"training": {"training.json"}, "transform": {"transform.json", "model.json"}, "algorithm": {"algorithm.json"}, "package": {"package.json"},
 }
 
 func fixtures(t testing.TB, names ...string) []*Document {
@@ -308,22 +308,16 @@ func TestArrange(t *testing.T) {
 		docs []string
 		want string
 	}{
-		"none":            {nil, "no document"},
-		"twice":           {[]string{"training.json", "training.json"}, "are both CreateTrainingJob requests"},
-		"two jobs":        {[]string{"training.json", "transform.json"}, "several jobs at once"},
-		"model alone":     {[]string{"model.json"}, "a CreateModel request runs nothing"},
-		"useless model":   {[]string{"training.json", "model.json"}, "uses no CreateModel request"},
-		"useless algo":    {[]string{"transform.json", "algorithm.json"}, "uses no CreateAlgorithm request"},
-		"unasked algo":    {[]string{"training.json", "algorithm.json"}, "this job names an image, not an algorithm"},
-		"model packages":  {[]string{"package.json"}, "model packages are read and checked, and not validated yet"},
-		"no valid. spec.": {[]string{"bare"}, "has no ValidationSpecification: there is nothing to run"},
+		"none":          {nil, "no document"},
+		"twice":         {[]string{"training.json", "training.json"}, "are both CreateTrainingJob requests"},
+		"two jobs":      {[]string{"training.json", "transform.json"}, "several jobs at once"},
+		"model alone":   {[]string{"model.json"}, "a CreateModel request runs nothing"},
+		"useless model": {[]string{"training.json", "model.json"}, "uses no CreateModel request"},
+		"useless algo":  {[]string{"transform.json", "algorithm.json"}, "uses no CreateAlgorithm request"},
+		"unasked algo":  {[]string{"training.json", "algorithm.json"}, "this job names an image, not an algorithm"},
 	} {
 		var docs []*Document
 		for _, d := range tc.docs {
-			if d == "bare" { // VAL-7
-				docs = append(docs, decode(t, d, change(t, change(t, edit(t, "algorithm.json", "", ""), "ValidationSpecification", nil), "CertifyForMarketplace", nil)))
-				continue
-			}
 			docs = append(docs, fixture(t, d))
 		}
 		p, err := Make(docs, Options{}, machine)

@@ -126,21 +126,24 @@ func (m *maker) servedModel(r *createModelInput) servedModel {
 	return s
 }
 
-// packaged are the containers of the model package that a model is made of (VAL-53): its own, or those of its algorithm
-// with its model (VAL-52, ruling 21).
+// packaged are the containers of the model package that a model is made of (VAL-53).
 func (m *maker) packaged(c containerDefinition) []servedContainer {
-	p := m.set.pkg.body.(*createModelPackageInput)
-	spec, trained := p.InferenceSpecification, ""
-	if s := p.SourceAlgorithmSpecification; s != nil {
-		spec, trained = m.set.algorithm.body.(*createAlgorithmInput).InferenceSpecification, s.SourceAlgorithms[0].ModelDataUrl
+	all := m.packageModel(m.set.pkg.body.(*createModelPackageInput))
+	if len(all) == 1 {
+		all[0].hostname = "" // as of a PrimaryContainer (INF-43)
+		all[0].env = over(all[0].env, c.Environment)
 	}
-	s := servedModel{containers: m.packageContainers(spec.Containers)}
-	if len(s.containers) == 1 {
-		s.containers[0].hostname = "" // as of a PrimaryContainer (INF-43)
-		s.containers[0].env = over(s.containers[0].env, c.Environment)
+	return all
+}
+
+// packageModel is the model of a package: its own containers, or those of its algorithm with its model (VAL-52, ruling 21).
+func (m *maker) packageModel(p *createModelPackageInput) []servedContainer {
+	if p.SourceAlgorithmSpecification == nil {
+		return m.packageContainers(p.InferenceSpecification.Containers)
 	}
-	if trained != "" {
-		s.containers[s.untrained()].model = ModelSource{URI: resolve(m.o.Dir, trained)}
+	s := servedModel{containers: m.packageContainers(m.set.algorithm.body.(*createAlgorithmInput).InferenceSpecification.Containers)}
+	if trained := p.SourceAlgorithmSpecification.SourceAlgorithms[0]; trained.ModelDataUrl != "" {
+		s.containers[s.untrained()].model = ModelSource{URI: resolve(m.o.Dir, trained.ModelDataUrl), ETag: trained.ModelDataETag}
 	}
 	return s.containers
 }
@@ -150,7 +153,7 @@ func (m *maker) packageContainers(list []modelPackageContainerDefinition) []serv
 	var all []servedContainer
 	for _, c := range list {
 		all = append(all, servedContainer{image: image(c.Image, c.ImageDigest), hostname: c.ContainerHostname, env: c.Environment,
-			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl)}})
+			model: ModelSource{URI: resolve(m.o.Dir, c.ModelDataUrl), ETag: c.ModelDataETag}})
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -58,21 +59,115 @@ func TestPackageMistakes(t *testing.T) {
 	several := decode(t, "package.json", change(t, edit(t, "package.json", "", ""), "InferenceSpecification.Containers", []any{object{"Image": "a"}, object{"Image": "b"}}))
 	named := object{"ModelPackageName": "boost-package"}
 	for want, docs := range map[string][]*Document{
-		`model package "boost-package" is not known here`:                           {transform, model(named)},
-		`names model package "x", and the CreateModelPackage request given`:         {transform, model(object{"ModelPackageName": "x"}), pkg},
-		"ModelPackageName excludes Image and model data":                            {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
-		"this model names no package":                                               {transform, model(object{"Image": "i"}), pkg},
-		"give the CreateModel request that names the package too":                   {transform, pkg},
-		"a CreateTrainingJob request uses no CreateModelPackage request":            {fixture(t, "training.json"), pkg},
-		`algorithm "other" is not known here`:                                       {transform, model(named), ofAlgorithm},
-		`names algorithm "other", and the CreateAlgorithm request given`:            {transform, model(named), ofAlgorithm, fixture(t, "algorithm.json")},
-		"a CreateAlgorithm request was given, and this package is of none":          {transform, model(named), pkg, fixture(t, "algorithm.json")},
-		"the package has 2 containers, and this does not say which it is for":       {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
-		"a model of a package has no other container":                               {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
-		"CreateModelPackage: refused: model packages are read and checked, and not": {pkg},
+		`model package "boost-package" is not known here`:                     {transform, model(named)},
+		`names model package "x", and the CreateModelPackage request given`:   {transform, model(object{"ModelPackageName": "x"}), pkg},
+		"ModelPackageName excludes Image and model data":                      {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
+		"this model names no package":                                         {transform, model(object{"Image": "i"}), pkg},
+		"give the CreateModel request that names the package too":             {transform, pkg},
+		"a CreateTrainingJob request uses no CreateModelPackage request":      {fixture(t, "training.json"), pkg},
+		`algorithm "other" is not known here`:                                 {transform, model(named), ofAlgorithm},
+		`names algorithm "other", and the CreateAlgorithm request given`:      {transform, model(named), ofAlgorithm, fixture(t, "algorithm.json")},
+		"a CreateAlgorithm request was given, and this package is of none":    {transform, model(named), pkg, fixture(t, "algorithm.json")},
+		"the package has 2 containers, and this does not say which it is for": {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
+		"a model of a package has no other container":                         {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
 	} {
 		if _, err := Make(docs, Options{}, machine); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+	// And of a package that is to be validated itself.
+	for want, docs := range map[string][]*Document{
+		`algorithm "other" is not known here`:                              {ofAlgorithm},
+		"a CreateAlgorithm request was given, and this package is of none": {pkg, fixture(t, "algorithm.json")},
+	} {
+		if _, err := Make(docs, Options{}, machine); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+// VAL-2, VAL-4, VAL-6, VAL-11, VAL-22: a package's validation is a transform with its model, isolated, with the defaults
+// of what a TransformJobDefinition cannot say.
+func TestVAL2PackageValidation(t *testing.T) {
+	two := object{"ContainerHostname": "second", "Image": "img:2", "ModelDataETag": "e2", "ModelDataUrl": "s3://b/2.tar.gz"}
+	several := change(t, edit(t, "package.json", "", ""), "InferenceSpecification.Containers", []any{object{"ContainerHostname": "first", "Image": "img:1"}, two})
+	p := plan(t, Options{RunSuffix: "r1"}, machine, several)
+	v := p.Validation
+	if p.Name != "boost-package-r1" || p.Operation != CreateModelPackage || p.ARN != "arn:aws:sagemaker:us-east-1:210987654321:model-package/boost-package" || v.Package != "boost-package" || v.Algorithm != "" || v.Training != nil {
+		t.Errorf("%+v %+v", p, v)
+	}
+	tf := v.Transform
+	if tf.Name != "boost-package-default-transform-r1" || tf.Operation != CreateTransformJob || !tf.Transform.Isolated || tf.Transform.MaxRetries != 3 || tf.Transform.InvocationTimeout.Std().Seconds() != 600 {
+		t.Errorf("%+v", tf)
+	}
+	if in := tf.Transform.Instances[0].Containers; len(in) != 2 || in[0].Name != "algo-1-first" || in[1].Port == in[0].Port {
+		t.Errorf("INF-51: %+v", in)
+	}
+	if m := tf.Transform.Models; m[0].URI != "" || m[1].URI != "s3://b/2.tar.gz" || m[1].ETag != "e2" {
+		t.Errorf("ruling 21: %+v", m)
+	}
+	want := []NamedImage{{"inference-image-1", Image{Ref: "img:1"}}, {"inference-image-2", Image{Ref: "img:2"}}}
+	if !slices.Equal(v.Images, want) {
+		t.Errorf("VAL-22: %+v", v.Images)
+	}
+
+	// VAL-52: a version of a group; and the algorithm's containers with the package's own model and its ETag.
+	text := change(t, edit(t, "package.json", `"CertifyForMarketplace": true`, `"ModelPackageGroupName": "group"`), "ModelPackageName", nil)
+	if p := plan(t, Options{}, machine, text); p.ARN != "arn:aws:sagemaker:us-east-2:210987654321:model-package/group/1" || p.Validation.Version != 1 || p.Validation.Package != "group" {
+		t.Errorf("%+v %+v", p, p.Validation)
+	}
+	text = change(t, change(t, edit(t, "package.json", "", ""), "InferenceSpecification", nil), "SourceAlgorithmSpecification",
+		object{"SourceAlgorithms": []any{object{"AlgorithmName": "iris-forest", "ModelDataUrl": "s3://b/trained.tar.gz", "ModelDataETag": "abc"}}})
+	p, err := Make([]*Document{decode(t, "package.json", text), fixture(t, "algorithm.json")}, Options{}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := p.Validation.Transform.Transform.Models[0]; p.Operation != CreateModelPackage || m.URI != "s3://b/trained.tar.gz" || m.ETag != "abc" {
+		t.Errorf("%+v", p.Validation.Transform.Transform.Models)
+	}
+}
+
+// VAL-7: what has no profile, or skips it, is accepted, runs nothing, and is said to.
+func TestVAL7NothingIsRun(t *testing.T) {
+	for _, c := range []struct {
+		file, path string
+		value      any
+		skipped    string
+	}{
+		{"algorithm.json", "ValidationSpecification", nil, "the request has no validation profile"},
+		{"package.json", "ValidationSpecification", nil, "the request has no validation profile"},
+		{"package.json", "ValidationSpecification.ValidationProfiles", []any{}, "the request has no validation profile"},
+		{"package.json", "SkipModelValidation", "All", "SkipModelValidation is All"},
+		{"package.json", "SkipModelValidation", "None", ""},
+	} {
+		text := change(t, change(t, edit(t, c.file, "", ""), "CertifyForMarketplace", nil), c.path, c.value)
+		p := plan(t, Options{}, machine, text)
+		v := p.Validation
+		ran := v.Training != nil || v.Transform != nil
+		said := slices.ContainsFunc(p.Warnings, func(w Warning) bool { return w.Rule == "VAL-7" && strings.Contains(w.Text, "nothing is run") })
+		if v.Skipped != c.skipped || ran != (c.skipped == "") || said == ran || len(v.Images) == 0 {
+			t.Errorf("%s %s = %v: %+v, warnings %+v", c.file, c.path, c.value, v, p.Warnings)
+		}
+	}
+	text := change(t, change(t, edit(t, "package.json", "", ""), "CertifyForMarketplace", nil), "ValidationSpecification", nil)
+	if got := refusal(t, Options{Profile: "other"}, text); got != `model package boost-package has no validation profile "other": it has none` {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Ruling 4: --lenient takes several profiles of a package, one at a time.
+func TestSeveralProfilesOfAPackage(t *testing.T) {
+	definition := object{"TransformInput": object{"DataSource": object{"S3DataSource": object{"S3DataType": "S3Prefix", "S3Uri": "s3://b/in"}}},
+		"TransformOutput": object{"S3OutputPath": "s3://b/out"}, "TransformResources": object{"InstanceType": "ml.m5.large", "InstanceCount": 1}}
+	text := change(t, edit(t, "package.json", "", ""), "ValidationSpecification.ValidationProfiles",
+		[]any{object{"ProfileName": "a", "TransformJobDefinition": definition}, object{"ProfileName": "b", "TransformJobDefinition": definition}})
+	if got := refusal(t, Options{}, text); !strings.Contains(got, "at 'validationSpecification.validationProfiles' failed to satisfy constraint: Member must have length less than or equal to 1") {
+		t.Errorf("got %q", got)
+	}
+	if got := decode(t, "package.json", text).Profiles(); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%v", got)
+	}
+	if p := plan(t, Options{Lenient: true, Profile: "b"}, machine, text); p.Validation.Profile != "b" {
+		t.Errorf("%+v", p.Validation)
 	}
 }

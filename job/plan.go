@@ -233,13 +233,47 @@ type Capture struct {
 	InferenceIDs bool   `json:"inferenceIds,omitempty"` // each result gets an id (BT-172)
 }
 
-// Validation is an algorithm's validation profile: a training, then a transform with what it made (VAL-1).
-// The children's plans are complete: the model's place is known before it exists.
+// Validation is a validation profile: of an algorithm a training, then a transform with what it made (VAL-1); of a
+// model package a transform (VAL-2). The children's plans are complete: the model's place is known before it exists.
+// Of Algorithm and Package one is set.
 type Validation struct {
-	Algorithm string `json:"algorithm"`
-	Profile   string `json:"profile"`
-	Training  Plan   `json:"training"`
-	Transform *Plan  `json:"transform,omitempty"` // nil without a TransformJobDefinition (VAL-4)
+	Algorithm string       `json:"algorithm,omitempty"`
+	Package   string       `json:"package,omitempty"`   // its name, or its group's
+	Version   int          `json:"version,omitempty"`   // of a versioned package: 1, since there is no registry that counts
+	Profile   string       `json:"profile,omitempty"`   // "": nothing is run
+	Skipped   string       `json:"skipped,omitempty"`   // why no job is run (VAL-7)
+	Training  *Plan        `json:"training,omitempty"`  // nil for a model package
+	Transform *Plan        `json:"transform,omitempty"` // nil without a TransformJobDefinition (VAL-4)
+	Images    []NamedImage `json:"images"`              // all that the request names, run or not
+	Scans     []Scan       `json:"scans,omitempty"`     // what scanners' reports say of them
+}
+
+// NamedImage is an image under the name that ImageScanStatuses gives it (VAL-22).
+type NamedImage struct {
+	Name  string `json:"name"` // training-image, inference-image; of several inference-image-1, inference-image-2 …
+	Image Image  `json:"image"`
+}
+
+// Scan is a scanner's report on one image, cut down to what a validation judges (VAL-30). What it holds is bounded.
+type Scan struct {
+	File     string    `json:"file"`               // the report
+	Scanner  string    `json:"scanner"`            // with its version, where the report says it: grype 0.79.1
+	Names    []string  `json:"names,omitempty"`    // of the image in the report
+	IDs      []string  `json:"ids,omitempty"`      // of the image in the report: digests of index, manifest or configuration, sha256:…
+	Image    string    `json:"image"`              // that of the request for which it is
+	Packages bool      `json:"packages"`           // the scanner found packages to judge
+	Critical int       `json:"critical"`           // findings of that severity
+	High     int       `json:"high"`               // findings of that severity
+	Other    int       `json:"other"`              // findings of any other
+	Findings []Finding `json:"findings,omitempty"` // the first Critical ones, then High ones
+}
+
+// Finding is a vulnerability of a package in an image.
+type Finding struct {
+	ID       string `json:"id"`              // CVE-2024-3094, GHSA-…
+	Severity string `json:"severity"`        // Critical, High
+	Package  string `json:"package"`         // with its version: xz-libs 5.6.0-r0
+	Fixed    string `json:"fixed,omitempty"` // the versions that do not have it; "": none yet
 }
 
 // Duration is a time.Duration that reads and writes as "2m0s".

@@ -65,6 +65,7 @@ type modelPackageContainerDefinition struct {
 	Image                  string
 	ImageDigest            string
 	ModelDataUrl           string
+	ModelDataETag          string
 	ModelDataSource        *modelDataSource
 	Environment            map[string]string
 	AdditionalS3DataSource *additionalS3DataSource

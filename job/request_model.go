@@ -45,7 +45,15 @@ type createModelPackageInput struct {
 	ValidationSpecification      *modelPackageValidationSpecification
 	SourceAlgorithmSpecification *sourceAlgorithmSpecification
 	CertifyForMarketplace        bool
+	SkipModelValidation          string
 	Tags                         []tag
+}
+
+func (r *createModelPackageInput) profiles() []modelPackageValidationProfile {
+	if r.ValidationSpecification == nil {
+		return nil
+	}
+	return r.ValidationSpecification.ValidationProfiles
 }
 
 type modelPackageValidationSpecification struct {
@@ -62,6 +70,7 @@ type sourceAlgorithmSpecification struct{ SourceAlgorithms []sourceAlgorithm }
 
 type sourceAlgorithm struct {
 	ModelDataUrl    string
+	ModelDataETag   string
 	ModelDataSource *modelDataSource
 	AlgorithmName   string
 }

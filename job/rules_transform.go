@@ -372,7 +372,7 @@ var packageRules = []rule{
 	})},
 	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
 		const at = "SourceAlgorithmSpecification.SourceAlgorithms[0].AlgorithmName"
-		if r.SourceAlgorithmSpecification == nil || len(r.SourceAlgorithmSpecification.SourceAlgorithms) != 1 || c.doc == c.set.main {
+		if r.SourceAlgorithmSpecification == nil || len(r.SourceAlgorithmSpecification.SourceAlgorithms) != 1 {
 			return
 		}
 		name := r.SourceAlgorithmSpecification.SourceAlgorithms[0].AlgorithmName
@@ -388,7 +388,7 @@ var packageRules = []rule{
 		}
 	})},
 	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
-		if r.SourceAlgorithmSpecification == nil && c.set.algorithm != nil && c.doc != c.set.main {
+		if r.SourceAlgorithmSpecification == nil && c.set.algorithm != nil {
 			c.broken("SourceAlgorithmSpecification", "", "a CreateAlgorithm request was given, and this package is of none", "leave the CreateAlgorithm request out")
 		}
 	})},
@@ -404,6 +404,23 @@ var packageRules = []rule{
 		}
 		if len(s.SupportedTransformInstanceTypes) == 0 {
 			c.missing("InferenceSpecification.SupportedTransformInstanceTypes")
+		}
+	})},
+	{"ruling 21", onPackage(func(c *ruling, r *createModelPackageInput) {
+		const text = "there is no ModelDataUrl: nothing is compared"
+		if s := r.SourceAlgorithmSpecification; s != nil {
+			for i, a := range s.SourceAlgorithms {
+				if a.ModelDataETag != "" && a.ModelDataUrl == "" {
+					c.warn(index("SourceAlgorithmSpecification.SourceAlgorithms", i)+".ModelDataETag", text)
+				}
+			}
+		}
+		if s := r.InferenceSpecification; s != nil {
+			for i, ct := range s.Containers {
+				if ct.ModelDataETag != "" && ct.ModelDataUrl == "" {
+					c.warn(index("InferenceSpecification.Containers", i)+".ModelDataETag", text)
+				}
+			}
 		}
 	})},
 }

@@ -7,7 +7,7 @@ import "time"
 type Body interface{ body() }
 
 // Transition is a change of the job's status in SageMaker's terms (training 6.1, ST-1). Status is TrainingJobStatus or
-// TransformJobStatus (of a validation: AlgorithmStatus), Secondary the SecondaryStatus with its message; a transition
+// TransformJobStatus (of a validation: AlgorithmStatus or ModelPackageStatus), Secondary the SecondaryStatus with its message; a transition
 // that only changes Message updates the last element (LIFE-1). FailureReason and ExitCode are set on the final one.
 type Transition struct {
 	Status        string `json:"status"`
@@ -65,6 +65,8 @@ type ImageResolved struct {
 	Container string `json:"container"`
 	Ref       string `json:"ref"`
 	Digest    string `json:"digest"`
+	Manifest  string `json:"manifest,omitempty"` // where Digest is an index's
+	Config    string `json:"config,omitempty"`   // digest of its configuration, which other tools call its id
 	User      string `json:"user,omitempty"`
 	Platform  string `json:"platform"`
 }

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"path/filepath"
 
 	"github.com/optml/optml/job"
 )
 
 // Describe is the job in the service's words: the reply of DescribeTrainingJob, DescribeTransformJob or, for a
-// validation, DescribeAlgorithm. Members that are unset are left out (TRAP-30). Members of the request are echoed from
+// validation, DescribeAlgorithm or DescribeModelPackage. Members that are unset are left out (TRAP-30). Members of the request are echoed from
 // the document named <Operation>.json, as given (BT-28); without that document, as far as the plan knows them.
 func (j *Job) Describe() (Document, error) {
 	s, err := j.State()
@@ -31,20 +30,14 @@ func (j *Job) Describe() (Document, error) {
 	case j.plan.Transform != nil:
 		return describeTransform(&s, j.plan, r), nil
 	}
-	children := make(map[Child]State)
-	for _, c := range s.Children {
-		child, err := Open(filepath.Join(j.Root(), c.Kind, c.Name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if children[c], err = child.State(); err != nil {
-			return nil, err
-		}
+	details, err := j.statusDetails(&s)
+	if err != nil {
+		return nil, err
 	}
-	return describeValidation(&s, j.plan, r, children), nil
+	if j.plan.Operation == job.CreateModelPackage {
+		return describePackage(&s, j.plan, r, details), nil
+	}
+	return describeAlgorithm(&s, j.plan, r, details), nil
 }
 
 func describeTraining(s *State, p *job.Plan, r request) Document {
@@ -132,81 +125,45 @@ func describeTransform(s *State, p *job.Plan, r request) Document {
 	return d
 }
 
-func describeValidation(s *State, p *job.Plan, r request, children map[Child]State) Document {
-	v := p.Validation
+func describeAlgorithm(s *State, p *job.Plan, r request, details *StatusDetails) Document {
 	var d Document
 	name := p.Name
-	if v != nil {
-		name = v.Algorithm
+	if p.Validation != nil {
+		name = p.Validation.Algorithm
 	}
 	d.set("AlgorithmName", name)
 	d.set("AlgorithmArn", p.ARN)
 	d.echo(r, nil, "AlgorithmDescription")
 	d.set("CreationTime", s.CreationTime)
 	d.echo(r, nil, "TrainingSpecification", "InferenceSpecification", "ValidationSpecification")
-	d.set("AlgorithmStatus", algorithmStatus(s.Status))
-	d.set("AlgorithmStatusDetails", algorithmDetails(s, v, r, children))
+	d.set("AlgorithmStatus", ValidationStatus(s.Status))
+	d.set("AlgorithmStatusDetails", details)
 	d.echo(r, nil, "ProductId", "CertifyForMarketplace")
 	return d
 }
 
-// algorithmStatus: an algorithm knows no stopping (VAL-20); a validation that was stopped has not passed.
-func algorithmStatus(status string) string {
-	switch status {
-	case StatusStopping:
-		return StatusInProgress
-	case StatusStopped:
-		return StatusFailed
-	}
-	return status
-}
-
-// algorithmDetails follows VAL-21, VAL-22 and VAL-32.
-func algorithmDetails(s *State, v *job.Validation, r request, children map[Child]State) Document {
-	var validations, scans []Document
-	if v != nil {
-		validations = append(validations, childStatus(s, v.Profile, job.KindTraining, children))
-		if v.Transform != nil {
-			validations = append(validations, childStatus(s, v.Profile, job.KindTransform, children))
-		}
-	}
-	scan := func(name string) {
-		scans = append(scans, Document{{"Name", name}, {"Status", "NotStarted"},
-			{"FailureReason", "optml does not scan images; the service scans them when they are in Amazon ECR"}})
-	}
-	scan("training-image")
-	if _, ok := r["InferenceSpecification"]; ok || r == nil && v != nil && v.Transform != nil {
-		scan("inference-image")
-	}
+// describePackage: a versioned package has a group and a version in the place of its name.
+func describePackage(s *State, p *job.Plan, r request, details *StatusDetails) Document {
 	var d Document
-	d.set("ValidationStatuses", validations)
-	d.set("ImageScanStatuses", scans)
-	return d
-}
-
-// childStatus is one item of ValidationStatuses.
-func childStatus(s *State, profile string, kind job.Kind, children map[Child]State) Document {
-	suffix := "-" + string(kind)
-	d := Document{{"Name", profile[:min(len(profile), 63-len(suffix))] + suffix}}
-	for _, c := range s.Children {
-		if c.Kind != string(kind) {
-			continue
-		}
-		status, reason := "", ""
-		if cs, ok := children[c]; ok {
-			status, reason = algorithmStatus(cs.Status), cs.FailureReason
-			if cs.Status == StatusStopped {
-				reason = "the job was stopped"
-			}
-		} else { // its record was removed
-			status = algorithmStatus(s.Status)
-			reason = s.FailureReason
-		}
-		d.set("Status", status)
-		d.set("FailureReason", reason)
-		return d
+	switch v := p.Validation; {
+	case v == nil:
+		d.set("ModelPackageName", p.Name)
+	case v.Version > 0:
+		d.set("ModelPackageGroupName", v.Package)
+		d.set("ModelPackageVersion", v.Version)
+	default:
+		d.set("ModelPackageName", v.Package)
 	}
-	d.set("Status", "NotStarted")
+	d.echo(r, nil, "ModelPackageRegistrationType")
+	d.set("ModelPackageArn", p.ARN)
+	d.echo(r, nil, "ModelPackageDescription")
+	d.set("CreationTime", s.CreationTime)
+	d.echo(r, nil, "InferenceSpecification", "SourceAlgorithmSpecification", "ValidationSpecification")
+	d.set("ModelPackageStatus", ValidationStatus(s.Status))
+	d.set("ModelPackageStatusDetails", details)
+	d.echo(r, nil, "CertifyForMarketplace", "ModelApprovalStatus", "MetadataProperties", "ModelMetrics", "Domain", "Task",
+		"SamplePayloadUrl", "CustomerMetadataProperties", "DriftCheckBaselines", "AdditionalInferenceSpecifications",
+		"SkipModelValidation", "SourceUri", "SecurityConfig", "ModelCard", "ModelLifeCycle", "ManagedStorageType")
 	return d
 }
 

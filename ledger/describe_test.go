@@ -104,7 +104,8 @@ func TestDescribeValidation(t *testing.T) {
 	root := t.TempDir()
 	p := &job.Plan{
 		Format: 1, Kind: job.KindValidation, Operation: "CreateAlgorithm", Name: "alg-r1", ARN: "arn:aws:sagemaker:us-east-1:000000000000:algorithm/alg",
-		Validation: &job.Validation{Algorithm: "alg", Profile: "p1", Training: *trainingPlan("t"), Transform: &job.Plan{}},
+		Validation: &job.Validation{Algorithm: "alg", Profile: "p1", Training: trainingPlan("t"), Transform: &job.Plan{},
+			Images: []job.NamedImage{{Name: "training-image", Image: job.Image{Ref: "i"}}, {Name: "inference-image", Image: job.Image{Ref: "j"}}}},
 	}
 	o, err := Create(root, Request{Plan: p, Documents: map[string][]byte{
 		"CreateAlgorithm.json": []byte(`{"AlgorithmName":"alg","TrainingSpecification":{"TrainingImage":"i"},"InferenceSpecification":{},"CertifyForMarketplace":false,"Tags":[]}`),
@@ -118,7 +119,7 @@ func TestDescribeValidation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := json.Marshal(d.Get("AlgorithmStatusDetails").(Document).Get("ValidationStatuses"))
+		b, err := json.Marshal(d.Get("AlgorithmStatusDetails").(*StatusDetails).ValidationStatuses)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +145,7 @@ func TestDescribeValidation(t *testing.T) {
 	if diff := cmp.Diff(want, d.Names()); diff != "" {
 		t.Error(diff)
 	}
-	scans, _ := json.Marshal(d.Get("AlgorithmStatusDetails").(Document).Get("ImageScanStatuses"))
+	scans, _ := json.Marshal(d.Get("AlgorithmStatusDetails").(*StatusDetails).ImageScanStatuses)
 	if n := bytes.Count(scans, []byte(`"Status":"NotStarted"`)); n != 2 {
 		t.Errorf("image scans: %s", scans)
 	}
@@ -154,7 +155,7 @@ func TestDescribeValidation(t *testing.T) {
 	if _, got := describe(); got != `[{"Name":"p1-training","Status":"Failed","FailureReason":"the training failed"},{"Name":"p1-transform","Status":"NotStarted"}]` {
 		t.Error(got)
 	}
-	if s := algorithmStatus(StatusStopped); s != StatusFailed {
+	if s := ValidationStatus(StatusStopped); s != StatusFailed {
 		t.Error(s)
 	}
 }

@@ -32,8 +32,10 @@ func planCreated(p *job.Plan) time.Time {
 		return p.Training.CreationTime
 	case p.Transform != nil:
 		return p.Transform.CreationTime
-	case p.Validation != nil:
-		return planCreated(&p.Validation.Training)
+	case p.Validation != nil && p.Validation.Training != nil:
+		return planCreated(p.Validation.Training)
+	case p.Validation != nil && p.Validation.Transform != nil:
+		return planCreated(p.Validation.Transform)
 	}
 	return time.Time{}
 }

@@ -168,7 +168,7 @@ func TestFoldTransformAndValidation(t *testing.T) {
 	if s.Transform == nil || s.Transform.Objects != 4 || s.Duration() != 3*time.Second || len(s.Transitions) != 2 {
 		t.Errorf("%+v", s)
 	}
-	v := &job.Plan{Kind: job.KindValidation, Validation: &job.Validation{Training: *trainingPlan("t")}}
+	v := &job.Plan{Kind: job.KindValidation, Validation: &job.Validation{Training: trainingPlan("t")}}
 	if s := foldAll(v); s.Status != StatusPending || !s.CreationTime.Equal(t0) {
 		t.Errorf("%+v", s)
 	}

@@ -1,8 +1,10 @@
 package report
 
 import (
+	"slices"
 	"time"
 
+	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
 
@@ -125,6 +127,45 @@ func from(src source) *Report {
 		r.Transitions = append(r.Transitions, Status{x.Status, x.StartTime, x.EndTime, x.StatusMessage})
 	}
 	return r
+}
+
+// status is what the service would say of a validation (VAL-20, VAL-21).
+func (r *Report) status(p *job.Plan, s *ledger.State, d *ledger.StatusDetails) {
+	if d == nil {
+		return
+	}
+	items := func(list []ledger.StatusItem) []StatusItem {
+		out := make([]StatusItem, 0, len(list))
+		for _, i := range list {
+			out = append(out, StatusItem(i))
+		}
+		return out
+	}
+	status, details := &r.AlgorithmStatus, &r.AlgorithmStatusDetails
+	if p.Operation == job.CreateModelPackage {
+		status, details = &r.ModelPackageStatus, &r.ModelPackageStatusDetails
+	}
+	*status = ledger.ValidationStatus(s.Status)
+	*details = &StatusDetails{items(d.ValidationStatuses), items(d.ImageScanStatuses)}
+	if s.Status == ledger.StatusCompleted && p.Validation.Skipped != "" {
+		r.Verdict = Unvalidated
+	}
+}
+
+// statusRows are the status details as rows: what, status, why.
+func (r *Report) statusRows() [][3]string {
+	name, status, d := "AlgorithmStatus", r.AlgorithmStatus, r.AlgorithmStatusDetails
+	if r.ModelPackageStatusDetails != nil {
+		name, status, d = "ModelPackageStatus", r.ModelPackageStatus, r.ModelPackageStatusDetails
+	}
+	if d == nil {
+		return nil
+	}
+	rows := [][3]string{{name, status}}
+	for _, i := range append(slices.Clone(d.ValidationStatuses), d.ImageScanStatuses...) {
+		rows = append(rows, [3]string{i.Name, i.Status, i.FailureReason})
+	}
+	return rows
 }
 
 func verdict(s *ledger.State, owned bool) string {

@@ -150,6 +150,9 @@ func (r *Report) junitEnd(class, took string) junitCase {
 	}
 	switch r.Verdict {
 	case Passed:
+	case Unvalidated:
+		m.Message = "nothing was run"
+		c.Skipped = m
 	case Running, Abandoned:
 		m.Type = r.Verdict
 		c.Error = m

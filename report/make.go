@@ -67,6 +67,11 @@ func makeAt(j *ledger.Job, now time.Time) (*Report, error) {
 	}
 	r := from(src)
 	r.Failing, r.Files, r.Optml = failing(j), files(j), maker()
+	d, err := j.StatusDetails()
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	r.status(j.Plan(), &s, d)
 	return r, nil
 }
 

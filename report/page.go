@@ -75,8 +75,11 @@ type pageView struct {
 	RulesPassed, RulesFailed, RulesOpen int
 }
 
-// Validation says whether the report is of a validation.
-func (p pageView) Validation() bool { return p.Kind == job.KindValidation }
+// Public says whether there is what buyers will see (VAL-45): of a validation that ran something.
+func (p pageView) Public() bool { return p.Kind == job.KindValidation && p.Verdict != Unvalidated }
+
+// Statuses are what the service would say of a validation.
+func (p pageView) Statuses() [][3]string { return p.statusRows() }
 
 // jobView is what the page shows of one job.
 type jobView struct {

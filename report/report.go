@@ -23,8 +23,8 @@ type Report struct {
 	Name   string   `json:"name"`
 	ARN    string   `json:"arn"`
 
-	Verdict string `json:"verdict" jsonschema:"enum=passed,enum=failed,enum=stopped,enum=running,enum=abandoned"` // passed, failed, stopped, running, abandoned (its owner died)
-	Status  string `json:"status"`                                                                                // in SageMaker's words: Completed, Failed, Stopped, InProgress, Stopping, Pending
+	Verdict string `json:"verdict" jsonschema:"enum=passed,enum=failed,enum=stopped,enum=running,enum=abandoned,enum=unvalidated"` // passed, failed, stopped, running, abandoned (its owner died), unvalidated (it completed without running anything)
+	Status  string `json:"status"`                                                                                                 // in SageMaker's words: Completed, Failed, Stopped, InProgress, Stopping, Pending
 	// SecondaryStatus is the last one: Training, Uploading, MaxRuntimeExceeded …
 	SecondaryStatus string   `json:"secondaryStatus,omitempty"`
 	ExitCode        *int     `json:"exitCode,omitempty"` // of optml
@@ -34,6 +34,12 @@ type Report struct {
 	Started time.Time `json:"started,omitzero"` // on the instance, downloads included
 	Ended   time.Time `json:"ended,omitzero"`   // as DescribeTrainingJob says it
 	Seconds float64   `json:"seconds"`          // from creation to the end, or until now
+
+	// Of a validation: what DescribeAlgorithm or DescribeModelPackage would say, one of the two pairs.
+	AlgorithmStatus           string         `json:"AlgorithmStatus,omitempty"`
+	AlgorithmStatusDetails    *StatusDetails `json:"AlgorithmStatusDetails,omitempty"`
+	ModelPackageStatus        string         `json:"ModelPackageStatus,omitempty"`
+	ModelPackageStatusDetails *StatusDetails `json:"ModelPackageStatusDetails,omitempty"`
 
 	Rules        []Rule        `json:"rules,omitempty"` // of a validation
 	Steps        []Step        `json:"steps,omitempty"`
@@ -64,6 +70,8 @@ const (
 	Stopped   = "stopped"
 	Running   = "running"
 	Abandoned = "abandoned"
+
+	Unvalidated = "unvalidated"
 )
 
 // Takeover is an attempt to end a job whose owner had died.
@@ -122,6 +130,19 @@ type Log struct {
 	Name  string   `json:"name"`
 	Path  string   `json:"path"`
 	Lines []string `json:"lines"` // the last ones, as printed, each cut at 500 bytes
+}
+
+// StatusDetails is AlgorithmStatusDetails or ModelPackageStatusDetails, with the service's names.
+type StatusDetails struct {
+	ValidationStatuses []StatusItem `json:"ValidationStatuses"` // one a job: <ProfileName>-training, <ProfileName>-transform
+	ImageScanStatuses  []StatusItem `json:"ImageScanStatuses"`  // one an image: training-image, inference-image
+}
+
+// StatusItem is how one job or image scan stands.
+type StatusItem struct {
+	Name          string `json:"Name"`
+	Status        string `json:"Status" jsonschema:"enum=NotStarted,enum=InProgress,enum=Completed,enum=Failed"` // NotStarted, InProgress, Completed, Failed
+	FailureReason string `json:"FailureReason,omitempty"`                                                        // also why an image was not scanned
 }
 
 // Rule is the outcome of one rule of a validation.

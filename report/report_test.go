@@ -42,7 +42,7 @@ func plan(kind job.Kind, name string) *job.Plan {
 	case job.KindTransform:
 		p.Transform = &job.Transform{CreationTime: t0}
 	case job.KindValidation:
-		p.Validation = &job.Validation{Training: job.Plan{Training: &job.Training{CreationTime: t0}}}
+		p.Validation = &job.Validation{Training: &job.Plan{Training: &job.Training{CreationTime: t0}}}
 	}
 	return p
 }

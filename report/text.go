@@ -24,6 +24,7 @@ type text struct {
 func (t *text) report(r *Report, outermost bool) {
 	t.head(r, outermost)
 	t.rules(r.Rules)
+	t.status(r)
 	t.failure(r)
 	t.interruption(r.Interruption)
 	t.steps(r)
@@ -57,6 +58,8 @@ func verdictText(r *Report) string {
 			return "PASSED"
 		}
 		return "COMPLETED"
+	case Unvalidated:
+		return "NOT VALIDATED"
 	case Running:
 		if r.SecondaryStatus != "" {
 			return "RUNNING (" + r.SecondaryStatus + ")"
@@ -106,6 +109,14 @@ func (t *text) rules(rules []Rule) {
 		}
 	}
 	t.section("Rules", rows)
+}
+
+func (t *text) status(r *Report) {
+	var rows []row
+	for _, x := range r.statusRows() {
+		rows = append(rows, row{plain(x[0]), plain(x[1]), plain(x[2])})
+	}
+	t.section("Status, as the service says it", rows)
 }
 
 func (t *text) failure(r *Report) {

@@ -39,6 +39,7 @@ var rules = []rule{
 	{"every input object gets an output", judgeTransform},
 	{"network isolation", judgeIsolation},
 	{"the image runs as root", judgeUser},
+	{"image scan", judgeScan},
 }
 
 // judgeDocument fails on what optml runs but the service refuses (CH-3, VAL-14; ruling 11). Instance types are no
@@ -61,7 +62,9 @@ func judgeDocument(e evidence) ledger.Verdict {
 func plans(p *job.Plan) []*job.Plan {
 	all := []*job.Plan{p}
 	if v := p.Validation; v != nil {
-		all = append(all, &v.Training)
+		if v.Training != nil {
+			all = append(all, v.Training)
+		}
 		if v.Transform != nil {
 			all = append(all, v.Transform)
 		}
@@ -69,7 +72,22 @@ func plans(p *job.Plan) []*job.Plan {
 	return all
 }
 
-func judgeTraining(e evidence) ledger.Verdict { return judgeEnd(e.training, "training") }
+// untrained is the verdict of a rule about a training when there is none.
+func (e evidence) untrained() (ledger.Verdict, bool) {
+	v := e.plan.Validation
+	why := "a model package has no training"
+	if v.Skipped != "" {
+		why = "nothing was run: " + v.Skipped
+	}
+	return ledger.Verdict{Outcome: notChecked, Evidence: why}, v.Training == nil
+}
+
+func judgeTraining(e evidence) ledger.Verdict {
+	if v, none := e.untrained(); none {
+		return v
+	}
+	return judgeEnd(e.training, "training")
+}
 
 // judgeEnd passes when a job completed; else its own words are the evidence.
 func judgeEnd(s *ledger.State, what string) ledger.Verdict {
@@ -84,6 +102,9 @@ func judgeEnd(s *ledger.State, what string) ledger.Verdict {
 
 // judgeMetrics: a definition that never matched gives buyers no metric (MET-2).
 func judgeMetrics(e evidence) ledger.Verdict {
+	if v, none := e.untrained(); none {
+		return v
+	}
 	defs := e.plan.Validation.Training.Training.Metrics
 	switch {
 	case len(defs) == 0:
@@ -123,10 +144,13 @@ func (e evidence) model() (ledger.UploadTotals, bool) {
 // emptyModel says whether the training made no model although one is needed (ruling 19).
 func (e evidence) emptyModel() bool {
 	u, ok := e.model()
-	return e.plan.Validation.Transform != nil && (!ok || u.Empty)
+	return e.plan.Validation.Training != nil && e.plan.Validation.Transform != nil && (!ok || u.Empty)
 }
 
 func judgeModel(e evidence) ledger.Verdict {
+	if v, none := e.untrained(); none {
+		return v
+	}
 	if e.training == nil || e.training.Status != ledger.StatusCompleted {
 		return ledger.Verdict{Outcome: notChecked, Evidence: "the training job did not complete"}
 	}
@@ -177,7 +201,7 @@ func judgePing(e evidence) ledger.Verdict {
 
 func judgeTransform(e evidence) ledger.Verdict {
 	if e.plan.Validation.Transform == nil {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the profile has no TransformJobDefinition"}
+		return ledger.Verdict{Outcome: notChecked, Evidence: or(e.plan.Validation.Skipped, "there is no TransformJobDefinition, or no InferenceSpecification for it")}
 	}
 	v := judgeEnd(e.transform, "transform")
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
@@ -189,10 +213,10 @@ func judgeTransform(e evidence) ledger.Verdict {
 // judgeIsolation: marketplace jobs run without any network (CH-5, INF-44, VAL-34).
 func judgeIsolation(e evidence) ledger.Verdict {
 	v := e.plan.Validation
-	if e.training == nil {
+	if e.training == nil && e.transform == nil {
 		return ledger.Verdict{Outcome: notChecked, Evidence: "no container ran"}
 	}
-	if !v.Training.Training.Isolated || v.Transform != nil && !v.Transform.Transform.Isolated {
+	if v.Training != nil && !v.Training.Training.Isolated || v.Transform != nil && !v.Transform.Transform.Isolated {
 		return ledger.Verdict{Outcome: failed, Evidence: "a container ran with an open network", Remedy: "validate without --network open"}
 	}
 	return ledger.Verdict{Outcome: passed, Evidence: "every container ran without routes, name servers and credentials"}

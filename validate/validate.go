@@ -1,5 +1,5 @@
-// Package validate carries out an algorithm's validation profile as the service does: a training job, a model made of
-// its artifacts, a batch transform (VAL-1). The validation is an entry of the ledger; the jobs are entries of their own,
+// Package validate carries out a validation profile as the service does: of an algorithm a training job, a model made of
+// its artifacts, a batch transform (VAL-1); of a model package the transform (VAL-2). The validation is an entry of the ledger; the jobs are entries of their own,
 // with names of their own for each run (VAL-6, ruling 2). What was recorded is then judged rule by rule.
 package validate
 
@@ -31,7 +31,7 @@ func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harne
 			return ledger.Transition{}, err
 		}
 	}
-	if err := o.Append(ledger.Transition{Status: ledger.StatusInProgress, Message: "Validating the algorithm"}); err != nil {
+	if err := o.Append(ledger.Transition{Status: ledger.StatusInProgress, Message: "Validating the " + subject(p)}); err != nil {
 		return ledger.Transition{}, err
 	}
 	stops, end := v.stops(ctx)
@@ -73,19 +73,25 @@ type validation struct {
 
 // children runs the jobs in sequence; a failure stops the rest (VAL-1).
 func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (ledger.Transition, error) {
-	final, state, err := v.child(ctx, stops, &v.plan.Validation.Training)
-	ev.training = state
-	if err != nil || final.Status != ledger.StatusCompleted {
-		return v.failed("training", final), err
+	p := v.plan.Validation
+	if p.Skipped != "" { // VAL-7
+		return ledger.Transition{Status: ledger.StatusCompleted, Message: "Nothing was run: " + p.Skipped, ExitCode: new(harness.ExitCompleted)}, nil
 	}
-	if v.plan.Validation.Transform == nil { // VAL-4: optional for algorithms
+	if p.Training != nil { // VAL-2: a model package brings its model
+		final, state, err := v.child(ctx, stops, p.Training)
+		ev.training = state
+		if err != nil || final.Status != ledger.StatusCompleted {
+			return v.failed("training", final), err
+		}
+	}
+	if p.Transform == nil { // VAL-4: optional for algorithms
 		return completed(), nil
 	}
 	if ev.emptyModel() {
 		// There is nothing to make a model of, so the transform cannot be (ruling 19).
 		return ledger.Transition{Status: ledger.StatusFailed, FailureReason: "ClientError: " + emptyModel, Detail: emptyModel, Hint: emptyModelRemedy, ExitCode: new(harness.ExitClient)}, nil
 	}
-	final, state, err = v.child(ctx, stops, v.plan.Validation.Transform)
+	final, state, err := v.child(ctx, stops, p.Transform)
 	ev.transform = state
 	if err != nil || final.Status != ledger.StatusCompleted {
 		return v.failed("transform", final), err
@@ -95,6 +101,14 @@ func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (le
 
 func completed() ledger.Transition {
 	return ledger.Transition{Status: ledger.StatusCompleted, Message: "Validation completed", ExitCode: new(harness.ExitCompleted)}
+}
+
+// subject is what is validated.
+func subject(p *job.Plan) string {
+	if p.Operation == job.CreateModelPackage {
+		return "model package"
+	}
+	return "algorithm"
 }
 
 // failed is the validation's end when a job did not complete. An algorithm has no status Stopped (VAL-20).

@@ -35,7 +35,9 @@ func algorithm() *job.Plan {
 		PingWindow: job.Duration(2 * time.Second), InvocationTimeout: job.Duration(5 * time.Second), Grace: job.Duration(time.Second), Isolated: true,
 	}}
 	return &job.Plan{Format: 1, Kind: job.KindValidation, Operation: job.CreateAlgorithm, Name: "alg-1",
-		Validation: &job.Validation{Algorithm: "alg", Profile: "p", Training: training, Transform: &transform}}
+		Validation: &job.Validation{Algorithm: "alg", Profile: "p", Training: &training, Transform: &transform,
+			Images: []job.NamedImage{{Name: "training-image", Image: job.Image{Ref: "algo"}}, {Name: "inference-image", Image: job.Image{Ref: "algo"}}},
+			Scans:  []job.Scan{{File: "clean.json", Scanner: "trivy", Image: "algo", Packages: true, Other: 7}}}}
 }
 
 func train(p *containertest.Process) int {

@@ -17,7 +17,8 @@ func (a *app) cmdDescribe() *cobra.Command {
 		Use:   "describe JOB",
 		Short: "Show how a job stands, in the service's words",
 		Long: `Show how a job stands. With --output json it is the reply that
-DescribeTrainingJob, DescribeTransformJob or DescribeAlgorithm would give.`,
+DescribeTrainingJob, DescribeTransformJob, DescribeAlgorithm or
+DescribeModelPackage would give.`,
 		Args: nargs(1, 1, "the job's name"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return runDescribe(describeOptions{a.jobs(), args[0], a.output}, a.stdout)
@@ -52,6 +53,10 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		return err
 	}
 	r, err := report.Make(j)
+	if err != nil {
+		return err
+	}
+	d, err := j.StatusDetails()
 	if err != nil {
 		return err
 	}
@@ -108,6 +113,14 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		}
 		for _, u := range r.Usage {
 			row(t, "Used", "%s: %s", u.Host, u.Summary())
+		}
+		if d != nil {
+			for _, i := range d.ValidationStatuses {
+				row(t, "ValidationStatus", "%s: %s", i.Name, strings.TrimSuffix(i.Status+": "+i.FailureReason, ": "))
+			}
+			for _, i := range d.ImageScanStatuses {
+				row(t, "ImageScanStatus", "%s: %s", i.Name, strings.TrimSuffix(i.Status+": "+i.FailureReason, ": "))
+			}
 		}
 		for _, c := range s.Children {
 			row(t, "Child", "%s/%s", c.Kind, c.Name)

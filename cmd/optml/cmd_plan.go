@@ -19,12 +19,13 @@ func (a *app) cmdPlan() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan DOCUMENT.json [OTHER.json...]",
 		Short: "Check a request and print what would be done, without doing it",
-		Long: `Check a CreateAlgorithm, CreateTrainingJob or CreateTransformJob request and
-print what would be run, and how each of its members is treated: honoured as on
-the service, emulated (the note says how), or inert (it has no effect inside a
-container). Others are what it names: the CreateModel request of a transform job
-with the CreateModelPackage request that it may name, the CreateAlgorithm request
-of a training job or of such a package. Needs neither root nor images.`,
+		Long: `Check a CreateAlgorithm, CreateModelPackage, CreateTrainingJob or
+CreateTransformJob request and print what would be run, and how each of its
+members is treated: honoured as on the service, emulated (the note says how), or
+inert (it has no effect inside a container). Others are what it names: the
+CreateModel request of a transform job with the CreateModelPackage request that
+it may name, the CreateAlgorithm request of a training job or of a model package.
+Needs neither root nor images.`,
 		Example: `  optml plan algorithm.json
   optml plan transform.json model.json --output json`,
 		Args: nargs(1, 4, "the document"),
@@ -111,12 +112,31 @@ func planText(t io.Writer, p *job.Plan) {
 	case p.Transform != nil:
 		transformText(t, p.Transform)
 	case p.Validation != nil:
-		row(t, "Algorithm", "%s, profile %s", p.Validation.Algorithm, p.Validation.Profile)
-		fmt.Fprintln(t, "\n1. TRAINING")
-		planText(t, &p.Validation.Training)
-		if p.Validation.Transform != nil {
-			fmt.Fprintln(t, "\n2. TRANSFORM")
-			planText(t, p.Validation.Transform)
+		validationText(t, p.Validation)
+	}
+}
+
+func validationText(t io.Writer, v *job.Validation) {
+	what, name := "Algorithm", v.Algorithm
+	if v.Package != "" {
+		what, name = "Model package", v.Package
+	}
+	if v.Profile != "" {
+		name += ", profile " + v.Profile
+	}
+	row(t, what, "%s", name)
+	for _, i := range v.Images {
+		row(t, "Image", "%s: %s", i.Name, i.Image.Ref)
+	}
+	if v.Skipped != "" {
+		row(t, "Runs", "nothing: %s", v.Skipped)
+	}
+	n := 0
+	for _, child := range []*job.Plan{v.Training, v.Transform} {
+		if child != nil {
+			n++
+			fmt.Fprintf(t, "\n%d. %s\n", n, strings.ToUpper(string(child.Kind)))
+			planText(t, child)
 		}
 	}
 }

@@ -172,7 +172,7 @@ func imagesOf(p *job.Plan) (refs []string) {
 		}
 	}
 	if v := p.Validation; v != nil {
-		refs = append(append(refs, imagesOf(&v.Training)...), imagesOf(v.Transform)...)
+		refs = append(append(refs, imagesOf(v.Training)...), imagesOf(v.Transform)...)
 	}
 	return refs
 }

@@ -41,7 +41,7 @@ func TestPruneImages(t *testing.T) {
 		{Format: 1, Kind: job.KindTraining, Name: "t", Training: &job.Training{Instances: in("short")}},
 		{Format: 1, Kind: job.KindTransform, Name: "b", Transform: &job.Transform{Instances: in("first.test/a:1", "second.test/b:1")}},
 		{Format: 1, Kind: job.KindValidation, Name: "v", Validation: &job.Validation{
-			Training:  job.Plan{Kind: job.KindTraining, Training: &job.Training{Instances: in("trained.test/a:1")}},
+			Training:  &job.Plan{Kind: job.KindTraining, Training: &job.Training{Instances: in("trained.test/a:1")}},
 			Transform: &job.Plan{Kind: job.KindTransform, Transform: &job.Transform{Instances: in("served.test/a:1")}},
 		}},
 	}

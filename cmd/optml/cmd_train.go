@@ -51,7 +51,7 @@ the checkpoints of its CheckpointConfig restored.`,
 			if c.Flags().Changed("spot-interrupt-after") && f.interruptAfter == 0 {
 				return usage("--spot-interrupt-after: the process must have run for some time, such as 30s")
 			}
-			docs, err := a.decodeAll(args[0], job.CreateTrainingJob, second{algorithm, job.CreateAlgorithm})
+			docs, err := a.decodeAll(args[0], []string{job.CreateTrainingJob}, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
 			}
@@ -75,8 +75,8 @@ the checkpoints of its CheckpointConfig restored.`,
 type second struct{ path, operation string }
 
 // decodeAll reads the main document and those that it refers to.
-func (a *app) decodeAll(path, operation string, more ...second) ([]given, error) {
-	d, err := decode(path, a.stdin, operation)
+func (a *app) decodeAll(path string, operations []string, more ...second) ([]given, error) {
+	d, err := decode(path, a.stdin, operations...)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 			if err := m.check(); err != nil {
 				return err
 			}
-			docs, err := a.decodeAll(args[0], job.CreateTransformJob, second{m.document, job.CreateModel},
+			docs, err := a.decodeAll(args[0], []string{job.CreateTransformJob}, second{m.document, job.CreateModel},
 				second{m.pkg, job.CreateModelPackage}, second{m.algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err

@@ -8,25 +8,51 @@ import (
 
 func (a *app) cmdValidate() *cobra.Command {
 	var f jobFlags
+	var algorithm string
+	var reports []string
 	c := &cobra.Command{
-		Use:   "validate ALGORITHM.json",
-		Short: "Validate an algorithm from a CreateAlgorithm request: train, make the model, transform",
-		Long: `Validate an algorithm as the service does, from a CreateAlgorithm request with a
-ValidationSpecification ("-" reads stdin): a training job, a model of its
-artifacts, a batch transform with it, without network. Each validation is a new
-run; its jobs carry a suffix of the run.
+		Use:   "validate DOCUMENT.json",
+		Short: "Validate an algorithm or a model package from its Create request, as the service does",
+		Long: `Validate an algorithm or a model package as the service does, without network.
+DOCUMENT ("-" reads stdin) is one of
 
-The exit code is 0 when the algorithm passes. ` + "`optml report NAME -o report.html`" + `
+  CreateAlgorithm      a training job, a model of its artifacts, a batch transform
+  CreateModelPackage   a batch transform with the package's model, or with the
+                       package's ModelDataUrl and the inference containers of its
+                       SourceAlgorithm: that of the last validation here which it
+                       has passed, or of --algorithm
+
+with a ValidationSpecification: without a validation profile nothing is run, as
+on the service. Each validation is a new run; its jobs carry a suffix of the run.
+
+An image with Critical or High findings cannot be published. optml scans nothing:
+it reads the reports of trivy or grype in JSON that --scan-report gives it.
+
+The exit code is 0 when the document passes. ` + "`optml report NAME -o report.html`" + `
 makes a page of it, and --format junit what CI shows.`,
 		Example: `  optml validate algorithm.json
-  optml validate algorithm.json --s3-dir ./data --output json > verdict.json`,
+  optml validate algorithm.json --s3-dir ./data --output json > verdict.json
+  optml validate package.json --algorithm algorithm.json
+  trivy image --format json --output scan.json registry/name:tag
+  optml validate algorithm.json --scan-report scan.json`,
 		Args: nargs(1, 1, "the document"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			d, err := decode(args[0], a.stdin, job.CreateAlgorithm)
+			docs, err := a.decodeAll(args[0], []string{job.CreateAlgorithm, job.CreateModelPackage}, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
 			}
-			return a.runAll(&f, args[0], []given{d}, nil)
+			if algorithm != "" && docs[0].Operation == job.CreateAlgorithm {
+				return usage("--algorithm is for a model package whose SourceAlgorithmSpecification names one, and %s is a %s request", args[0], job.CreateAlgorithm)
+			}
+			if docs[0].Operation == job.CreateModelPackage {
+				if docs, err = a.withAlgorithm(docs, f.quiet); err != nil {
+					return err
+				}
+			}
+			if f.scans, err = readScans(reports); err != nil {
+				return err
+			}
+			return a.runAll(&f, args[0], docs, nil)
 		},
 	}
 	f.add(c, false)
@@ -34,5 +60,7 @@ makes a page of it, and --format junit what CI shows.`,
 	f.data(c)
 	f.requests(c)
 	c.Flags().StringVar(&f.profile, "profile", "", "only the validation profile with this `name`")
+	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that a model package's AlgorithmName names")
+	c.Flags().StringArrayVar(&reports, "scan-report", nil, "`file` with a JSON report of trivy or grype on an image of the document, or IMAGE=FILE if it names the image otherwise; repeatable")
 	return c
 }

@@ -179,16 +179,16 @@ func checkGrant(ctx context.Context, c harness.Credentials, p *job.Plan) error {
 	}
 	switch p.Kind {
 	case job.KindValidation: // both of its jobs have the same role and network
-		p = &p.Validation.Training
-		fallthrough
-	case job.KindTraining:
-		if p.Training.Isolated {
+		v := p.Validation
+		if v.Skipped != "" {
 			return nil
 		}
-	case job.KindTransform:
-		if p.Transform.Isolated {
-			return nil
+		if p = v.Transform; v.Training != nil {
+			p = v.Training
 		}
+	}
+	if p.Training != nil && p.Training.Isolated || p.Transform != nil && p.Transform.Isolated {
+		return nil
 	}
 	if _, err := c.Session(ctx, p.Role, p.Name); err != nil {
 		var g *grantError

@@ -73,6 +73,8 @@ func verbHint(operation string) string {
 	switch operation {
 	case job.CreateAlgorithm:
 		return "`optml validate` validates an algorithm"
+	case job.CreateModelPackage:
+		return "`optml validate` validates a model package; --model-package gives one to a transform whose model names it"
 	case job.CreateTrainingJob:
 		return "`optml train` runs a training job"
 	case job.CreateTransformJob:

@@ -33,7 +33,9 @@ func checkGPUs(ctx context.Context, p *job.Plan) error {
 	case p.Transform != nil:
 		each = append(each, p.Transform.Instances)
 	case p.Validation != nil:
-		each = append(each, p.Validation.Training.Training.Instances)
+		if t := p.Validation.Training; t != nil {
+			each = append(each, t.Training.Instances)
+		}
 		if t := p.Validation.Transform; t != nil {
 			each = append(each, t.Transform.Instances)
 		}

@@ -50,6 +50,7 @@ type jobFlags struct {
 
 	recordRequests bool
 	metricsListen  string
+	scans          []job.Scan // reports on a validation's images
 
 	detach   bool
 	progress string

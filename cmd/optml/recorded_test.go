@@ -18,7 +18,7 @@ func validated(t *testing.T, root, name, algorithm, status, document string, at 
 	created := time.Date(2026, 1, 1, 0, 0, at, 0, time.UTC)
 	o, err := ledger.Create(filepath.Join(root, "jobs"), ledger.Request{
 		Plan: &job.Plan{Format: 1, Kind: job.KindValidation, Name: name, Operation: job.CreateAlgorithm, Validation: &job.Validation{
-			Algorithm: algorithm, Training: job.Plan{Training: &job.Training{CreationTime: created}},
+			Algorithm: algorithm, Training: &job.Plan{Training: &job.Training{CreationTime: created}},
 		}},
 		Documents: map[string][]byte{"CreateAlgorithm.json": []byte(document)},
 	})

@@ -18,6 +18,7 @@ import (
 type runOptions struct {
 	jobs      string
 	documents []given
+	scans     []job.Scan
 	kept      kept
 	replace   bool
 	detach    bool
@@ -38,7 +39,7 @@ func (a *app) runAll(f *jobFlags, path string, docs []given, more func(*job.Opti
 		more(&o)
 	}
 	r := runOptions{
-		jobs: a.jobs(), documents: docs, kept: kept{Job: o, Host: a.hostOptions(f)}, replace: f.replace, detach: f.detach,
+		jobs: a.jobs(), documents: docs, scans: f.scans, kept: kept{Job: o, Host: a.hostOptions(f)}, replace: f.replace, detach: f.detach,
 		progress: f.progressOptions(), output: a.output, app: a,
 	}
 	profiles := docs[0].Profiles()
@@ -167,10 +168,14 @@ func (r runOptions) carry(plan *job.Plan, docs map[string][]byte, stdout, stderr
 
 // plan makes the plan of the documents.
 func (r runOptions) plan() (*job.Plan, error) {
-	if r.documents[0].Operation == job.CreateAlgorithm {
+	if op := r.documents[0].Operation; op == job.CreateAlgorithm || op == job.CreateModelPackage {
 		r.kept.Job.RunSuffix = runSuffix()
 	}
-	return makePlan(r.documents, r.kept.Job)
+	p, err := makePlan(r.documents, r.kept.Job)
+	if err != nil {
+		return nil, err
+	}
+	return p, withScans(p, r.scans)
 }
 
 func makePlan(docs []given, o job.Options) (*job.Plan, error) {

@@ -164,6 +164,7 @@ type Image struct {
 	Ref        string // to be used in Spec.Image
 	Digest     string // of what the name points at: sha256:…
 	Manifest   string // of the manifest for the platform, where Digest is an index's; else the same
+	Config     string // of the configuration that the manifest names
 	Size       int64  // bytes of content
 	OS, Arch   string
 	User       string

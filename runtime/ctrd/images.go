@@ -165,7 +165,7 @@ func (f imageFacts) describe(i images.Image) container.Image {
 		size += l.Size
 	}
 	out := container.Image{
-		Ref: i.Name, Digest: i.Target.Digest.String(), Manifest: f.desc.Digest.String(), Size: size, OS: config.OS, Arch: config.Architecture,
+		Ref: i.Name, Digest: i.Target.Digest.String(), Manifest: f.desc.Digest.String(), Config: f.manifest.Config.Digest.String(), Size: size, OS: config.OS, Arch: config.Architecture,
 		User: config.Config.User, Entrypoint: config.Config.Entrypoint, Cmd: config.Config.Cmd, Env: config.Config.Env,
 		WorkingDir: config.Config.WorkingDir, Labels: config.Config.Labels, StopSignal: config.Config.StopSignal,
 	}

@@ -86,5 +86,6 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 		tf.Transform.Isolated = isolated
 		v.Transform = tf
 	}
+	m.rehearse(v, a, prof)
 	return p, nil
 }

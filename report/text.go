@@ -23,6 +23,10 @@ type text struct {
 
 func (t *text) report(r *Report, outermost bool) {
 	t.head(r, outermost)
+	if r.Probe != "" { // a rule tells what came of it, and its own report the rest
+		t.interruption(r.Interruption)
+		return
+	}
 	t.rules(r.Rules)
 	t.failure(r)
 	t.interruption(r.Interruption)
@@ -72,6 +76,16 @@ func verdictText(r *Report) string {
 func (t *text) head(r *Report, outermost bool) {
 	fmt.Fprintf(t, "%s  %s %s\n", verdictText(r), r.Kind, plain(r.Name))
 	var rows []row
+	if r.Probe != "" {
+		rows = append(rows, row{"probe", "it " + plain(r.Probe)})
+		if f := r.Failure; f != nil {
+			ended := f.Reason
+			if ended == "" {
+				ended = f.Detail
+			}
+			rows = append(rows, row{"ended", plain(ended)})
+		}
+	}
 	if outermost {
 		rows = append(rows, row{"arn", plain(r.ARN)}, row{"created", clockText(r.Created)})
 	}

@@ -16,9 +16,25 @@ ValidationSpecification ("-" reads stdin): a training job, a model of its
 artifacts, a batch transform with it, without network. Each validation is a new
 run; its jobs carry a suffix of the run.
 
+Then each rule has a verdict: passed, failed or not checked, with the evidence and
+what to change. --probe checks what the profile's own jobs do not show, with jobs
+that are given what they should refuse, that are stopped, and that run as on the
+smallest instance types that the algorithm supports and this machine can hold:
+
+  bad hyperparameter  the training exits, and not with 0      5 minutes at most
+  empty channels      the same, for each required channel     5 minutes each
+  stop                the training ends on SIGTERM            half of the profile's
+                                                              training, and --grace
+  malformed requests  /invocations answers 4xx and goes on    5 minutes at most
+  stop of serve       the container ends on SIGTERM           seconds, and --grace
+  instance types      as the profile's jobs                   as long as those
+
+` + "`optml plan --probe`" + ` says what each would do. Their outputs are not kept.
+
 The exit code is 0 when the algorithm passes. ` + "`optml report NAME -o report.html`" + `
 makes a page of it, and --format junit what CI shows.`,
 		Example: `  optml validate algorithm.json
+  optml validate algorithm.json --probe --grace 10s
   optml validate algorithm.json --s3-dir ./data --output json > verdict.json`,
 		Args: nargs(1, 1, "the document"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -33,6 +49,6 @@ makes a page of it, and --format junit what CI shows.`,
 	f.instances(c)
 	f.data(c)
 	f.requests(c)
-	c.Flags().StringVar(&f.profile, "profile", "", "only the validation profile with this `name`")
+	f.validation(c)
 	return c
 }

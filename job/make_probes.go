@@ -233,6 +233,7 @@ func (b *probes) request() {
 	p.Files = []ProbeFile{{Name: "1-malformed", Content: garbage}, {Name: "2-malformed", Content: garbage[:len(garbage)-1]}, {Name: "3-too-large", TooLarge: true}}
 	t.Input = TransformInput{Source: Source{Type: "S3Prefix"}, ContentType: p.About, Compression: "None", SplitType: "None"}
 	t.Output.AssembleWith = "None"
+	t.MaxRetries = 0 // once says it all
 	t.MaxConcurrent, t.Instances = new(1), slices.Clone(t.Instances[:1])
 	p.Does = fmt.Sprintf("sends two malformed requests to /invocations, and has one refused that is larger than MaxPayloadInMB; ends %s after /ping at the latest", p.Limit.Std())
 	b.add(p)

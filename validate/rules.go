@@ -524,7 +524,11 @@ func judgeServeStop(e evidence) ledger.Verdict {
 		if p.state == nil {
 			continue
 		}
-		w := stopOf(p.state, p.Plan.Transform.Grace.Std(), "while it started or worked")
+		when := "while it started or worked"
+		if p.state.Status == ledger.StatusCompleted { // it was done before the probe's time
+			when = "after its work"
+		}
+		w := stopOf(p.state, p.Plan.Transform.Grace.Std(), when)
 		switch {
 		case w.Outcome == failed:
 			return w

@@ -42,13 +42,13 @@ const tooLong = "the probe's time is over"
 
 // probe runs the plan's probes, one after the other. It ends early when the validation is stopped.
 func (v *validation) probe(ctx context.Context, stops *fan, ev *evidence) error {
-	for n, p := range v.plan.Validation.Probes {
+	for _, p := range v.plan.Validation.Probes {
 		x := probed{Probe: p, why: ev.unfit(p)}
 		if stops.asked() || ctx.Err() != nil {
 			x.why = "the validation was stopped"
 		}
 		if x.why == "" {
-			if err := v.try(ctx, stops, ev, &x, filepath.Join(v.owner.WorkDir(), "probes", fmt.Sprint(n+1))); err != nil {
+			if err := v.try(ctx, stops, ev, &x); err != nil {
 				return err
 			}
 		}
@@ -74,9 +74,10 @@ func (e evidence) unfit(p job.Probe) string {
 	return ""
 }
 
-// try carries out one probe with dir for what it reads and writes.
-func (v *validation) try(ctx context.Context, stops *fan, ev *evidence, x *probed, dir string) error {
+// try carries out one probe. What it reads and writes lies in its job's own scratch, and goes with it.
+func (v *validation) try(ctx context.Context, stops *fan, ev *evidence, x *probed) error {
 	p := begun(&x.Plan, time.Now().UTC())
+	dir := filepath.Join(v.root, string(p.Kind), p.Name, filepath.Base(v.owner.WorkDir()), "probe")
 	limit, payload := x.Limit.Std(), int64(0)
 	if s := ev.transform; s != nil && s.Transform != nil {
 		payload = int64(s.Transform.MaxPayloadMB) << 20
@@ -85,13 +86,6 @@ func (v *validation) try(ctx context.Context, stops *fan, ev *evidence, x *probe
 		}
 	}
 	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
-	if err := lay(in, x.Files, payload); err != nil {
-		return fmt.Errorf("probe %s: %w", x.Kind, err)
-	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return fmt.Errorf("probe %s: %w", x.Kind, err)
-	}
-	defer os.RemoveAll(dir) // what is left goes with the work directory
 	if t := p.Training; t != nil {
 		t.OutputPath, t.ModelURI, t.OutputURI = out, filepath.Join(out, "model.tar.gz"), filepath.Join(out, "output.tar.gz")
 		t.Channels = slices.Clone(t.Channels)
@@ -111,12 +105,14 @@ func (v *validation) try(ctx context.Context, stops *fan, ev *evidence, x *probe
 			t.Input.Source.URI = in + "/"
 		}
 	}
-	_, state, err := v.carry(ctx, stops, p, x.Does, func(ctx context.Context, j *ledger.Job) {
-		stopAfter(ctx, j, limit, x.Kind == job.ProbeServeStop)
+	_, state, err := v.carry(ctx, stops, p, &aside{
+		does:  x.Does,
+		lay:   func() error { return errors.Join(os.MkdirAll(out, 0o755), lay(in, x.Files, payload)) },
+		watch: func(ctx context.Context, j *ledger.Job) { stopAfter(ctx, j, limit, x.Kind == job.ProbeServeStop) },
 	})
 	x.state = state
 	if err != nil {
-		return err
+		return fmt.Errorf("probe %s: %w", p.Name, err)
 	}
 	if p.Transform != nil {
 		j, err := ledger.Find(v.root, string(p.Kind)+"/"+p.Name)

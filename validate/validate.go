@@ -114,12 +114,18 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 
 // child carries out one of the profile's jobs.
 func (v *validation) child(ctx context.Context, stops *fan, plan *job.Plan) (ledger.Transition, *ledger.State, error) {
-	return v.carry(ctx, stops, begun(plan, time.Now().UTC()), "", nil)
+	return v.carry(ctx, stops, begun(plan, time.Now().UTC()), nil)
 }
 
-// carry carries out a job as an entry of its own. probe is what it tries, of one that is not the profile's; watch may be
-// nil, and runs beside the job until its end.
-func (v *validation) carry(ctx context.Context, stops *fan, p *job.Plan, probe string, watch func(context.Context, *ledger.Job)) (ledger.Transition, *ledger.State, error) {
+// aside is what is done about a job that is not the profile's.
+type aside struct {
+	does  string                             // for the record
+	lay   func() error                       // once the job has its directory, before it begins
+	watch func(context.Context, *ledger.Job) // beside it, until its end
+}
+
+// carry carries out a job as an entry of its own. probe may be nil.
+func (v *validation) carry(ctx context.Context, stops *fan, p *job.Plan, probe *aside) (ledger.Transition, *ledger.State, error) {
 	r := ledger.Request{Plan: p}
 	r.UID, r.GID = v.owner.Job().User()
 	// What was said for the validation holds for its jobs: whoever recovers one needs it.
@@ -134,15 +140,22 @@ func (v *validation) carry(ctx context.Context, stops *fan, p *job.Plan, probe s
 		return ledger.Transition{}, nil, err
 	}
 	defer o.Close()
-	if err := v.owner.Append(ledger.Child{Kind: string(p.Kind), Name: p.Name, Probe: probe}); err != nil {
+	child := ledger.Child{Kind: string(p.Kind), Name: p.Name}
+	if probe != nil {
+		child.Probe = probe.does
+	}
+	if err := v.owner.Append(child); err != nil {
 		return ledger.Transition{}, nil, err
 	}
 	h := v.host
 	h.Stops = stops.tap()
-	if watch != nil {
+	if probe != nil {
+		if err := probe.lay(); err != nil {
+			return ledger.Transition{}, nil, err
+		}
 		beside, end := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		wg.Go(func() { watch(beside, o.Job()) })
+		wg.Go(func() { probe.watch(beside, o.Job()) })
 		defer wg.Wait()
 		defer end()
 	}

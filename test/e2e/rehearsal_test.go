@@ -92,7 +92,7 @@ var brokenRules = []broken{
 	{rule: "a malformed request is refused", says: "not of content type text/csv", todo: "answer 400", env: map[string]string{"TINY_FAIL_IF": "", "TINY_STATUS": ""}, flags: []string{"--probe"}, code: 9},
 	{rule: "a malformed request is refused", says: "with 500", todo: "answer 400", env: map[string]string{"TINY_STATUS": "500"}, flags: []string{"--probe"}, code: 9},
 	{rule: "a malformed request is refused", says: "ended with exit code 1 at a malformed request", todo: "go on serving", env: map[string]string{"TINY_FAIL_HOW": "exit"}, flags: []string{"--probe"}, code: 9},
-	{rule: "serve ends on SIGTERM", says: "while it started", todo: "handle SIGTERM", env: map[string]string{"TINY_START_DELAY": "1500ms", "TINY_SIGTERM_LATE": "1"},
+	{rule: "serve ends on SIGTERM", says: "while it started", todo: "handle SIGTERM", env: map[string]string{"TINY_START_DELAY": "1500ms", "TINY_SIGTERM_LATE": "1", "TINY_SIGTERM": "exit"},
 		flags: []string{"--probe", "--grace", "2s"}, code: 9},
 	{rule: "a failure is told", says: "wrote nothing to /opt/ml/output/failure", todo: "before exiting", hp: map[string]string{"silent": "1"}, flags: []string{"--probe"}, code: 9},
 	{rule: "the supported instance types work", says: "ml.t3.medium: AlgorithmError: ml.t3.medium is too small for us", todo: "need less",
@@ -218,8 +218,10 @@ func TestKilledWhileProbing(t *testing.T) {
 	if s := record(t, v); !s.Final || s.Status != "Failed" {
 		t.Errorf("%+v", s)
 	}
-	if left := tree(filepath.Join(w.root, "jobs", v, "work"), nil); len(left) > 0 {
-		t.Errorf("%v", left)
+	for _, j := range []string{v, probe} {
+		if left := tree(filepath.Join(w.root, "jobs", j, "work"), nil); len(left) > 0 {
+			t.Errorf("%s: %v", j, left)
+		}
 	}
 }
 

@@ -89,7 +89,7 @@ func (m *maker) lacks(t string) string {
 	case i.Accelerator != "" && i.Accelerator != "gpu":
 		return fmt.Sprintf("%s has accelerators (%s) that optml does not offer", t, i.AcceleratorModel)
 	case i.Accelerator == "gpu" && i.AcceleratorCount > m.h.GPUs:
-		return fmt.Sprintf("%s has %d GPUs, this host %d", t, i.AcceleratorCount, m.h.GPUs)
+		return fmt.Sprintf("%s has %d GPU(s), this host %d", t, i.AcceleratorCount, m.h.GPUs)
 	case a != "" && m.h.Arch != "" && a != m.h.Arch:
 		return fmt.Sprintf("%s is %s, this host is %s", t, a, m.h.Arch)
 	}

@@ -56,6 +56,13 @@ func (t *text) report(r *Report, outermost bool) {
 // words for the verdict; a validation passes, a job completes.
 func verdictText(r *Report) string {
 	switch r.Verdict {
+	case Running:
+	default:
+		if r.Probe != "" { // its end is no verdict
+			return "PROBE"
+		}
+	}
+	switch r.Verdict {
 	case Passed:
 		if r.Kind == job.KindValidation {
 			return "PASSED"
@@ -78,13 +85,15 @@ func (t *text) head(r *Report, outermost bool) {
 	var rows []row
 	if r.Probe != "" {
 		rows = append(rows, row{"probe", "it " + plain(r.Probe)})
+		ended := r.Status
 		if f := r.Failure; f != nil {
-			ended := f.Reason
+			ended = f.Reason
 			if ended == "" {
 				ended = f.Detail
 			}
-			rows = append(rows, row{"ended", plain(ended)})
+			ended = r.Status + ": " + ended
 		}
+		rows = append(rows, row{"ended", plain(ended)})
 	}
 	if outermost {
 		rows = append(rows, row{"arn", plain(r.ARN)}, row{"created", clockText(r.Created)})

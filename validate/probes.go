@@ -95,7 +95,7 @@ func (v *validation) try(ctx context.Context, stops *fan, ev *evidence, x *probe
 			}
 		}
 		if x.Kind == job.ProbeStop {
-			t.InterruptAfter = job.Duration(min(max(trained(ev.training)/2, 10*time.Millisecond), limit))
+			t.InterruptAfter = job.Duration(min(max((trained(ev.training)/2).Round(time.Millisecond), 10*time.Millisecond), limit))
 			limit += t.Grace.Std()
 		}
 	}
@@ -349,7 +349,7 @@ func judgeRequest(e evidence) ledger.Verdict {
 		if slices.Contains(said, "a request of arbitrary bytes was answered well") {
 			return open("%s, which may be right: content type %q says nothing of a body", said[0], p.About)
 		}
-		return pass("%s, and lived on", strings.Join(slices.Compact(said), "; "))
+		return pass("%s; the container lived on", strings.Join(slices.Compact(said), "; "))
 	}
 	if e.transformPlan() == nil {
 		return open("the profile has no TransformJobDefinition")

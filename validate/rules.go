@@ -516,7 +516,7 @@ func judgeServeStop(e evidence) ledger.Verdict {
 	if e.transform == nil {
 		return open("the transform job did not run")
 	}
-	v := stopOf(e.transform, e.transformPlan().Grace.Std(), "after its work")
+	v := stopOf(e.transform, e.transformPlan().Grace.Std(), "when its work was done")
 	if v.Outcome == failed {
 		return v
 	}
@@ -526,7 +526,7 @@ func judgeServeStop(e evidence) ledger.Verdict {
 		}
 		when := "while it started or worked"
 		if p.state.Status == ledger.StatusCompleted { // it was done before the probe's time
-			when = "after its work"
+			when = "when its work was done"
 		}
 		w := stopOf(p.state, p.Plan.Transform.Grace.Std(), when)
 		switch {
@@ -555,13 +555,13 @@ func stopOf(s *ledger.State, grace time.Duration, when string) ledger.Verdict {
 		case x.At.Before(sent):
 			return open("%s had ended before it was stopped", c.Name)
 		case x.Signal == 9 && !x.OOM:
-			return fail(fmt.Sprintf("%s still ran %s after SIGTERM %s, and was killed", c.Name, short(grace), when),
+			return fail(fmt.Sprintf("stopped %s, %s still ran %s after SIGTERM, and was killed", when, c.Name, short(grace)),
 				"handle SIGTERM in the main process, or start the server with exec in an ENTRYPOINT in exec form, so that the signal reaches it (INF-6, INF-7)")
 		case x.At.Sub(sent) >= last:
 			last, code = x.At.Sub(sent), x.Code
 		}
 	}
-	return pass("ended %s after SIGTERM %s, with exit code %d", short(last), when, code)
+	return pass("stopped %s, it ended %s after SIGTERM with exit code %d", when, short(last), code)
 }
 
 func many(n int64, what string) string {

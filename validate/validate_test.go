@@ -14,6 +14,7 @@ import (
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/objstore"
+	"github.com/optml/optml/runtime/container"
 	"github.com/optml/optml/runtime/containertest"
 )
 
@@ -60,7 +61,7 @@ func serve(p *containertest.Process) int {
 }
 
 // run validates with an image of these commands and returns the end, the record and the names of the rules that failed.
-func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, user string) (ledger.Transition, ledger.State, []string) {
+func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, user string, processes func(container.Spec) []container.Process) (ledger.Transition, ledger.State, []string) {
 	t.Helper()
 	root, s3 := t.TempDir(), t.TempDir()
 	if err := os.MkdirAll(filepath.Join(s3, "out"), 0o755); err != nil {
@@ -77,6 +78,7 @@ func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, u
 		t.Fatal(err)
 	}
 	l := containertest.New(map[string]containertest.Image{"algo": {User: user, Commands: commands}})
+	l.OnProcesses = processes
 	o, err := ledger.Create(root, ledger.Request{Plan: p, Options: map[string]string{"said": "for the validation"}})
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +118,7 @@ func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, u
 }
 
 func TestVAL1Passes(t *testing.T) {
-	final, s, broken := run(t, algorithm(), map[string]containertest.Program{"train": train, "serve": serve}, "")
+	final, s, broken := run(t, algorithm(), map[string]containertest.Program{"train": train, "serve": serve}, "", nil)
 	if final.Status != "Completed" || *final.ExitCode != 0 || len(broken) > 0 {
 		t.Errorf("%+v %v", final, broken)
 	}
@@ -168,7 +170,7 @@ func TestRulesBrokenOneByOne(t *testing.T) {
 			if c.change != nil {
 				c.change(p)
 			}
-			final, _, broken := run(t, p, map[string]containertest.Program{"train": c.train, "serve": c.serve}, c.user)
+			final, _, broken := run(t, p, map[string]containertest.Program{"train": c.train, "serve": c.serve}, c.user, nil)
 			if !slices.Equal(broken, c.broken) {
 				t.Errorf("failed rules: %q, want %q", broken, c.broken)
 			}
@@ -182,7 +184,7 @@ func TestRulesBrokenOneByOne(t *testing.T) {
 func TestVAL4WithoutTransform(t *testing.T) {
 	p := algorithm()
 	p.Validation.Transform = nil
-	final, s, broken := run(t, p, map[string]containertest.Program{"train": train}, "")
+	final, s, broken := run(t, p, map[string]containertest.Program{"train": train}, "", nil)
 	if final.Status != "Completed" || len(broken) > 0 || len(s.Children) != 1 {
 		t.Errorf("%+v %v", final, broken)
 	}

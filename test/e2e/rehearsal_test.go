@@ -83,7 +83,7 @@ var brokenRules = []broken{
 	{rule: "every input object gets an output", says: "answered 415", todo: "", env: map[string]string{"TINY_FAIL_NTH": "1", "TINY_FAIL_IF": "", "TINY_STATUS": "415"}, code: 4},
 	{rule: "sizes are within the limits", says: "response too large", todo: "MaxPayloadInMB", env: map[string]string{"TINY_INVOKE": "fixed", "TINY_BODY": strings.Repeat("x", 900)},
 		flags: []string{"--max-response", "800"}, code: 3},
-	{rule: "serve ends on SIGTERM", says: "still ran 1s after SIGTERM", todo: "handle SIGTERM", env: map[string]string{"TINY_SIGTERM": "ignore"}, flags: []string{"--grace", "1s"}, code: 9, quick: true},
+	{rule: "serve ends on SIGTERM", says: "algo-1 still ran 1s after SIGTERM", todo: "handle SIGTERM", env: map[string]string{"TINY_SIGTERM": "ignore"}, flags: []string{"--grace", "1s"}, code: 9, quick: true},
 
 	{rule: "train ends on SIGTERM", says: "ignores SIGTERM", todo: "handle SIGTERM", hp: map[string]string{"sigterm": "ignore"}, flags: []string{"--probe", "--grace", "1s"}, code: 9},
 	{rule: "a bad hyperparameter is refused", says: `metrics: the training completed all the same`, todo: "check hyperparameters",

@@ -218,9 +218,7 @@ func (e evidence) needs(kind, because string) ledger.Verdict {
 	case len(e.plan.Validation.Probes) > 0:
 		return open("%s", because)
 	}
-	v := open("%s: the profile's jobs do not show it", because)
-	v.Remedy = "`optml validate --probe` tries it"
-	return v
+	return open("%s; `optml validate --probe` tries it", because)
 }
 
 // judgeTrainStop: SIGTERM, and SIGKILL after the grace (STOP-1, STOP-4, STOP-9).
@@ -361,7 +359,7 @@ func judgeRequest(e evidence) ledger.Verdict {
 // in for: what is too little there is too little for buyers.
 func judgeTypes(e evidence) ledger.Verdict {
 	var shown, not []string
-	untried := false
+	untried, incomplete := false, false
 	for _, s := range e.plan.Validation.Types {
 		of := fmt.Sprintf("%s (%s)", s.Job, s.Class)
 		state := e.training
@@ -371,6 +369,7 @@ func judgeTypes(e evidence) ledger.Verdict {
 		if s.Ran != "" && state != nil && state.Status == ledger.StatusCompleted {
 			shown = append(shown, of+" as "+s.Ran)
 		} else if s.Ran != "" {
+			incomplete = true
 			not = append(not, of+": the profile's job did not complete")
 		}
 		if s.Probe == "" {
@@ -387,12 +386,14 @@ func judgeTypes(e evidence) ledger.Verdict {
 			untried = true
 			not = append(not, fmt.Sprintf("%s as %s", of, s.Probe))
 		case e.probes[at].state == nil:
+			incomplete = true
 			not = append(not, fmt.Sprintf("%s as %s: %s", of, s.Probe, e.probes[at].why))
 		default:
 			switch x := e.probes[at].state; {
 			case x.Status == ledger.StatusCompleted:
 				shown = append(shown, of+" as "+s.Probe)
 			case stoppedByUser(x) && !strings.Contains(x.Detail, tooLong):
+				incomplete = true
 				not = append(not, fmt.Sprintf("%s as %s: the validation was stopped", of, s.Probe))
 			default:
 				return fail(fmt.Sprintf("%s as %s: %s", of, s.Probe, or(x.FailureReason, x.Detail)),
@@ -404,9 +405,9 @@ func judgeTypes(e evidence) ledger.Verdict {
 	case len(e.plan.Validation.Types) == 0:
 		return open("the algorithm names no instance types")
 	case untried:
-		v := open("shown: %s; not tried: %s", or(strings.Join(shown, ", "), "nothing"), strings.Join(not, ", "))
-		v.Remedy = "`optml validate --probe` runs them"
-		return v
+		return open("shown: %s; not shown: %s; `optml validate --probe` tries what this host can stand in for", or(strings.Join(shown, ", "), "nothing"), strings.Join(not, "; "))
+	case incomplete && len(shown) > 0:
+		return open("shown: %s; not shown: %s", strings.Join(shown, ", "), strings.Join(not, "; "))
 	case len(shown) == 0:
 		return open("%s", strings.Join(not, "; "))
 	case len(not) > 0:

@@ -189,7 +189,7 @@ func childStatus(s *State, profile string, kind job.Kind, children map[Child]Sta
 	suffix := "-" + string(kind)
 	d := Document{{"Name", profile[:min(len(profile), 63-len(suffix))] + suffix}}
 	for _, c := range s.Children {
-		if c.Kind != string(kind) {
+		if c.Kind != string(kind) || c.Probe != "" {
 			continue
 		}
 		status, reason := "", ""

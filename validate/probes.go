@@ -269,6 +269,7 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 	undecided := ""
 	for _, p := range list {
 		about := fmt.Sprintf(what, p.About)
+		does, _, _ := strings.Cut(p.Does, "; ")
 		took := ""
 		switch s := p.state; {
 		case s == nil:
@@ -287,14 +288,14 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 				undecided = or(undecided, fmt.Sprintf("%s: %s, which may be right: the algorithm specifies no hyperparameter of a type that a value can miss", about, took))
 				continue
 			}
-			return fail(fmt.Sprintf("%s: %s (it %s)", about, took, p.Does), remedy)
+			return fail(fmt.Sprintf("%s: %s (it %s)", about, took, does), remedy)
 		}
 		x := endedByItself(p.state)
 		switch {
 		case x == nil:
 			undecided = or(undecided, or(p.state.FailureReason, p.state.Detail))
 		case x.OOM || x.Signal != 0:
-			return fail(fmt.Sprintf("%s: the training %s (it %s)", about, exitText(x), p.Does), remedy)
+			return fail(fmt.Sprintf("%s: the training %s (it %s)", about, exitText(x), does), remedy)
 		default:
 			said = append(said, fmt.Sprintf("%s: %s", about, p.state.FailureReason))
 		}

@@ -532,6 +532,7 @@ func judgeServeStop(e evidence) ledger.Verdict {
 		switch {
 		case w.Outcome == failed:
 			return w
+		case w.Outcome == passed && v.Outcome == passed && p.state.Status == ledger.StatusCompleted: // nothing new
 		case w.Outcome == passed && v.Outcome == passed:
 			v.Evidence += "; " + w.Evidence
 		case w.Outcome == passed:

@@ -25,7 +25,7 @@ smallest instance types that the algorithm supports and this machine can hold:
   empty channels      the same, for each required channel     5 minutes each
   stop                the training ends on SIGTERM            half of the profile's
                                                               training, and --grace
-  malformed requests  /invocations answers 4xx and goes on    5 minutes at most
+  malformed requests  /invocations answers 4xx and goes on    5 minutes after /ping
   stop of serve       the container ends on SIGTERM           seconds, and --grace
   instance types      as the profile's jobs                   as long as those
 

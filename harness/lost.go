@@ -57,8 +57,11 @@ func scratch(p string) bool {
 	case "__pycache__", ".cache":
 		return true
 	}
+	if home := path.Dir(p); path.Base(p)[0] == '.' && (home == "/root" || path.Dir(home) == "/home") { // settings of programs
+		return true
+	}
 	switch p {
-	case "/tmp", "/var/tmp", "/run", "/var/run", "/var/cache", "/var/lock", "/dev", "/proc", "/sys":
+	case "/tmp", "/var/tmp", "/var/log", "/run", "/var/run", "/var/cache", "/var/lock", "/dev", "/proc", "/sys":
 		return true
 	}
 	return false

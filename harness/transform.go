@@ -117,7 +117,13 @@ func (f *fleet) drive(ctx context.Context) error {
 		if len(each) == 1 {
 			each = nil
 		}
-		r.append(ledger.TransformTotals{Objects: res.Totals.Objects, Failed: res.Totals.Failed, Records: res.Totals.Records, Requests: res.Totals.Requests,
+		var large int64
+		for _, f := range res.Failures {
+			if f.TooLarge() {
+				large++
+			}
+		}
+		r.append(ledger.TransformTotals{Objects: res.Totals.Objects, Failed: res.Totals.Failed, TooLarge: large, Records: res.Totals.Records, Requests: res.Totals.Requests,
 			Retries: res.Totals.Retries, BytesIn: res.Totals.BytesIn, BytesOut: res.Totals.BytesOut, Duration: res.Duration, PingAfter: first.PingAfter,
 			MaxConcurrent: set.MaxConcurrent, MaxPayloadMB: set.MaxPayloadMB, BatchStrategy: set.BatchStrategy,
 			Instances: each})

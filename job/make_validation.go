@@ -95,6 +95,7 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 	train.Training.Isolated = isolated
 	train.Training.Instances[0].Containers[0].Env = m.trainingEnv(train, nil)
 	v.Training = train
+	r := rehearsed{training: def.ResourceConfig.InstanceType, spec: &spec, inference: a.InferenceSpecification}
 
 	if prof.TransformJobDefinition != nil && len(served) > 0 {
 		model := servedModel{name: childName(a.AlgorithmName, prof.ProfileName, "model", m.o.RunSuffix), role: role, containers: served}
@@ -106,8 +107,10 @@ func (m *maker) validation(a *createAlgorithmInput) (*Plan, error) {
 		} else {
 			m.warn("ruling 21", "InferenceSpecification.Containers", "each inference container has its own ModelDataUrl: the model that the training makes is not used by the transform")
 		}
+		r.transform = prof.TransformJobDefinition.TransformResources.InstanceType
 		v.Transform = m.validationTransform(p, a.AlgorithmName, prof.TransformJobDefinition.view(join(path, "TransformJobDefinition")), model, isolated)
 	}
+	m.rehearse(v, r)
 	return p, nil
 }
 
@@ -142,6 +145,11 @@ func (m *maker) packageValidation(r *createModelPackageInput) (*Plan, error) {
 	v.Profile = prof.ProfileName
 	model := servedModel{name: childName(name, prof.ProfileName, "model", m.o.RunSuffix), role: role, containers: served}
 	v.Transform = m.validationTransform(p, name, prof.TransformJobDefinition.view(join(profilePath(i), "TransformJobDefinition")), model, m.isolated(true))
+	inference := r.InferenceSpecification
+	if inference == nil {
+		inference = m.set.algorithm.body.(*createAlgorithmInput).InferenceSpecification
+	}
+	m.rehearse(v, rehearsed{transform: prof.TransformJobDefinition.TransformResources.InstanceType, inference: inference})
 	return p, nil
 }
 

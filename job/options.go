@@ -41,6 +41,7 @@ type Options struct {
 	FileSystems    map[string]string // --fs: the absolute directory that stands for a file system, by its id (FILE-13)
 
 	RecordRequests bool // transform: one JSON line a request
+	Probe          bool // validation: the probes besides the profile
 }
 
 // GPURequest is which of the host's GPUs each instance gets: so many, all of them, or these.

@@ -246,6 +246,9 @@ type Validation struct {
 	Transform *Plan        `json:"transform,omitempty"` // nil without a TransformJobDefinition (VAL-4)
 	Images    []NamedImage `json:"images"`              // all that the request names, run or not
 	Scans     []Scan       `json:"scans,omitempty"`     // what scanners' reports say of them
+
+	Types  []SupportedTypes `json:"types,omitempty"`  // what of the supported instance types this host can rehearse
+	Probes []Probe          `json:"probes,omitempty"` // with Options.Probe: what is tried besides, in this order
 }
 
 // NamedImage is an image under the name that ImageScanStatuses gives it (VAL-22).
@@ -274,6 +277,48 @@ type Finding struct {
 	Severity string `json:"severity"`        // Critical, High
 	Package  string `json:"package"`         // with its version: xz-libs 5.6.0-r0
 	Fixed    string `json:"fixed,omitempty"` // the versions that do not have it; "": none yet
+}
+
+// SupportedTypes are the instance types that an algorithm or a model package supports for one kind of job, of one class.
+type SupportedTypes struct {
+	Job   Kind     `json:"job"`   // training, transform
+	Class string   `json:"class"` // cpu, gpu, another accelerator; unknown: no size is known
+	Types []string `json:"types"`
+	Ran   string   `json:"ran,omitempty"`   // the one of them that the profile's job stands for; "": it has no type of the class, or this host cannot hold it
+	Probe string   `json:"probe,omitempty"` // the smallest that this host can stand in for, where the profile's is larger: a probe runs it
+	Lacks string   `json:"lacks,omitempty"` // why this host can stand in for none of them
+}
+
+// Kinds of probes.
+const (
+	ProbeHyperparameter = "hyperparameter"
+	ProbeChannel        = "channel"
+	ProbeStop           = "stop"
+	ProbeRequest        = "request"
+	ProbeServeStop      = "serve-stop"
+	ProbeInstance       = "instance"
+)
+
+// Probe is a run that shows what the profile's own jobs do not: how the image takes what goes wrong. It is a job like
+// the profile's but for one thing. Where its outputs go, and what holds Files, is whoever carries it out to say.
+type Probe struct {
+	Kind  string `json:"kind"`
+	About string `json:"about,omitempty"` // the hyperparameter, the channel, the content type or the instance type that it is about
+	Does  string `json:"does"`            // for people
+	Plan  Plan   `json:"plan"`
+
+	Files []ProbeFile `json:"files,omitempty"` // take the place of the channel's objects, or of the transform's input
+	// Must says that the image is wrong to take what it is given; else a run that ends well shows nothing.
+	Must bool `json:"must,omitempty"`
+	// Limit bounds how long its containers run, from their start to SIGTERM.
+	Limit Duration `json:"limit"`
+}
+
+// ProbeFile is an object that a probe makes.
+type ProbeFile struct {
+	Name     string `json:"name"`
+	Content  []byte `json:"content,omitempty"`
+	TooLarge bool   `json:"tooLarge,omitempty"` // a byte more than MaxPayloadInMB allows, zeros
 }
 
 // Duration is a time.Duration that reads and writes as "2m0s".

@@ -149,6 +149,7 @@ type Saved struct {
 type TransformTotals struct {
 	Objects       int64         `json:"objects"`
 	Failed        int64         `json:"failed"`
+	TooLarge      int64         `json:"tooLarge,omitempty"` // of those: for a record or an answer over a limit
 	Records       int64         `json:"records"`
 	Requests      int64         `json:"requests"`
 	Retries       int64         `json:"retries,omitempty"`
@@ -198,8 +199,9 @@ type Warning struct {
 
 // Child says that a validation started another entry.
 type Child struct {
-	Kind string `json:"kind"`
-	Name string `json:"name"`
+	Kind  string `json:"kind"`
+	Name  string `json:"name"`
+	Probe string `json:"probe,omitempty"` // what it tries; that it ends badly may be what is wanted of it
 }
 
 // Verdict is the outcome of one validation rule.

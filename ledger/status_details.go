@@ -86,7 +86,7 @@ func childStatus(s *State, profile string, kind job.Kind, children map[Child]Sta
 	suffix := "-" + string(kind)
 	item := StatusItem{Name: profile[:min(len(profile), 63-len(suffix))] + suffix, Status: StatusNotStarted}
 	for _, c := range s.Children {
-		if c.Kind != string(kind) {
+		if c.Kind != string(kind) || c.Probe != "" {
 			continue
 		}
 		cs, ok := children[c]

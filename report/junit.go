@@ -106,7 +106,11 @@ func (r *Report) junit() junitSuite {
 	}
 	// A validation that ended by its rules has said so with them; a job, and what no rule knows of, has a case of its own.
 	if r.Kind != job.KindValidation || len(r.Rules) == 0 || r.Verdict == Running || r.Verdict == Abandoned {
-		s.Cases = append(s.Cases, r.junitEnd(class, s.Time))
+		c := r.junitEnd(class, s.Time)
+		if r.Probe != "" && c.Failure != nil { // a rule says what comes of it
+			c.Name, c.SystemOut, c.Failure = plain(r.Name)+" ends", plain(r.Probe)+"\n"+c.Failure.Message, nil
+		}
+		s.Cases = append(s.Cases, c)
 	}
 	for _, c := range s.Cases {
 		s.Tests++
@@ -119,7 +123,7 @@ func (r *Report) junit() junitSuite {
 			s.Skipped++
 		}
 	}
-	if r.Failure != nil {
+	if r.Failure != nil && r.Probe == "" {
 		var b strings.Builder
 		for _, l := range r.Failure.Logs {
 			fmt.Fprintf(&b, "%s of %s:\n", countText(int64(len(l.Lines)), "last line"), plain(l.Path))

@@ -63,6 +63,7 @@ func makeAt(j *ledger.Job, now time.Time) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.Probe = c.Probe
 		src.jobs = append(src.jobs, r)
 	}
 	r := from(src)

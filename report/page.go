@@ -173,7 +173,10 @@ func (v *jobView) gantt() {
 	if len(v.Steps) == 0 {
 		for _, j := range v.Report.Jobs {
 			b := bar{Name: string(j.Kind), Took: secondsText(j.Seconds), Class: "ok"}
-			if j.Verdict != Passed {
+			switch {
+			case j.Probe != "":
+				b.Name = "probe, " + b.Name
+			case j.Verdict != Passed:
 				b.Class, b.Error = "bad", j.Verdict
 			}
 			if j.Verdict == Running {

@@ -22,6 +22,7 @@ type Report struct {
 	Kind   job.Kind `json:"kind" jsonschema:"enum=training,enum=transform,enum=validation"` // training, transform, validation
 	Name   string   `json:"name"`
 	ARN    string   `json:"arn"`
+	Probe  string   `json:"probe,omitempty"` // of a job of a validation that is not its profile's: what it tries. Its own end is no verdict: it may be to fail
 
 	Verdict string `json:"verdict" jsonschema:"enum=passed,enum=failed,enum=stopped,enum=running,enum=abandoned,enum=unvalidated"` // passed, failed, stopped, running, abandoned (its owner died), unvalidated (it completed without running anything)
 	Status  string `json:"status"`                                                                                                 // in SageMaker's words: Completed, Failed, Stopped, InProgress, Stopping, Pending

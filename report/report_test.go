@@ -372,3 +372,46 @@ func TestInterruptionIsTold(t *testing.T) {
 		t.Error("control characters of a container's file reach the terminal")
 	}
 }
+
+// A probe's end is no verdict: a rule says what comes of it. Its job is told in a few words, and fails nothing.
+func TestProbeOfAValidation(t *testing.T) {
+	root := t.TempDir()
+	record := func(kind job.Kind, name string, bodies ...ledger.Body) *ledger.Job {
+		t.Helper()
+		o, err := ledger.Create(root, ledger.Request{Plan: plan(kind, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		for _, b := range bodies {
+			if err := o.Append(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return o.Job()
+	}
+	record(job.KindTraining, "p", ledger.Started{Container: "algo-1"}, ledger.Exited{Container: "algo-1", Code: 1},
+		ledger.Transition{Status: "Failed", FailureReason: "AlgorithmError: no <such> value, exit code: 1"})
+	parent := record(job.KindValidation, "v", ledger.Child{Kind: "training", Name: "p", Probe: "trains with <nothing>"},
+		ledger.Verdict{Rule: "r", Outcome: "passed"}, ledger.Transition{Status: "Completed"})
+	r, err := Make(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Jobs) != 1 || r.Jobs[0].Probe != "trains with <nothing>" {
+		t.Fatalf("%+v", r.Jobs)
+	}
+	var text, junit, page strings.Builder
+	if err := errors.Join(r.Text(&text), r.JUnit(&junit), r.HTML(&page)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "PROBE  training p\n    probe  it trains with <nothing>\n    ended  Failed: AlgorithmError: no <such> value, exit code: 1") || strings.Contains(text.String(), "FAILED") {
+		t.Errorf("%s", text.String())
+	}
+	if !strings.Contains(junit.String(), `failures="0" errors="0"`) || strings.Contains(junit.String(), "<failure") || !strings.Contains(junit.String(), "trains with &lt;nothing&gt;") {
+		t.Errorf("%s", junit.String())
+	}
+	if !strings.Contains(page.String(), `<span class="pill probe">PROBE</span> training <code>p</code>`) || !strings.Contains(page.String(), "It trains with &lt;nothing&gt;.") || strings.Contains(page.String(), `class="card failure"`) {
+		t.Errorf("%s", page.String())
+	}
+}

@@ -23,6 +23,10 @@ type text struct {
 
 func (t *text) report(r *Report, outermost bool) {
 	t.head(r, outermost)
+	if r.Probe != "" { // a rule tells what came of it, and its own report the rest
+		t.interruption(r.Interruption)
+		return
+	}
 	t.rules(r.Rules)
 	t.status(r)
 	t.failure(r)
@@ -53,6 +57,13 @@ func (t *text) report(r *Report, outermost bool) {
 // words for the verdict; a validation passes, a job completes.
 func verdictText(r *Report) string {
 	switch r.Verdict {
+	case Running:
+	default:
+		if r.Probe != "" { // its end is no verdict
+			return "PROBE"
+		}
+	}
+	switch r.Verdict {
 	case Passed:
 		if r.Kind == job.KindValidation {
 			return "PASSED"
@@ -75,6 +86,18 @@ func verdictText(r *Report) string {
 func (t *text) head(r *Report, outermost bool) {
 	fmt.Fprintf(t, "%s  %s %s\n", verdictText(r), r.Kind, plain(r.Name))
 	var rows []row
+	if r.Probe != "" {
+		rows = append(rows, row{"probe", "it " + plain(r.Probe)})
+		ended := r.Status
+		if f := r.Failure; f != nil {
+			ended = f.Reason
+			if ended == "" {
+				ended = f.Detail
+			}
+			ended = r.Status + ": " + ended
+		}
+		rows = append(rows, row{"ended", plain(ended)})
+	}
 	if outermost {
 		rows = append(rows, row{"arn", plain(r.ARN)}, row{"created", clockText(r.Created)})
 	}

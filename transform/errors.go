@@ -3,6 +3,8 @@ package transform
 import (
 	"errors"
 	"fmt"
+
+	"github.com/optml/optml/framing"
 )
 
 // Class is the first word of a FailureReason (ST-14).
@@ -84,6 +86,11 @@ func (f *Failure) Error() string {
 }
 
 func (f *Failure) Unwrap() error { return f.Err }
+
+// TooLarge says that it is for the size of a record, an object or an answer, over the limit of the job.
+func (f *Failure) TooLarge() bool {
+	return errors.Is(f.Err, ErrResponse) || errors.Is(f.Err, framing.ErrTooLong)
+}
 
 // StatusError is a response that is no success.
 type StatusError struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
@@ -20,6 +21,7 @@ const (
 type evidence struct {
 	plan                *job.Plan
 	training, transform *ledger.State
+	probes              []probed // those of the plan, in its order
 }
 
 // rule is one thing that a marketplace validation needs. judge is pure.
@@ -28,18 +30,202 @@ type rule struct {
 	judge func(evidence) ledger.Verdict
 }
 
-// rules is every rule, in the order of a run.
+// rules is every rule, in the order of a run. docs/validation.md has a line for each, and test/e2e breaks each.
 var rules = []rule{
 	{"document is what the service accepts", judgeDocument},
-	{"training completes", judgeTraining},
+	{ruleIsolation, judgeIsolation},
+	{"the image runs as root", judgeUser},
+	{ruleTrainStarts, judgeTrainStarts},
+	{ruleTraining, judgeTraining},
+	{"a failure is told", judgeTold},
 	{"every defined metric is seen", judgeMetrics},
 	{"a model is made", judgeModel},
-	{"the model loads from model.tar.gz alone", judgeLoads},
-	{"/ping answers 200", judgePing},
-	{"every input object gets an output", judgeTransform},
-	{"network isolation", judgeIsolation},
-	{"the image runs as root", judgeUser},
+	{"nothing written is lost", judgeLost},
+	{ruleServeStarts, judgeServeStarts},
+	{ruleLoads, judgeLoads},
+	{rulePing, judgePing},
+	{ruleOutputs, judgeTransform},
+	{ruleSizes, judgeSizes},
+	{"serve ends on SIGTERM", judgeServeStop},
+	{"train ends on SIGTERM", judgeTrainStop},
+	{"a bad hyperparameter is refused", judgeHyperparameter},
+	{"an empty channel is refused", judgeChannels},
+	{"a malformed request is refused", judgeRequest},
+	{"the supported instance types work", judgeTypes},
 	{"image scan", judgeScan},
+}
+
+// Rules that a job's bad end may belong to. The others that it touches are not checked then: one fault, one verdict.
+const (
+	ruleIsolation   = "network isolation"
+	ruleTrainStarts = "train starts"
+	ruleTraining    = "training completes"
+	ruleServeStarts = "serve starts"
+	ruleLoads       = "the model loads from model.tar.gz alone"
+	rulePing        = "/ping answers 200"
+	ruleOutputs     = "every input object gets an output"
+	ruleSizes       = "sizes are within the limits"
+)
+
+func pass(format string, a ...any) ledger.Verdict {
+	return ledger.Verdict{Outcome: passed, Evidence: fmt.Sprintf(format, a...)}
+}
+
+func open(format string, a ...any) ledger.Verdict {
+	return ledger.Verdict{Outcome: notChecked, Evidence: fmt.Sprintf(format, a...)}
+}
+
+func fail(evidence, remedy string) ledger.Verdict {
+	return ledger.Verdict{Outcome: failed, Evidence: evidence, Remedy: remedy}
+}
+
+// trainingPlan is nil of a validation without a training.
+func (e evidence) trainingPlan() *job.Training {
+	if t := e.plan.Validation.Training; t != nil {
+		return t.Training
+	}
+	return nil
+}
+
+// transformPlan is nil of a validation without a transform.
+func (e evidence) transformPlan() *job.Transform {
+	if t := e.plan.Validation.Transform; t != nil {
+		return t.Transform
+	}
+	return nil
+}
+
+// noTraining says why nothing is recorded of a training.
+func (e evidence) noTraining() string {
+	switch v := e.plan.Validation; {
+	case v.Skipped != "":
+		return "nothing was run: " + v.Skipped
+	case v.Training == nil:
+		return "a model package has no training"
+	}
+	return "the training job did not run"
+}
+
+// noTransform says why nothing is recorded of a transform.
+func (e evidence) noTransform() string {
+	switch v := e.plan.Validation; {
+	case v.Skipped != "":
+		return "nothing was run: " + v.Skipped
+	case v.Transform == nil:
+		return "there is no TransformJobDefinition, or no InferenceSpecification for it"
+	}
+	return "the transform job did not run"
+}
+
+// trainingFault is the rule that the training's end breaks; "" of one that completed, or was stopped by the user.
+func (e evidence) trainingFault() string {
+	s := e.training
+	switch {
+	case s == nil || s.Status == ledger.StatusCompleted || stoppedByUser(s):
+		return ""
+	case strings.Contains(s.Detail, ruleIsolation):
+		return ruleIsolation
+	case cannotStart(s):
+		return ruleTrainStarts
+	case strings.Contains(s.FailureReason, "Insufficient disk space") && strings.Contains(s.Hint, "VolumeSizeInGB"):
+		return ruleSizes
+	}
+	return ruleTraining
+}
+
+// transformFault is the same of the transform.
+func (e evidence) transformFault() string {
+	s := e.transform
+	switch {
+	case s == nil || s.Status == ledger.StatusCompleted || stoppedByUser(s):
+		return ""
+	case strings.Contains(s.Detail, ruleIsolation):
+		return ruleIsolation
+	case stepError(s, "model") != "":
+		return ruleLoads
+	case cannotStart(s):
+		return ruleServeStarts
+	case !ready(s) && endedByItself(s) != nil:
+		return ruleLoads
+	case !ready(s) && strings.Contains(s.FailureReason, "/ping"):
+		return rulePing
+	case s.Transform != nil && s.Transform.Failed > 0 && s.Transform.TooLarge == s.Transform.Failed:
+		return ruleSizes
+	}
+	return ruleOutputs
+}
+
+// stoppedByUser tells a stop that somebody asked for from MaxRuntimeInSeconds, which is the image's to keep.
+func stoppedByUser(s *ledger.State) bool {
+	return s.Status == ledger.StatusStopped && s.Secondary != "MaxRuntimeExceeded"
+}
+
+// cannotStart says that no process of the image ran, or that what ran was a shell that found no program (END-4).
+func cannotStart(s *ledger.State) bool {
+	if s.Status != ledger.StatusFailed || !strings.HasPrefix(s.FailureReason, "AlgorithmError") {
+		return false
+	}
+	if len(s.Containers) == 0 {
+		return true
+	}
+	x := endedByItself(s)
+	return x != nil && !ready(s) && x.Signal == 0 && (x.Code == 126 || x.Code == 127)
+}
+
+// ready says that the containers of a transform have answered /ping.
+func ready(s *ledger.State) bool { return s.Transform != nil && s.Transform.PingAfter > 0 }
+
+// endedByItself is the end of a container that ended before its job asked it to; nil: there is none. A training waits for
+// its container, a transform stops those that are left when its work is done.
+func endedByItself(s *ledger.State) *ledger.Exited {
+	done := workDone(s)
+	for _, c := range s.Containers {
+		if c.Exited != nil && (s.Kind != job.KindTransform || done.IsZero() || c.Exited.At.Before(done)) {
+			return c.Exited
+		}
+	}
+	return nil
+}
+
+// workDone is when a transform had no more to send, and stopped its containers.
+func workDone(s *ledger.State) time.Time {
+	for _, st := range s.Steps {
+		if st.Name == "transform" {
+			return st.End
+		}
+	}
+	return time.Time{}
+}
+
+func stepError(s *ledger.State, name string) string {
+	for _, st := range s.Steps {
+		if st.Name == name && st.Error != "" {
+			return st.Error
+		}
+	}
+	return ""
+}
+
+func warned(s *ledger.State, rule string) string {
+	if s != nil {
+		for _, w := range s.Warnings {
+			if w.Rule == rule {
+				return w.Text
+			}
+		}
+	}
+	return ""
+}
+
+// exitText says how a process ended.
+func exitText(x *ledger.Exited) string {
+	switch {
+	case x.OOM:
+		return "was killed for want of memory"
+	case x.Signal != 0:
+		return fmt.Sprintf("was ended by signal %d", x.Signal)
+	}
+	return fmt.Sprintf("ended with exit code %d", x.Code)
 }
 
 // judgeDocument fails on what optml runs but the service refuses (CH-3, VAL-14; ruling 11). Instance types are no
@@ -54,9 +240,9 @@ func judgeDocument(e evidence) ledger.Verdict {
 		}
 	}
 	if len(broken) > 0 {
-		return ledger.Verdict{Outcome: failed, Evidence: strings.Join(broken, "; "), Remedy: "change the document as the sentence says"}
+		return fail(strings.Join(broken, "; "), "change the document as the sentence says")
 	}
-	return ledger.Verdict{Outcome: passed, Evidence: "no member that the service refuses"}
+	return pass("no member that the service refuses")
 }
 
 func plans(p *job.Plan) []*job.Plan {
@@ -72,57 +258,159 @@ func plans(p *job.Plan) []*job.Plan {
 	return all
 }
 
-// untrained is the verdict of a rule about a training when there is none.
-func (e evidence) untrained() (ledger.Verdict, bool) {
-	v := e.plan.Validation
-	why := "a model package has no training"
-	if v.Skipped != "" {
-		why = "nothing was run: " + v.Skipped
+// judgeIsolation: marketplace jobs run without any network (CH-5, INF-44, VAL-34). The runtime dials out of each
+// container's network before it starts anything there, and does not start it where that finds a way.
+func judgeIsolation(e evidence) ledger.Verdict {
+	for _, s := range []*ledger.State{e.training, e.transform} {
+		if s != nil && strings.Contains(s.Detail, ruleIsolation) {
+			return fail(s.Detail, or(s.Hint, "report it with the output of `optml doctor`"))
+		}
 	}
-	return ledger.Verdict{Outcome: notChecked, Evidence: why}, v.Training == nil
+	t := e.transformPlan()
+	if x := e.trainingPlan(); x != nil && !x.Isolated || t != nil && !t.Isolated {
+		return fail("a container ran with an open network; on the service it has none", "validate without --network open")
+	}
+	var n int64
+	for _, s := range []*ledger.State{e.training, e.transform} {
+		if s != nil {
+			n += int64(len(s.Containers))
+		}
+	}
+	if n == 0 {
+		return open("no container ran")
+	}
+	return pass("%s ran without routes, name servers and credentials; each network was tried before its container started", many(n, "container"))
+}
+
+// judgeUser: an image of another user fails on the service, whose /opt/ml belongs to root (START-8, INF-4).
+func judgeUser(e evidence) ledger.Verdict {
+	seen := false
+	for _, s := range []*ledger.State{e.training, e.transform} {
+		if s == nil {
+			continue
+		}
+		for _, i := range s.Images {
+			seen = true
+			if user, _, _ := strings.Cut(i.User, ":"); user != "" && user != "0" && user != "root" {
+				return fail(fmt.Sprintf("image %s has USER %s; on the service /opt/ml belongs to root", i.Ref, i.User), "remove USER from the image, or set it to root")
+			}
+		}
+	}
+	if !seen {
+		return open("no image was resolved")
+	}
+	return pass("USER is root in every image")
+}
+
+// judgeTrainStarts: the image is run with "train" (START-2, START-3, END-4, VAL-35).
+func judgeTrainStarts(e evidence) ledger.Verdict {
+	return judgeStarts(e.training, e.noTraining(), "train", e.trainingFault() == ruleTrainStarts, "START-2, START-3")
+}
+
+// judgeServeStarts: the image is run with "serve" (INF-1, INF-5, VAL-36).
+func judgeServeStarts(e evidence) ledger.Verdict {
+	v := judgeStarts(e.transform, e.noTransform(), "serve", e.transformFault() == ruleServeStarts, "INF-1")
+	if w := warned(e.transform, "INF-5"); w != "" && v.Outcome == passed {
+		v.Evidence += "; " + w
+	}
+	return v
+}
+
+func judgeStarts(s *ledger.State, none, command string, broken bool, rules string) ledger.Verdict {
+	switch {
+	case s == nil:
+		return open("%s", none)
+	case broken:
+		evidence := or(s.FailureReason, s.Detail)
+		if x := endedByItself(s); x != nil {
+			evidence = fmt.Sprintf("%s: the container's shell %s, as a shell does that cannot run a command", evidence, exitText(x))
+		}
+		return fail(evidence, fmt.Sprintf("have an executable `%s` on the PATH of the image, or an ENTRYPOINT in exec form that takes %q as its argument (%s)", command, command, rules))
+	case len(s.Containers) == 0:
+		return open("no process was started: %s", or(s.FailureReason, s.Status))
+	}
+	return pass("the image was run with the argument %q", command)
 }
 
 func judgeTraining(e evidence) ledger.Verdict {
-	if v, none := e.untrained(); none {
-		return v
+	if e.training == nil {
+		return open("%s", e.noTraining())
 	}
-	return judgeEnd(e.training, "training")
+	return judgeEnd(e.training, "training", e.trainingFault(), ruleTraining)
 }
 
-// judgeEnd passes when a job completed; else its own words are the evidence.
-func judgeEnd(s *ledger.State, what string) ledger.Verdict {
+// judgeEnd passes when a job completed; else its own words are the evidence, unless another rule has them.
+func judgeEnd(s *ledger.State, what, fault, id string) ledger.Verdict {
 	switch {
-	case s == nil:
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the " + what + " job did not run"}
+	case fault == id:
+		return fail(or(s.FailureReason, or(s.Detail, s.Status)), or(s.Hint, "see the last lines of its log"))
+	case fault != "":
+		return open("the rule %q failed", fault)
 	case s.Status != ledger.StatusCompleted:
-		return ledger.Verdict{Outcome: failed, Evidence: or(s.FailureReason, s.Status), Remedy: or(s.Hint, "see the last lines of its log")}
+		return open("the %s job was stopped", what)
 	}
-	return ledger.Verdict{Outcome: passed, Evidence: fmt.Sprintf("%s job %s completed", what, s.Name)}
+	return pass("%s job %s completed", what, s.Name)
+}
+
+// judgeTold: who fails says so with the exit code, and why in /opt/ml/output/failure (END-1, FAIL-1, FAIL-3, FAIL-4).
+// Probes that make a training fail are looked at too.
+func judgeTold(e evidence) ledger.Verdict {
+	told := ""
+	for _, s := range e.trainings() {
+		if w := warned(s, "FAIL-4"); w != "" {
+			return fail(w, "exit with another code than 0 after writing /opt/ml/output/failure, or do not write it (FAIL-4)")
+		}
+		x := endedByItself(s)
+		if x == nil || x.Code == 0 || x.Signal != 0 || x.OOM || s.Status != ledger.StatusFailed || cannotStart(s) {
+			continue
+		}
+		if silent := fmt.Sprintf("AlgorithmError: , exit code: %d", x.Code); s.FailureReason == silent {
+			return fail(fmt.Sprintf("%s ended with exit code %d and wrote nothing to /opt/ml/output/failure: all that a buyer sees is %q", s.Name, x.Code, silent),
+				"write what went wrong to /opt/ml/output/failure before exiting: it becomes the FailureReason (FAIL-1)")
+		}
+		told = or(told, s.FailureReason)
+	}
+	if told == "" {
+		return e.needs(job.ProbeHyperparameter, "no training failed")
+	}
+	return pass("%s", told)
+}
+
+// trainings are the trainings whose exit code is the image's own: the profile's, and those that are to fail.
+func (e evidence) trainings() []*ledger.State {
+	var all []*ledger.State
+	if e.training != nil {
+		all = append(all, e.training)
+	}
+	for _, p := range e.probes {
+		if p.state != nil && (p.Kind == job.ProbeHyperparameter || p.Kind == job.ProbeChannel) {
+			all = append(all, p.state)
+		}
+	}
+	return all
 }
 
 // judgeMetrics: a definition that never matched gives buyers no metric (MET-2).
 func judgeMetrics(e evidence) ledger.Verdict {
-	if v, none := e.untrained(); none {
-		return v
-	}
-	defs := e.plan.Validation.Training.Training.Metrics
+	t := e.trainingPlan()
 	switch {
-	case len(defs) == 0:
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the algorithm defines no metrics"}
+	case t == nil:
+		return open("%s", e.noTraining())
+	case len(t.Metrics) == 0:
+		return open("the algorithm defines no metrics")
 	case e.training == nil || e.training.Status != ledger.StatusCompleted:
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the training job did not complete"}
+		return open("the training job did not complete")
 	}
 	var unseen []string
-	for _, d := range defs {
+	for _, d := range t.Metrics {
 		if !slices.ContainsFunc(e.training.Metrics, func(m ledger.FinalMetric) bool { return m.Name == d.Name }) {
 			unseen = append(unseen, fmt.Sprintf("%s (%s)", d.Name, d.Regex))
 		}
 	}
 	if len(unseen) > 0 {
-		return ledger.Verdict{Outcome: failed, Evidence: "never matched: " + strings.Join(unseen, ", "),
-			Remedy: "print the metric as its Regex expects, or change the Regex; the first group must be a number (MET-1, MET-2)"}
+		return fail("never matched: "+strings.Join(unseen, ", "), "print the metric as its Regex expects, or change the Regex; the first group must be a number (MET-1, MET-2)")
 	}
-	return ledger.Verdict{Outcome: passed, Evidence: fmt.Sprintf("%d of %d", len(defs), len(defs))}
+	return pass("%d of %d", len(t.Metrics), len(t.Metrics))
 }
 
 const (
@@ -144,102 +432,175 @@ func (e evidence) model() (ledger.UploadTotals, bool) {
 // emptyModel says whether the training made no model although one is needed (ruling 19).
 func (e evidence) emptyModel() bool {
 	u, ok := e.model()
-	return e.plan.Validation.Training != nil && e.plan.Validation.Transform != nil && (!ok || u.Empty)
+	return e.trainingPlan() != nil && e.transformPlan() != nil && (!ok || u.Empty)
 }
 
 func judgeModel(e evidence) ledger.Verdict {
-	if v, none := e.untrained(); none {
-		return v
+	if e.training == nil {
+		return open("%s", e.noTraining())
 	}
-	if e.training == nil || e.training.Status != ledger.StatusCompleted {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the training job did not complete"}
+	if e.training.Status != ledger.StatusCompleted {
+		return open("the training job did not complete")
 	}
 	if u, ok := e.model(); ok && !u.Empty {
-		return ledger.Verdict{Outcome: passed, Evidence: u.URI + ", " + many(u.Files, "file")}
+		return pass("%s, %s", u.URI, many(u.Files, "file"))
 	}
 	if e.plan.Validation.Transform == nil {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "no model was made, and none is needed: there is no InferenceSpecification"}
+		return open("no model was made, and none is needed: there is no InferenceSpecification")
 	}
-	return ledger.Verdict{Outcome: failed, Evidence: emptyModel, Remedy: emptyModelRemedy}
+	return fail(emptyModel, emptyModelRemedy)
+}
+
+// judgeLost: what a training writes elsewhere goes with the instance (OUT-1, OUT-2).
+func judgeLost(e evidence) ledger.Verdict {
+	switch {
+	case e.training == nil:
+		return open("%s", e.noTraining())
+	case len(e.training.Containers) == 0:
+		return open("no training ran")
+	case warned(e.training, "OUT-1") != "":
+		return fail(warned(e.training, "OUT-1"), "write models to /opt/ml/model, other results to /opt/ml/output/data, and what need not be kept to /tmp (OUT-1, OUT-2)")
+	}
+	return pass("beside /opt/ml/model and /opt/ml/output/data the training wrote scratch only")
 }
 
 // judgeLoads: the transform's container gets what model.tar.gz holds and nothing else (INF-20), and links that leave
 // the archive are not in it (INF-31, ruling 19).
 func judgeLoads(e evidence) ledger.Verdict {
-	if e.training != nil {
-		for _, w := range e.training.Warnings {
-			if w.Rule == "INF-31" {
-				return ledger.Verdict{Outcome: failed, Evidence: w.Text, Remedy: "write files, or links that stay inside /opt/ml/model"}
-			}
-		}
+	const links = "write files, or links that stay inside /opt/ml/model (INF-31)"
+	if w := warned(e.training, "INF-31"); w != "" {
+		return fail(w, links)
 	}
-	if e.transform == nil {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the transform job did not run"}
+	s := e.transform
+	if s == nil {
+		return open("%s", e.noTransform())
 	}
-	for _, s := range e.transform.Steps {
-		if s.Name == "model" && s.Error != "" {
-			return ledger.Verdict{Outcome: failed, Evidence: s.Error, Remedy: or(e.transform.Hint, "see INF-20 and INF-31")}
-		}
+	if err := stepError(s, "model"); err != "" {
+		return fail(err, or(s.Hint, "see INF-20 and INF-31"))
 	}
-	if e.transform.Transform == nil {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the model's container did not get that far"}
+	if e.transformFault() == ruleLoads {
+		x := endedByItself(s)
+		return fail(fmt.Sprintf("the inference container %s before it answered /ping; it had nothing but the unpacked archive", exitText(x)),
+			"see the last lines of its log: a file that it misses must be in /opt/ml/model when the training ends, or in the image (INF-20)")
 	}
-	return ledger.Verdict{Outcome: passed, Evidence: "the inference container had nothing but the unpacked archive"}
+	if !ready(s) {
+		return open("the model's container did not get that far")
+	}
+	return pass("the inference container had nothing but the unpacked archive, and answered")
 }
 
+// judgePing: ready is status 200 (INF-60, INF-61, INF-64). An endpoint has less time than a transform (INF-62).
 func judgePing(e evidence) ledger.Verdict {
-	switch {
-	case e.transform == nil:
-		return ledger.Verdict{Outcome: notChecked, Evidence: "the transform job did not run"}
-	case e.transform.Transform != nil && e.transform.Transform.PingAfter > 0:
-		return ledger.Verdict{Outcome: passed, Evidence: fmt.Sprintf("%.1f s after the start", e.transform.Transform.PingAfter.Seconds())}
-	case strings.Contains(e.transform.FailureReason, "/ping"):
-		return ledger.Verdict{Outcome: failed, Evidence: e.transform.FailureReason, Remedy: or(e.transform.Hint, "answer GET /ping on port 8080 with 200 once the model is loaded (INF-60)")}
+	s := e.transform
+	const endpoint = 8 * time.Minute
+	switch fault := e.transformFault(); {
+	case s == nil:
+		return open("%s", e.noTransform())
+	case ready(s) && s.Transform.PingAfter > endpoint:
+		return pass("%s after the start; an endpoint is given up after %s (INF-62)", short(s.Transform.PingAfter), endpoint)
+	case ready(s):
+		return pass("%s after the start", short(s.Transform.PingAfter))
+	case fault == rulePing:
+		return fail(or(s.Detail, s.FailureReason), or(s.Hint, "answer GET /ping on port 8080 with 200 within 2 s, once the model is loaded (INF-60, INF-61)"))
 	}
-	return ledger.Verdict{Outcome: notChecked, Evidence: "the container was not asked: " + or(e.transform.FailureReason, e.transform.Status)}
+	return open("the container was not asked: %s", or(s.FailureReason, s.Status))
 }
 
 func judgeTransform(e evidence) ledger.Verdict {
-	if e.plan.Validation.Transform == nil {
-		return ledger.Verdict{Outcome: notChecked, Evidence: or(e.plan.Validation.Skipped, "there is no TransformJobDefinition, or no InferenceSpecification for it")}
+	if e.transform == nil {
+		return open("%s", e.noTransform())
 	}
-	v := judgeEnd(e.transform, "transform")
+	v := judgeEnd(e.transform, "transform", e.transformFault(), ruleOutputs)
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
 		v.Evidence = many(t.Transform.Objects, "object") + ", " + many(t.Transform.Records, "record")
+	} else if v.Outcome == failed {
+		v.Evidence = or(t.Detail, v.Evidence)
 	}
 	return v
 }
 
-// judgeIsolation: marketplace jobs run without any network (CH-5, INF-44, VAL-34).
-func judgeIsolation(e evidence) ledger.Verdict {
-	v := e.plan.Validation
-	if e.training == nil && e.transform == nil {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "no container ran"}
+// judgeSizes: the volume of a training (ruling 13), the model of a transform (INF-32), records and answers (BT-94, ruling
+// 23), and the limits of a marketplace product (VAL-39).
+func judgeSizes(e evidence) ledger.Verdict {
+	if e.trainingFault() == ruleSizes {
+		return fail(or(e.training.Detail, e.training.FailureReason), or(e.training.Hint, "write less"))
 	}
-	if v.Training != nil && !v.Training.Training.Isolated || v.Transform != nil && !v.Transform.Transform.Isolated {
-		return ledger.Verdict{Outcome: failed, Evidence: "a container ran with an open network", Remedy: "validate without --network open"}
+	s := e.transform
+	if w := warned(s, "INF-32"); w != "" {
+		return fail(w, "make the model smaller: leave optimizer states and checkpoints out of /opt/ml/model")
 	}
-	return ledger.Verdict{Outcome: passed, Evidence: "every container ran without routes, name servers and credentials"}
+	if e.transformFault() == ruleSizes {
+		return fail(or(s.Detail, s.FailureReason), "send smaller records or answers, or raise MaxPayloadInMB, which is at most 100 (BT-91, VAL-39)")
+	}
+	var said []string
+	if u, ok := e.model(); ok && !u.Empty {
+		said = append(said, fmt.Sprintf("the model has %d bytes packed, and a transform's instance 30 GB for it (INF-32)", u.Bytes))
+	}
+	if s != nil && ready(s) {
+		said = append(said, fmt.Sprintf("requests had at most %d MB (MaxPayloadInMB)", s.Transform.MaxPayloadMB))
+		if s.Transform.MaxPayloadMB > 25 {
+			said = append(said, "an endpoint of a marketplace product takes 25 MB (VAL-39)")
+		}
+	}
+	if len(said) == 0 {
+		return open("there was nothing to measure")
+	}
+	return pass("%s", strings.Join(said, "; "))
 }
 
-// judgeUser: an image of another user fails on the service, whose /opt/ml belongs to root (START-8, INF-4).
-func judgeUser(e evidence) ledger.Verdict {
-	seen := false
-	for _, s := range []*ledger.State{e.training, e.transform} {
-		if s == nil {
+// judgeServeStop: a container that is stopped gets SIGTERM, and SIGKILL after the grace (INF-6, INF-7): the profile's when
+// its work is done, and a probe's while it starts.
+func judgeServeStop(e evidence) ledger.Verdict {
+	if e.transform == nil {
+		return open("%s", e.noTransform())
+	}
+	v := stopOf(e.transform, e.transformPlan().Grace.Std(), "when its work was done")
+	if v.Outcome == failed {
+		return v
+	}
+	for _, p := range e.of(job.ProbeServeStop) {
+		if p.state == nil {
 			continue
 		}
-		for _, i := range s.Images {
-			seen = true
-			if user, _, _ := strings.Cut(i.User, ":"); user != "" && user != "0" && user != "root" {
-				return ledger.Verdict{Outcome: failed, Evidence: fmt.Sprintf("image %s has USER %s", i.Ref, i.User), Remedy: "remove USER from the image, or set it to root"}
-			}
+		when := "while it started or worked"
+		if p.state.Status == ledger.StatusCompleted { // it was done before the probe's time
+			when = "when its work was done"
+		}
+		w := stopOf(p.state, p.Plan.Transform.Grace.Std(), when)
+		switch {
+		case w.Outcome == failed:
+			return w
+		case w.Outcome == passed && v.Outcome == passed && p.state.Status == ledger.StatusCompleted: // nothing new
+		case w.Outcome == passed && v.Outcome == passed:
+			v.Evidence += "; " + w.Evidence
+		case w.Outcome == passed:
+			v = w
 		}
 	}
-	if !seen {
-		return ledger.Verdict{Outcome: notChecked, Evidence: "no image was resolved"}
+	return v
+}
+
+func stopOf(s *ledger.State, grace time.Duration, when string) ledger.Verdict {
+	sent := workDone(s)
+	if sent.IsZero() || len(s.Containers) == 0 {
+		return open("no inference container was stopped")
 	}
-	return ledger.Verdict{Outcome: passed, Evidence: "USER is root in every image"}
+	var last time.Duration
+	code := 0
+	for _, c := range s.Containers {
+		switch x := c.Exited; {
+		case x == nil:
+			return open("how %s ended was not seen", c.Name)
+		case x.At.Before(sent):
+			return open("%s had ended before it was stopped", c.Name)
+		case x.Signal == 9 && !x.OOM:
+			return fail(fmt.Sprintf("stopped %s, %s still ran %s after SIGTERM, and was killed", when, c.Name, short(grace)),
+				"handle SIGTERM in the main process, or start the server with exec in an ENTRYPOINT in exec form, so that the signal reaches it (INF-6, INF-7)")
+		case x.At.Sub(sent) >= last:
+			last, code = x.At.Sub(sent), x.Code
+		}
+	}
+	return pass("stopped %s, it ended %s after SIGTERM with exit code %d", when, short(last), code)
 }
 
 func many(n int64, what string) string {
@@ -254,4 +615,15 @@ func or(s, otherwise string) string {
 		return otherwise
 	}
 	return s
+}
+
+// short is a duration for a sentence.
+func short(d time.Duration) string {
+	switch d = max(0, d); {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
 }

@@ -137,7 +137,7 @@ func TestScanRule(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := algorithm()
 			p.Validation.Scans = c.scans
-			final, s, broken := run(t, p, map[string]containertest.Program{"train": train, "serve": serve}, "")
+			final, s, broken := run(t, p, map[string]containertest.Program{"train": train, "serve": serve}, "", nil)
 			v := s.Verdicts[slices.IndexFunc(rules, func(r rule) bool { return r.id == "image scan" })]
 			if v.Outcome != c.outcome || !strings.Contains(v.Evidence, c.evidence) || strings.Count(v.Evidence, "trivy found") > max(1, len(c.scans)) || !strings.HasPrefix(v.Remedy, c.remedy) {
 				t.Errorf("%+v", v)
@@ -167,12 +167,13 @@ func modelPackage() *job.Plan {
 
 // VAL-2: a model package is a transform; each rule about a training is not checked, and says why.
 func TestVAL2ModelPackage(t *testing.T) {
-	final, s, broken := run(t, modelPackage(), map[string]containertest.Program{"serve": serve}, "")
+	final, s, broken := run(t, modelPackage(), map[string]containertest.Program{"serve": serve}, "", nil)
 	if final.Status != "Completed" || len(broken) > 0 || len(s.Children) != 1 || s.Children[0].Kind != "transform" || s.Transitions[0].StatusMessage != "Validating the model package" {
 		t.Errorf("%+v %q %+v %+v", final, broken, s.Children, s.Transitions)
 	}
 	for _, v := range s.Verdicts {
-		ofTraining := slices.Contains([]string{"training completes", "every defined metric is seen", "a model is made"}, v.Rule)
+		ofTraining := slices.Contains([]string{ruleTrainStarts, ruleTraining, "a failure is told", "every defined metric is seen", "a model is made", "nothing written is lost",
+			"train ends on SIGTERM", "a bad hyperparameter is refused", "an empty channel is refused"}, v.Rule)
 		if ofTraining != (v.Evidence == "a model package has no training") || ofTraining && v.Outcome != notChecked {
 			t.Errorf("%+v", v)
 		}
@@ -180,8 +181,8 @@ func TestVAL2ModelPackage(t *testing.T) {
 
 	p := modelPackage()
 	p.Validation.Transform.Transform.PingWindow = job.Duration(300 * time.Millisecond)
-	final, s, broken = run(t, p, map[string]containertest.Program{"serve": func(p *containertest.Process) int { <-p.Signals; return 0 }}, "")
-	if final.Status != "Failed" || *final.ExitCode != harness.ExitAlgorithm || !slices.Equal(broken, []string{"/ping answers 200", "every input object gets an output"}) || final.Message != "Validation failed: the transform job did not complete" {
+	final, s, broken = run(t, p, map[string]containertest.Program{"serve": func(p *containertest.Process) int { <-p.Signals; return 0 }}, "", nil)
+	if final.Status != "Failed" || *final.ExitCode != harness.ExitAlgorithm || !slices.Equal(broken, []string{"/ping answers 200"}) || final.Message != "Validation failed: the transform job did not complete" {
 		t.Errorf("%+v %q", final, broken)
 	}
 }
@@ -191,7 +192,7 @@ func TestVAL7NothingRuns(t *testing.T) {
 	for _, p := range []*job.Plan{algorithm(), modelPackage()} {
 		v := p.Validation
 		v.Training, v.Transform, v.Scans, v.Skipped = nil, nil, nil, "the request has no validation profile"
-		final, s, broken := run(t, p, nil, "")
+		final, s, broken := run(t, p, nil, "", nil)
 		if final.Status != "Completed" || *final.ExitCode != 0 || len(broken) > 0 || len(s.Children) > 0 || final.Message != "Nothing was run: "+v.Skipped {
 			t.Errorf("%+v %q %+v", final, broken, s.Children)
 		}

@@ -39,6 +39,11 @@ func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harne
 
 	ev := evidence{plan: p}
 	final, err := v.children(ctx, stops, &ev)
+	if err == nil {
+		if err = v.probe(ctx, stops, &ev); err == nil && len(ev.probes) > 0 && final.Status == ledger.StatusCompleted && stops.asked() {
+			final = stoppedProbing()
+		}
+	}
 	if err != nil {
 		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: "InternalServerError: We encountered an internal error. Please try again.",
 			Detail: err.Error(), ExitCode: new(harness.ExitInternal)}
@@ -121,9 +126,20 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 	return t
 }
 
-// child carries out one job as an entry of its own.
+// child carries out one of the profile's jobs.
 func (v *validation) child(ctx context.Context, stops *fan, plan *job.Plan) (ledger.Transition, *ledger.State, error) {
-	p := begun(plan, time.Now().UTC())
+	return v.carry(ctx, stops, begun(plan, time.Now().UTC()), nil)
+}
+
+// aside is what is done about a job that is not the profile's.
+type aside struct {
+	does  string                             // for the record
+	lay   func() error                       // once the job has its directory, before it begins
+	watch func(context.Context, *ledger.Job) // beside it, until its end
+}
+
+// carry carries out a job as an entry of its own. probe may be nil.
+func (v *validation) carry(ctx context.Context, stops *fan, p *job.Plan, probe *aside) (ledger.Transition, *ledger.State, error) {
 	r := ledger.Request{Plan: p}
 	r.UID, r.GID = v.owner.Job().User()
 	// What was said for the validation holds for its jobs: whoever recovers one needs it.
@@ -138,11 +154,25 @@ func (v *validation) child(ctx context.Context, stops *fan, plan *job.Plan) (led
 		return ledger.Transition{}, nil, err
 	}
 	defer o.Close()
-	if err := v.owner.Append(ledger.Child{Kind: string(p.Kind), Name: p.Name}); err != nil {
+	child := ledger.Child{Kind: string(p.Kind), Name: p.Name}
+	if probe != nil {
+		child.Probe = probe.does
+	}
+	if err := v.owner.Append(child); err != nil {
 		return ledger.Transition{}, nil, err
 	}
 	h := v.host
 	h.Stops = stops.tap()
+	if probe != nil {
+		if err := probe.lay(); err != nil {
+			return ledger.Transition{}, nil, err
+		}
+		beside, end := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { probe.watch(beside, o.Job()) })
+		defer wg.Wait()
+		defer end()
+	}
 	final, err := harness.Run(ctx, o, p, h)
 	s := o.State()
 	return final, &s, err

@@ -123,7 +123,11 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 			}
 		}
 		for _, c := range s.Children {
-			row(t, "Child", "%s/%s", c.Kind, c.Name)
+			what := "Child"
+			if c.Probe != "" {
+				what = "Probe"
+			}
+			row(t, what, "%s/%s", c.Kind, c.Name)
 		}
 		for _, u := range s.Uploads {
 			switch {

@@ -58,7 +58,7 @@ Needs neither root nor images.`,
 	f.instances(c)
 	f.place(c)
 	f.data(c)
-	c.Flags().StringVar(&f.profile, "profile", "", "the validation profile with this `name`")
+	f.validation(c)
 	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz of a transform job, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image` of a transform job without a CreateModel request")
 	return c
@@ -138,6 +138,33 @@ func validationText(t io.Writer, v *job.Validation) {
 			fmt.Fprintf(t, "\n%d. %s\n", n, strings.ToUpper(string(child.Kind)))
 			planText(t, child)
 		}
+	}
+	typesText(t, v.Types)
+	if len(v.Probes) > 0 {
+		fmt.Fprintln(t, "\nPROBES")
+	}
+	for _, x := range v.Probes {
+		row(t, strings.TrimSpace(x.Kind+" "+x.About), "%s", x.Does)
+	}
+}
+
+// typesText says of the supported instance types what this host shows of them.
+func typesText(t io.Writer, all []job.SupportedTypes) {
+	if len(all) > 0 {
+		fmt.Fprintln(t, "\nSUPPORTED INSTANCE TYPES")
+	}
+	for _, s := range all {
+		var said []string
+		if s.Ran != "" {
+			said = append(said, "the profile shows "+s.Ran)
+		}
+		if s.Probe != "" {
+			said = append(said, "--probe shows "+s.Probe)
+		}
+		if s.Lacks != "" {
+			said = append(said, "not shown here: "+s.Lacks)
+		}
+		row(t, fmt.Sprintf("%s (%s)", s.Job, s.Class), "%s: %s", strings.Join(s.Types, ", "), strings.Join(said, "; "))
 	}
 }
 

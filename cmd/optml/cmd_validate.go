@@ -25,12 +25,28 @@ DOCUMENT ("-" reads stdin) is one of
 with a ValidationSpecification: without a validation profile nothing is run, as
 on the service. Each validation is a new run; its jobs carry a suffix of the run.
 
+Then each rule has a verdict: passed, failed or not checked, with the evidence and
+what to change. --probe checks what the profile's own jobs do not show, with jobs
+that are given what they should refuse, that are stopped, and that run as on the
+smallest instance types that are supported and this machine can hold:
+
+  bad hyperparameter  the training exits, and not with 0      5 minutes at most
+  empty channels      the same, for each required channel     5 minutes each
+  stop                the training ends on SIGTERM            half of the profile's
+                                                              training, and --grace
+  malformed requests  /invocations answers 4xx and goes on    5 minutes after /ping
+  stop of serve       the container ends on SIGTERM           seconds, and --grace
+  instance types      as the profile's jobs                   as long as those
+
+` + "`optml plan --probe`" + ` says what each would do. Their outputs are not kept.
+
 An image with Critical or High findings cannot be published. optml scans nothing:
 it reads the reports of trivy or grype in JSON that --scan-report gives it.
 
 The exit code is 0 when the document passes. ` + "`optml report NAME -o report.html`" + `
 makes a page of it, and --format junit what CI shows.`,
 		Example: `  optml validate algorithm.json
+  optml validate algorithm.json --probe --grace 10s
   optml validate algorithm.json --s3-dir ./data --output json > verdict.json
   optml validate package.json --algorithm algorithm.json
   trivy image --format json --output scan.json registry/name:tag
@@ -59,8 +75,8 @@ makes a page of it, and --format junit what CI shows.`,
 	f.instances(c)
 	f.data(c)
 	f.requests(c)
-	c.Flags().StringVar(&f.profile, "profile", "", "only the validation profile with this `name`")
 	c.Flags().StringVar(&algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that a model package's AlgorithmName names")
 	c.Flags().StringArrayVar(&reports, "scan-report", nil, "`file` with a JSON report of trivy or grype on an image of the document, or IMAGE=FILE if it names the image otherwise; repeatable")
+	f.validation(c)
 	return c
 }

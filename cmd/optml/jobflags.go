@@ -49,6 +49,7 @@ type jobFlags struct {
 	fileSystems    fileSystems
 
 	recordRequests bool
+	probe          bool
 	metricsListen  string
 	scans          []job.Scan // reports on a validation's images
 
@@ -125,6 +126,12 @@ func (f *jobFlags) requests(c *cobra.Command) {
 	c.Flags().BoolVar(&f.recordRequests, "record-requests", false, "write one JSON line a request of the transform to requests.jsonl in its directory")
 }
 
+// validation declares the flags of the verbs that validate.
+func (f *jobFlags) validation(c *cobra.Command) {
+	c.Flags().StringVar(&f.profile, "profile", "", "only the validation profile with this `name`")
+	c.Flags().BoolVar(&f.probe, "probe", false, "try after the profile what it does not show: a bad hyperparameter, empty channels, malformed requests, SIGTERM, the smallest instance types")
+}
+
 // options are job.Options of a document at path, relative paths in it being relative to its directory (D6).
 func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 	o := job.Options{
@@ -133,7 +140,7 @@ func (f *jobFlags) options(a *app, path string) (job.Options, error) {
 		PingWindow: time.Duration(f.pingTimeout), MaxResponse: int64(f.maxResponse),
 		ShmBytes: int64(f.shm), Init: f.init, UserWritable: f.userWritable, ModelWritable: f.modelWritable, Network: f.network,
 		AsInstance: f.asInstance, EnforceVolume: f.enforceVolume, ShareGPUs: f.shareGPUs,
-		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests,
+		Hosts: f.hosts, CurrentHost: f.currentHost, FileSystems: f.fileSystems, RecordRequests: f.recordRequests, Probe: f.probe,
 	}
 	if f.strict && f.lenient {
 		return o, usage("--strict and --lenient exclude each other")

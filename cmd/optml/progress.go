@@ -197,6 +197,9 @@ func eventText(e ledger.Event) string {
 	case ledger.Warning:
 		return "warning: " + oneLine(b.Text)
 	case ledger.Child:
+		if b.Probe != "" {
+			return "probes: " + b.Probe + " (" + b.Kind + "/" + b.Name + ")"
+		}
 		return "starts " + b.Kind + "/" + b.Name
 	case ledger.Verdict:
 		if b.Outcome == "failed" {

@@ -38,6 +38,7 @@ func TestEventsForPeople(t *testing.T) {
 		{ledger.Verdict{Rule: "r", Outcome: "passed"}, ""},
 		{ledger.Verdict{Rule: "r", Outcome: "failed", Evidence: "why"}, "rule r failed: why"},
 		{ledger.Child{Kind: "training", Name: "x"}, "starts training/x"},
+		{ledger.Child{Kind: "training", Name: "x", Probe: "trains in vain"}, "probes: trains in vain (training/x)"},
 	} {
 		if got := eventText(ledger.Event{Body: c.body}); got != c.want {
 			t.Errorf("%+v is %q, want %q", c.body, got, c.want)

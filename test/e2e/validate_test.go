@@ -11,9 +11,9 @@ import (
 // verdict is what `optml validate --output json` prints, as far as the tests look.
 type verdict struct {
 	Kind, Name, Verdict, Status string
-	Rules                       []struct{ ID, Rule, Outcome, Evidence string }
+	Rules                       []struct{ ID, Rule, Outcome, Evidence, Remedy string }
 	Failure                     *struct{ Reason string }
-	Jobs                        []struct{ Kind, Name, Status string }
+	Jobs                        []struct{ Kind, Name, Status, Probe string }
 }
 
 func validated(t *testing.T, r result) verdict {

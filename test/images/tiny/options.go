@@ -59,6 +59,10 @@ var known = map[string]string{
 	"fork":                "children that keep our stdout and sleep",
 	"fork_sleep":          "for this long (1h)",
 	"sleep":               "before the end",
+	"lenient":             "1: options that do not parse are taken for unset, without a word",
+	"refuse_empty":        "1: exit 16 when a channel's directory holds a file without content",
+	"fail_on":             "instance type on which to exit with 16",
+	"silent":              "1: what is refused is told by the exit code alone",
 	"failure":             "text of output/failure",
 	"failure_repeat":      "times the text is written (1)",
 	"failure_hex":         "bytes of output/failure in hex, for text that is not UTF-8",
@@ -68,6 +72,7 @@ var known = map[string]string{
 	"sigterm_delay":     "between the signal and what it does",
 	"sigterm_exit_code": "for exit (0)",
 	// serving
+	"sigterm_late":   "1: SIGTERM is ignored until the port is open",
 	"start_delay":    "before the port is opened",
 	"require_model":  "file below model that must exist, else exit 3",
 	"write_model":    "1: try to write into model, print how it went (INF-22)",

@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -31,7 +33,12 @@ func serve() int {
 		fmt.Fprintf(os.Stderr, "tiny: %v\n", err)
 		return 65
 	}
-	onTerminate(o)
+	late := o.text("sigterm_late", "") == "1"
+	if late {
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		onTerminate(o)
+	}
 	sayJSON(map[string]any{"started_ns": started.UnixNano(), "mode": "serve", "args": os.Args[1:]})
 	fmt.Fprint(os.Stdout, o.text("print", ""))
 	fmt.Fprint(os.Stderr, o.text("print_stderr", ""))
@@ -67,6 +74,10 @@ func serve() int {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tiny: %v\n", err)
 		return 66
+	}
+	if late {
+		signal.Reset(syscall.SIGTERM)
+		onTerminate(o)
 	}
 	sayJSON(map[string]any{"listening": l.Addr().String()})
 	s := &server{o: o}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -17,11 +18,11 @@ import (
 // train does what the hyperparameters say and returns the exit code.
 func train(args []string) int {
 	o, err := hyperparameters()
-	if err == nil {
+	if err == nil && o.text("lenient", "") != "1" {
 		err = o.mistakes()
 	}
 	if err != nil {
-		return fail(65, err)
+		return o.fail(65, err)
 	}
 	onTerminate(o)
 	record := map[string]any{"started_ns": started.UnixNano(), "mode": "train", "args": args}
@@ -29,6 +30,9 @@ func train(args []string) int {
 		record["ignored"] = o.ignored
 	}
 	sayJSON(record)
+	if err := refuses(o); err != nil {
+		return o.fail(16, err)
+	}
 	writesModel := o.text("model", "") != "none"
 	if writesModel {
 		writeJSON(ml("model/started.json"), record)
@@ -241,6 +245,45 @@ func failure(o options) error {
 		return writeFile(ml("output/failure"), []byte(text))
 	}
 	return nil
+}
+
+// refuses is what a careful algorithm says no to before it begins.
+func refuses(o options) error {
+	if o.text("refuse_empty", "") == "1" {
+		var empty string
+		err := filepath.WalkDir(ml("input/data"), func(p string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				if fi, ferr := d.Info(); ferr == nil && fi.Size() == 0 {
+					empty = p
+				}
+			}
+			return err
+		})
+		if err == nil && empty != "" {
+			err = fmt.Errorf("%s has no content", empty)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if t := o.text("fail_on", ""); t != "" {
+		raw, err := os.ReadFile(ml("input/config/resourceconfig.json"))
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(raw), strconv.Quote(t)) {
+			return fmt.Errorf("%s is too small for us", t)
+		}
+	}
+	return nil
+}
+
+// fail is fail, or only the exit code of a program that says nothing of what went wrong.
+func (o options) fail(code int, err error) int {
+	if o.text("silent", "") == "1" {
+		return code
+	}
+	return fail(code, err)
 }
 
 // fail reports our own error where a SageMaker image does: on stderr and in the failure file.

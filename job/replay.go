@@ -110,7 +110,7 @@ func (r *Replayed) reduce() (known bool) {
 		}
 		r.checker().add(m.Offset, place{m.Name, lowerFirst(m.Name)}, Problem{
 			Code:    CodeValidation,
-			Message: fmt.Sprintf("Unknown member in the reply of %s: %q", r.Reply, m.Name),
+			Message: fmt.Sprintf("Parameter validation failed: Unknown parameter in input: %q", m.Name), // a client's words
 			Text:    fmt.Sprintf("neither a reply of %s nor a %s request has a member of this name", r.Reply, r.Operation), Hint: hint,
 		})
 		known = false

@@ -16,20 +16,27 @@ ValidationSpecification ("-" reads stdin): a training job, a model of its
 artifacts, a batch transform with it, without network. Each validation is a new
 run; its jobs carry a suffix of the run.
 
+--from takes what "aws sagemaker describe-algorithm" prints, or "optml describe
+VALIDATION --output json", and validates that algorithm again here. What only a
+reply has (ARNs, statuses, times) is left out, and said.
+
 The exit code is 0 when the algorithm passes. ` + "`optml report NAME -o report.html`" + `
 makes a page of it, and --format junit what CI shows.`,
 		Example: `  optml validate algorithm.json
-  optml validate algorithm.json --s3-dir ./data --output json > verdict.json`,
-		Args: nargs(1, 1, "the document"),
+  optml validate algorithm.json --s3-dir ./data --output json > verdict.json
+  optml validate --from describe-algorithm.json`,
+		Args: f.nargs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			d, err := decode(args[0], a.stdin, job.CreateAlgorithm)
+			path := f.document(args)
+			d, err := a.decode(path, f.form(), f.quiet, job.CreateAlgorithm)
 			if err != nil {
 				return err
 			}
-			return a.runAll(&f, args[0], []given{d}, nil)
+			return a.runAll(&f, path, []given{d}, nil)
 		},
 	}
 	f.add(c, false)
+	f.replay(c, "describe-algorithm")
 	f.instances(c)
 	f.data(c)
 	f.requests(c)

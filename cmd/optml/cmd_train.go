@@ -57,7 +57,7 @@ the checkpoints of its CheckpointConfig restored.`,
 				return usage("--spot-interrupt-after: the process must have run for some time, such as 30s")
 			}
 			path := f.document(args)
-			docs, err := a.decodeAll(&f, path, job.CreateTrainingJob, second{algorithm, job.CreateAlgorithm})
+			docs, err := a.decodeAll(&f, path, []string{job.CreateTrainingJob}, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
 			}
@@ -82,8 +82,8 @@ the checkpoints of its CheckpointConfig restored.`,
 type second struct{ path, operation string }
 
 // decodeAll reads the main document and those that it refers to, which may be replies too.
-func (a *app) decodeAll(f *jobFlags, path, operation string, more ...second) ([]given, error) {
-	d, err := a.decode(path, f.form(), f.quiet, operation)
+func (a *app) decodeAll(f *jobFlags, path string, operations []string, more ...second) ([]given, error) {
+	d, err := a.decode(path, f.form(), f.quiet, operations...)
 	if err != nil {
 		return nil, err
 	}

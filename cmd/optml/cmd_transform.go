@@ -61,7 +61,7 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 				return err
 			}
 			path := f.document(args)
-			docs, err := a.decodeAll(&f, path, job.CreateTransformJob, second{m.document, job.CreateModel},
+			docs, err := a.decodeAll(&f, path, []string{job.CreateTransformJob}, second{m.document, job.CreateModel},
 				second{m.pkg, job.CreateModelPackage}, second{m.algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err

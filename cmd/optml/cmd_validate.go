@@ -16,9 +16,9 @@ ValidationSpecification ("-" reads stdin): a training job, a model of its
 artifacts, a batch transform with it, without network. Each validation is a new
 run; its jobs carry a suffix of the run.
 
---from takes what "aws sagemaker describe-algorithm" prints, or "optml describe
-VALIDATION --output json", and validates that algorithm again here. What only a
-reply has (ARNs, statuses, times) is left out, and said.
+--from takes what "aws sagemaker describe-algorithm" or describe-model-package
+prints, or "optml describe VALIDATION --output json", and validates that again
+here. What only a reply has (ARNs, statuses, times) is left out, and said.
 
 The exit code is 0 when the algorithm passes. ` + "`optml report NAME -o report.html`" + `
 makes a page of it, and --format junit what CI shows.`,
@@ -28,15 +28,15 @@ makes a page of it, and --format junit what CI shows.`,
 		Args: f.nargs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := f.document(args)
-			d, err := a.decode(path, f.form(), f.quiet, job.CreateAlgorithm)
+			docs, err := a.decodeAll(&f, path, []string{job.CreateAlgorithm, job.CreateModelPackage})
 			if err != nil {
 				return err
 			}
-			return a.runAll(&f, path, []given{d}, nil)
+			return a.runAll(&f, path, docs, nil)
 		},
 	}
 	f.add(c, false)
-	f.replay(c, "describe-algorithm")
+	f.replay(c, "describe-algorithm or describe-model-package")
 	f.instances(c)
 	f.data(c)
 	f.requests(c)

@@ -344,7 +344,8 @@ func (a *app) lookAtImages(training, inference string) (l imageLook) {
 		l.why = "looking into an image needs root"
 		return l
 	}
-	if _, err := os.Stat(filepath.Join(a.root, "containerd")); err != nil && a.containerd == "" { // no image is here: nothing need be started
+	_, noStore := os.Stat(filepath.Join(a.root, "containerd"))
+	if _, noDaemon := os.Stat(a.runDir); noStore != nil && noDaemon != nil && a.containerd == "" { // nothing need be started to see that
 		l.why = notHere(training)
 		return l
 	}

@@ -119,7 +119,7 @@ func TestInitDocument(t *testing.T) {
 			f.image, f.data = "123456789012.dkr.ecr.us-east-1.amazonaws.com/My_Trees:1", filepath.Join(dir, c.data)
 			var out, errs bytes.Buffer
 			a := newApp(strings.NewReader(""), &out, &errs)
-			a.root = filepath.Join(dir, "root") // without images
+			a.root, a.runDir = filepath.Join(dir, "root"), filepath.Join(dir, "run") // without images
 			if c.s3Dir != "" {
 				a.s3Dir = filepath.Join(dir, c.s3Dir)
 			}
@@ -204,7 +204,7 @@ func TestInitAsks(t *testing.T) {
 	tree(t, dir, map[string]string{"my-data/train/x.csv": "1,2,a\n3,4,b\n"})
 	var out bytes.Buffer
 	a := newApp(nil, &out, &out)
-	a.root = dir
+	a.root, a.runDir = dir, filepath.Join(dir, "run")
 	data := filepath.Join(dir, "my-data")
 	d, err := a.draft(&initFlags{}, askOn(strings.NewReader("img:1\n"+data+"\n\n\n"), &out))
 	if err != nil {

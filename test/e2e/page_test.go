@@ -53,6 +53,9 @@ func TestFirstValidationPage(t *testing.T) {
 			cmd := exec.CommandContext(ctx, "/bin/bash", "-c", line)
 			cmd.Dir = dir
 			for _, kv := range env {
+				if strings.HasPrefix(kv, "OPTML_S3_DIR=") { // the page says itself where S3 is
+					continue
+				}
 				if v, ok := strings.CutPrefix(kv, "PATH="); ok {
 					kv = "PATH=" + v + ":/usr/bin:/bin"
 				}
@@ -62,7 +65,7 @@ func TestFirstValidationPage(t *testing.T) {
 			cancel()
 			ran++
 			t.Logf("$ %s\n%s", line, out)
-			holds(t, line, lines, strings.Split(strings.TrimRight(string(out), "\n"), "\n"))
+			prints(t, line, lines, strings.Split(strings.TrimRight(string(out), "\n"), "\n"))
 		}
 	}
 	if ran < 10 {
@@ -85,7 +88,7 @@ var alike = []struct {
 	{regexp.MustCompile(`\s+`), " "},
 }
 
-func holds(t *testing.T, command string, want, got []string) {
+func prints(t *testing.T, command string, want, got []string) {
 	t.Helper()
 	plain := func(s string) string {
 		for _, a := range alike {

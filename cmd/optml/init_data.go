@@ -345,6 +345,9 @@ func (d *initData) makeBatch(label string, force bool) error {
 	}
 	dir := filepath.Join(d.dir, "batch")
 	name := filepath.Join(dir, "rows.csv")
+	if b := d.batch; b != nil && (b.files > 1 || b.first != name) {
+		return &usageError{Err: fmt.Errorf("%s has records for the transform", b.path), Hint: "leave --label-column out to use them"}
+	}
 	f, err := openData(from.first)
 	if err != nil {
 		return err
@@ -392,8 +395,16 @@ func (d *initData) saveBatch() error {
 	if d.rows == nil {
 		return nil
 	}
-	if err := os.MkdirAll(d.batch.path, 0o755); err != nil {
+	switch err := os.Mkdir(d.batch.path, 0o755); {
+	case errors.Is(err, fs.ErrExist):
+	case err != nil:
 		return &usageError{Err: err}
+	default:
+		if uid, gid := invoker(os.Geteuid(), os.Getenv); uid != 0 {
+			if err := os.Chown(d.batch.path, uid, gid); err != nil {
+				return err
+			}
+		}
 	}
 	return writeWhole(d.batch.first, d.rows)
 }

@@ -88,8 +88,8 @@ var alike = []struct {
 	{regexp.MustCompile(`\s+`), " "},
 }
 
-// verdict is a line of a rule: a validation may have more of them than the page shows.
-var verdict = regexp.MustCompile(`^  (passed|not checked) `)
+// ruleLine is that of a rule: a validation may have more of them than the page shows.
+var ruleLine = regexp.MustCompile(`^  (passed|not checked) `)
 
 func prints(t *testing.T, command string, want, got []string) {
 	t.Helper()
@@ -105,7 +105,7 @@ func prints(t *testing.T, command string, want, got []string) {
 			skip = true
 			continue
 		}
-		for ; at < len(got) && plain(got[at]) != plain(line) && (skip || verdict.MatchString(got[at])); at++ {
+		for ; at < len(got) && plain(got[at]) != plain(line) && (skip || ruleLine.MatchString(got[at])); at++ {
 		}
 		if at >= len(got) || plain(got[at]) != plain(line) {
 			t.Errorf("$ %s\nhas no line\n%s", command, line)

@@ -37,7 +37,14 @@ type shape struct {
 
 type model struct {
 	Operations map[string]string `json:"operations"` // operation to the shape of its request
+	Replies    map[string]*reply `json:"replies"`    // by the operation of the request
 	Shapes     map[string]*shape `json:"shapes"`
+}
+
+// reply is what a Describe call answers beside members of the request.
+type reply struct {
+	Operation string   `json:"operation"` // DescribeTrainingJob
+	Only      []string `json:"only"`      // members that the request has not
 }
 
 // facts is the table of constraints, read once when first needed.

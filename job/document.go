@@ -34,9 +34,27 @@ func Decode(name string, data []byte) (*Document, error) { return DecodeAs("", n
 
 // DecodeAs is Decode for a known operation; "" recognises it.
 func DecodeAs(operation, name string, data []byte) (*Document, error) {
-	d := &Document{Name: name, Operation: operation, src: &source{data: data}}
-	c := &checker{doc: d, out: &d.found}
-	root, dups, err := parse(data)
+	d, sound, err := read(operation, name, data)
+	if err != nil {
+		return nil, err
+	}
+	if d.Operation == "" {
+		op, hint := recognise(d.Root)
+		if op == "" {
+			d.checker().add(d.Root.Offset, place{}, Problem{Code: CodeValidation, Message: "cannot tell which operation this request is for",
+				Text: "cannot tell which operation this request is for", Hint: hint})
+			return nil, d.found.err("")
+		}
+		d.Operation = op
+	}
+	return d.decode(sound)
+}
+
+// read parses a document, which must be a JSON object. It is sound when no name stands in it twice.
+func read(operation, name string, data []byte) (d *Document, sound bool, err error) {
+	d = &Document{Name: name, Operation: operation, src: &source{data: data}}
+	c := d.checker()
+	root, dups, bad := parse(data)
 	for _, dup := range dups {
 		line, _ := d.src.position(dup.first)
 		c.add(dup.offset, place{dup.path, awsPath(dup.path)}, Problem{
@@ -44,34 +62,32 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 			Text: fmt.Sprintf("stands here a second time; first in line %d", line), Hint: "remove one of the two",
 		})
 	}
-	if err != nil {
-		c.add(err.offset, place{}, Problem{Code: CodeSerialization, Message: err.msg, Text: err.msg, Hint: err.hint})
-		return nil, d.found.err(operation)
+	if bad != nil {
+		c.add(bad.offset, place{}, Problem{Code: CodeSerialization, Message: bad.msg, Text: bad.msg, Hint: bad.hint})
+		return nil, false, d.found.err(operation)
 	}
 	d.Root = root
 	if root.Kind != Object {
 		c.add(root.Offset, place{}, Problem{Code: CodeSerialization, Message: "Expected structure or null",
 			Text: "a request is a JSON object, this is " + describe(root)})
-		return nil, d.found.err(operation)
+		return nil, false, d.found.err(operation)
 	}
-	if d.Operation == "" {
-		op, hint := recognise(root)
-		if op == "" {
-			c.add(root.Offset, place{}, Problem{Code: CodeValidation, Message: "cannot tell which operation this request is for",
-				Text: "cannot tell which operation this request is for", Hint: hint})
-			return nil, d.found.err("")
-		}
-		d.Operation = op
-	}
+	return d, len(dups) == 0, nil
+}
+
+func (d *Document) checker() *checker { return &checker{doc: d, out: &d.found} }
+
+// decode holds a document's tree against the shape of its operation and fills its body.
+func (d *Document) decode(sound bool) (*Document, error) {
 	input, ok := facts().Operations[d.Operation]
 	if !ok {
-		return nil, fmt.Errorf("%s: operation %q is not one that optml reads: %s", name, d.Operation, strings.Join(operationNames(), ", "))
+		return nil, fmt.Errorf("%s: operation %q is not one that optml reads: %s", d.Name, d.Operation, strings.Join(operationNames(), ", "))
 	}
-	if sound := c.check(root, input, place{}); !sound || len(dups) > 0 {
+	if !d.checker().check(d.Root, input, place{}) || !sound {
 		return nil, d.found.err(d.Operation)
 	}
 	d.body = newBody(d.Operation)
-	fill(d.body, root)
+	fill(d.body, d.Root)
 	return d, nil
 }
 

@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"encoding/json"
 	"sort"
 	"strconv"
 	"strings"
@@ -86,6 +87,46 @@ func (n *Node) At(path string) (*Node, bool) {
 		n = next
 	}
 	return n, true
+}
+
+// write prints a tree as JSON again: members in their order, numbers as they were. newline is a line's end and the
+// indentation of the next.
+func (n *Node) write(b *bytes.Buffer, newline string) {
+	list := func(opened, closed byte, items int, item func(i int)) {
+		b.WriteByte(opened)
+		for i := range items {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(newline + "  ")
+			item(i)
+		}
+		if items > 0 {
+			b.WriteString(newline)
+		}
+		b.WriteByte(closed)
+	}
+	switch n.Kind {
+	case Object:
+		list('{', '}', len(n.Members), func(i int) {
+			writeString(b, n.Members[i].Name)
+			b.WriteString(": ")
+			n.Members[i].Value.write(b, newline+"  ")
+		})
+	case Array:
+		list('[', ']', len(n.Items), func(i int) { n.Items[i].write(b, newline+"  ") })
+	case String:
+		writeString(b, n.Text)
+	default:
+		b.WriteString(n.Text)
+	}
+}
+
+func writeString(b *bytes.Buffer, s string) {
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // of a string, into memory: it cannot fail
+	b.Truncate(b.Len() - 1)
 }
 
 // source is a document's text, which knows lines.

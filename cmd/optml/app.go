@@ -147,6 +147,7 @@ var verbs = []struct {
 	{groupRun, (*app).cmdTrain},
 	{groupRun, (*app).cmdTransform},
 	{groupRun, (*app).cmdPlan},
+	{groupRun, (*app).cmdInit},
 	{groupLook, (*app).cmdLs},
 	{groupLook, (*app).cmdDescribe},
 	{groupLook, (*app).cmdLogs},
@@ -177,7 +178,8 @@ Exit codes:
 	return b.String()
 }
 
-const rootExample = `  optml validate algorithm.json                   does the algorithm pass?
+const rootExample = `  optml init --image registry/name:tag --data .   a first algorithm.json
+  optml validate algorithm.json                   does the algorithm pass?
   optml train job.json --s3-dir ./data            a training job, offline
   optml transform job.json --model model.tar.gz --image registry/name:tag
   optml ls && optml report JOB                    what ran, and how it went

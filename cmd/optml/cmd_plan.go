@@ -25,14 +25,15 @@ members is treated: honoured as on the service, emulated (the note says how), or
 inert (it has no effect inside a container). Others are what it names: the
 CreateModel request of a transform job with the CreateModelPackage request that
 it may name, the CreateAlgorithm request of a training job or of a model package.
-Needs neither root nor images.`,
+Each may also be the reply that describes it (see "optml train --help"). Needs neither
+root nor images.`,
 		Example: `  optml plan algorithm.json
   optml plan transform.json model.json --output json`,
 		Args: nargs(1, 4, "the document"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var docs []given
 			for _, path := range args {
-				d, err := decode(path, a.stdin)
+				d, err := a.decode(path, either, false)
 				if err != nil {
 					return err
 				}

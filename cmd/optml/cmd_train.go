@@ -20,6 +20,10 @@ func (a *app) cmdTrain() *cobra.Command {
 An algorithm that the request names is that of its last validation here which it
 has passed, or of a CreateAlgorithm request (--algorithm).
 
+--from takes what "aws sagemaker describe-training-job" prints of a job, or
+"optml describe JOB --output json", and runs that job again here. What only a
+reply has (ARNs, statuses, times) is left out, and said.
+
 Ctrl-C stops the job with its grace period, a second one kills the container,
 a third leaves at once. The model artifacts of a stopped job are uploaded.
 
@@ -33,12 +37,13 @@ the checkpoints of its CheckpointConfig restored.`,
   optml train job.json --s3-dir ./data --name try-2 --replace
   optml train job.json --spot-interrupt-after 30s --grace 20s
   NAME=$(optml train job.json --detach); optml logs -f $NAME
-  optml train --resume my-job`,
+  optml train --resume my-job
+  aws sagemaker describe-training-job --training-job-name J | optml train --from -`,
 		Args: func(c *cobra.Command, args []string) error {
 			if resume != "" {
 				return nargs(0, 0, "")(c, args)
 			}
-			return nargs(1, 1, "the document")(c, args)
+			return f.nargs(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if resume != "" {
@@ -51,17 +56,19 @@ the checkpoints of its CheckpointConfig restored.`,
 			if c.Flags().Changed("spot-interrupt-after") && f.interruptAfter == 0 {
 				return usage("--spot-interrupt-after: the process must have run for some time, such as 30s")
 			}
-			docs, err := a.decodeAll(args[0], []string{job.CreateTrainingJob}, second{algorithm, job.CreateAlgorithm})
+			path := f.document(args)
+			docs, err := a.decodeAll(&f, path, []string{job.CreateTrainingJob}, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
 			}
 			if docs, err = a.withAlgorithm(docs, f.quiet); err != nil {
 				return err
 			}
-			return a.runAll(&f, args[0], docs, nil)
+			return a.runAll(&f, path, docs, nil)
 		},
 	}
 	f.add(c, true)
+	f.replay(c, "describe-training-job")
 	f.place(c)
 	f.rehearse(c)
 	f.data(c)
@@ -74,9 +81,9 @@ the checkpoints of its CheckpointConfig restored.`,
 // second is a document that goes with the main one; an empty path is none.
 type second struct{ path, operation string }
 
-// decodeAll reads the main document and those that it refers to.
-func (a *app) decodeAll(path string, operations []string, more ...second) ([]given, error) {
-	d, err := decode(path, a.stdin, operations...)
+// decodeAll reads the main document and those that it refers to, which may be replies too.
+func (a *app) decodeAll(f *jobFlags, path string, operations []string, more ...second) ([]given, error) {
+	d, err := a.decode(path, f.form(), f.quiet, operations...)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +96,7 @@ func (a *app) decodeAll(path string, operations []string, more ...second) ([]giv
 			return nil, usage("only one document can be read from stdin")
 		}
 		stdin = stdin || m.path == "-"
-		d, err := decode(m.path, a.stdin, m.operation)
+		d, err := a.decode(m.path, either, f.quiet, m.operation)
 		if err != nil {
 			return nil, err
 		}

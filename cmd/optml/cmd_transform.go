@@ -26,6 +26,11 @@ an inference image (--model, --image). A model package that the model names is
 that of a CreateModelPackage request (--model-package); its algorithm is that of
 the last validation here which it has passed, or of --algorithm.
 
+--from takes what "aws sagemaker describe-transform-job" prints of a job, or
+"optml describe JOB --output json", and runs that job again here; the model's
+files may be replies of describe-model and its like too. What only a reply has
+(ARNs, statuses, times) is left out, and said.
+
 What failed is on record: each failed object in failures.jsonl of the job's
 directory, and the first failing batches with their responses in failing/.
 --rerun-failed JOB is a new job with the documents, the model and the flags of
@@ -36,12 +41,13 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 		Example: `  optml transform job.json --model-doc model.json
   optml transform job.json --model out/model.tar.gz --image registry/name:tag
   optml transform --rerun-failed my-job
-  optml transform job.json --model-doc model.json --tune`,
+  optml transform job.json --model-doc model.json --tune
+  optml transform --from describe-transform-job.json --model-doc describe-model.json`,
 		Args: func(c *cobra.Command, args []string) error {
 			if failed != "" {
 				return nargs(0, 0, "")(c, args)
 			}
-			return nargs(1, 1, "the document")(c, args)
+			return f.nargs(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if failed != "" {
@@ -54,7 +60,8 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 			if err := m.check(); err != nil {
 				return err
 			}
-			docs, err := a.decodeAll(args[0], []string{job.CreateTransformJob}, second{m.document, job.CreateModel},
+			path := f.document(args)
+			docs, err := a.decodeAll(&f, path, []string{job.CreateTransformJob}, second{m.document, job.CreateModel},
 				second{m.pkg, job.CreateModelPackage}, second{m.algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
@@ -67,12 +74,13 @@ it open, BatchStrategy on a sample of the input, each with a container of its ow
 				if err := exclude(c, "tune", hint, func(name string) bool { return slices.Contains(notTuned, name) }); err != nil {
 					return err
 				}
-				return a.tune(&f, args[0], docs, m.set)
+				return a.tune(&f, path, docs, m.set)
 			}
-			return a.runAll(&f, args[0], docs, m.set)
+			return a.runAll(&f, path, docs, m.set)
 		},
 	}
 	f.add(c, false)
+	f.replay(c, "describe-transform-job")
 	f.requests(c)
 	f.instances(c)
 	m.add(c)
@@ -108,7 +116,7 @@ type modelFlags struct {
 }
 
 func (m *modelFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&m.document, "model-doc", "", "`file` with the CreateModel request that ModelName names")
+	c.Flags().StringVar(&m.document, "model-doc", "", "`file` with the CreateModel request that ModelName names, or describe-model's reply")
 	c.Flags().StringVar(&m.pkg, "model-package", "", "`file` with the CreateModelPackage request that the model's ModelPackageName names")
 	c.Flags().StringVar(&m.algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that the package's AlgorithmName names")
 	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz, a path or an object's `URI`, instead of the ModelDataUrl")

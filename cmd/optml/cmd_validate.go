@@ -43,22 +43,28 @@ smallest instance types that are supported and this machine can hold:
 An image with Critical or High findings cannot be published. optml scans nothing:
 it reads the reports of trivy or grype in JSON that --scan-report gives it.
 
+--from takes what "aws sagemaker describe-algorithm" or describe-model-package
+prints, or "optml describe VALIDATION --output json", and validates that again
+here. What only a reply has (ARNs, statuses, times) is left out, and said.
+
 The exit code is 0 when the document passes. ` + "`optml report NAME -o report.html`" + `
 makes a page of it, and --format junit what CI shows.`,
 		Example: `  optml validate algorithm.json
   optml validate algorithm.json --probe --grace 10s
   optml validate algorithm.json --s3-dir ./data --output json > verdict.json
+  optml validate --from describe-algorithm.json
   optml validate package.json --algorithm algorithm.json
   trivy image --format json --output scan.json registry/name:tag
   optml validate algorithm.json --scan-report scan.json`,
-		Args: nargs(1, 1, "the document"),
+		Args: f.nargs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			docs, err := a.decodeAll(args[0], []string{job.CreateAlgorithm, job.CreateModelPackage}, second{algorithm, job.CreateAlgorithm})
+			path := f.document(args)
+			docs, err := a.decodeAll(&f, path, []string{job.CreateAlgorithm, job.CreateModelPackage}, second{algorithm, job.CreateAlgorithm})
 			if err != nil {
 				return err
 			}
 			if algorithm != "" && docs[0].Operation == job.CreateAlgorithm {
-				return usage("--algorithm is for a model package whose SourceAlgorithmSpecification names one, and %s is a %s request", args[0], job.CreateAlgorithm)
+				return usage("--algorithm is for a model package whose SourceAlgorithmSpecification names one, and %s is a %s request", path, job.CreateAlgorithm)
 			}
 			if docs[0].Operation == job.CreateModelPackage {
 				if docs, err = a.withAlgorithm(docs, f.quiet); err != nil {
@@ -68,10 +74,11 @@ makes a page of it, and --format junit what CI shows.`,
 			if f.scans, err = readScans(reports); err != nil {
 				return err
 			}
-			return a.runAll(&f, args[0], docs, nil)
+			return a.runAll(&f, path, docs, nil)
 		},
 	}
 	f.add(c, false)
+	f.replay(c, "describe-algorithm or describe-model-package")
 	f.instances(c)
 	f.data(c)
 	f.requests(c)

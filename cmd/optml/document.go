@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/optml/optml/job"
 )
@@ -34,15 +36,25 @@ func readDocument(path string, stdin io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// given is a document with the bytes that it was read from.
+// given is a document with the bytes that go on record.
 type given struct {
 	*job.Document
 	raw []byte
 }
 
-// decode reads a document and holds it against what the verb is for.
-func decode(path string, stdin io.Reader, operations ...string) (given, error) {
-	raw, err := readDocument(path, stdin)
+// form is what a file may hold: a request, the reply of a Describe call (--from), or either.
+type form uint8
+
+const (
+	request form = iota
+	reply
+	either
+)
+
+// decode reads a document and holds it against what the verb is for. A reply becomes the request that it answers for, and
+// what that leaves out is said on stderr unless quiet.
+func (a *app) decode(path string, f form, quiet bool, operations ...string) (given, error) {
+	raw, err := readDocument(path, a.stdin)
 	if err != nil {
 		return given{}, err
 	}
@@ -50,22 +62,55 @@ func decode(path string, stdin io.Reader, operations ...string) (given, error) {
 	if path == "-" {
 		name = "stdin"
 	}
-	d, err := job.Decode(name, raw)
-	if err != nil {
-		return given{}, err
+	described := job.ReplyOf(raw)
+	if f == request && described != "" {
+		return given{}, &usageError{Err: fmt.Errorf("%s is a reply of %s, not a request", name, described), Hint: replyHint(described, path)}
 	}
-	for _, op := range operations {
-		if d.Operation == op {
-			return given{d, raw}, nil
+	var g given
+	if f == reply || described != "" {
+		r, err := job.Replay(name, raw)
+		var none *job.NoReplyError
+		if errors.As(err, &none) {
+			return given{}, &usageError{Err: err, Hint: none.Hint()}
 		}
+		if err != nil {
+			return given{}, err
+		}
+		if !quiet && len(r.Dropped) > 0 {
+			fmt.Fprintf(a.stderr, "optml: %s: a %s reply; what no %s request has is left out: %s\n", name, r.Reply, r.Operation, strings.Join(r.Dropped, ", "))
+		}
+		g = given{r.Document, r.Request}
+	} else {
+		d, err := job.Decode(name, raw)
+		if err != nil {
+			return given{}, err
+		}
+		g = given{d, raw}
 	}
-	if len(operations) == 0 {
-		return given{d, raw}, nil
+	if len(operations) == 0 || slices.Contains(operations, g.Operation) {
+		return g, nil
 	}
-	return given{}, &usageError{
-		Err:  fmt.Errorf("%s is a %s request; this command takes %s", path, d.Operation, orList(operations)),
-		Hint: verbHint(d.Operation),
+	e := &usageError{Err: fmt.Errorf("%s is a %s request; this command takes %s", name, g.Operation, orList(operations)), Hint: verbHint(g.Operation)}
+	if described != "" {
+		e.Err, e.Hint = fmt.Errorf("%s is a reply of %s; this command takes what answers for %s", name, described, orList(operations)), replyHint(described, path)
 	}
+	return given{}, e
+}
+
+// replyHint says how a reply is run again.
+func replyHint(described, path string) string {
+	verb := ""
+	switch described {
+	case "DescribeTrainingJob":
+		verb = "train"
+	case "DescribeTransformJob":
+		verb = "transform"
+	case "DescribeAlgorithm", "DescribeModelPackage":
+		verb = "validate"
+	default:
+		return fmt.Sprintf("`optml transform JOB --model-doc %s` drives it with a transform job", path)
+	}
+	return fmt.Sprintf("`optml %s --from %s` runs it again here", verb, path)
 }
 
 // verbHint names the verb for an operation.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,6 +54,7 @@ type jobFlags struct {
 	probe          bool
 	metricsListen  string
 	scans          []job.Scan // reports on a validation's images
+	from           string
 
 	detach   bool
 	progress string
@@ -75,6 +78,33 @@ func (f *jobFlags) add(c *cobra.Command, logs bool) {
 	x.Var(choice{&f.progress, progressModes}, "progress", "`how` to show progress on stderr: auto, bars, plain, json or none")
 	x.BoolVar(&f.logs, "logs", logs, "show what the containers print on stderr")
 	x.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no logs: --progress none --logs=false")
+}
+
+// replay declares the flag of the verbs that run again what a reply describes.
+func (f *jobFlags) replay(c *cobra.Command, call string) {
+	c.Flags().StringVar(&f.from, "from", "", "`file` with the reply of "+call+", to run again what it describes (\"-\" reads stdin)")
+}
+
+// nargs is one document, or none with --from.
+func (f *jobFlags) nargs(c *cobra.Command, args []string) error {
+	if f.from != "" && len(args) > 0 {
+		return usage("%s and --from exclude each other: give one document", args[0])
+	}
+	if f.from != "" {
+		return nil
+	}
+	return nargs(1, 1, "the document")(c, args)
+}
+
+// document is the path of the main one.
+func (f *jobFlags) document(args []string) string { return cmp.Or(f.from, strings.Join(args, "")) }
+
+// form is what the main document must be.
+func (f *jobFlags) form() form {
+	if f.from != "" {
+		return reply
+	}
+	return request
 }
 
 // plan declares the flags that decide what the plan is.

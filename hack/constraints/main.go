@@ -19,6 +19,10 @@ import (
 // operations are the requests that optml reads; what they reach goes into the file.
 var operations = []string{"CreateAlgorithm", "CreateModel", "CreateModelPackage", "CreateTrainingJob", "CreateTransformJob"}
 
+// replies are the calls whose replies can be run again, by the request that they answer for.
+var replies = map[string]string{"CreateAlgorithm": "DescribeAlgorithm", "CreateModel": "DescribeModel", "CreateModelPackage": "DescribeModelPackage",
+	"CreateTrainingJob": "DescribeTrainingJob", "CreateTransformJob": "DescribeTransformJob"}
+
 // maxInput bounds what is read; the whole service model has under 3 MB.
 const maxInput = 64 << 20
 
@@ -43,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 
 Takes the facts (types, required members, lengths, ranges, patterns, enumerations; no prose) of the requests that
 optml reads, and of everything they reach, out of the published service model, and writes them as one line a shape, so
-that a refresh gives a readable diff. With -instances it writes the hardware of the instance types likewise.
+that a refresh gives a readable diff. Of the Describe calls it takes which members a reply has that the request lacks. With -instances it writes the hardware of the instance types likewise.
 After a refresh run "go test ./job/...": it names patterns without a substitute and members without a fidelity row.
 `)
 		fs.PrintDefaults()
@@ -145,21 +149,27 @@ func (r *ref) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// operation is the shape of a request, given plainly (as written here) or as {"input": shape, …}.
-type operation ref
+// operation has the shapes of a request and of its reply; the former given plainly (as written here) or as
+// {"input": {"shape": …}, "output": {"shape": …}}.
+type operation struct{ Input, Output ref }
 
 func (o *operation) UnmarshalJSON(b []byte) error {
 	if b[0] == '"' {
-		return json.Unmarshal(b, (*string)(o))
+		return json.Unmarshal(b, &o.Input)
 	}
-	var s struct{ Input ref }
-	err := json.Unmarshal(b, &s)
-	*o = operation(s.Input)
-	return err
+	type plain operation
+	return json.Unmarshal(b, (*plain)(o))
+}
+
+// Reply is what a Describe call answers beside members of the request.
+type Reply struct {
+	Operation string   `json:"operation"` // DescribeTrainingJob
+	Only      []string `json:"only"`      // sorted
 }
 
 type input struct {
 	Operations map[string]operation
+	Replies    map[string]Reply // as written here
 	Shapes     map[string]struct {
 		Type               string
 		Members            map[string]ref
@@ -177,6 +187,7 @@ func convertModel(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	ops := map[string]string{}
+	only := map[string]Reply{}
 	shapes := map[string]Shape{}
 	var reach func(name string) error
 	reach = func(name string) error {
@@ -213,12 +224,29 @@ func convertModel(data []byte) ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("no operation %q", op)
 		}
-		ops[op] = string(o)
+		ops[op] = string(o.Input)
 		if err := reach(ops[op]); err != nil {
 			return nil, err
 		}
+		if r, ok := in.Replies[op]; ok {
+			only[op] = r
+			continue
+		}
+		describe := in.Operations[replies[op]]
+		reply, ok := in.Shapes[string(describe.Output)]
+		if !ok {
+			return nil, fmt.Errorf("no reply of %s", replies[op])
+		}
+		r := Reply{Operation: replies[op], Only: []string{}}
+		for m := range reply.Members {
+			if _, asked := shapes[ops[op]].Members[m]; !asked {
+				r.Only = append(r.Only, m)
+			}
+		}
+		slices.Sort(r.Only)
+		only[op] = r
 	}
-	return lines(map[string]any{"format": 1, "apiVersion": "2017-07-24"}, []section{{"operations", anyMap(ops)}, {"shapes", anyMap(shapes)}})
+	return lines(map[string]any{"format": 1, "apiVersion": "2017-07-24"}, []section{{"operations", anyMap(ops)}, {"replies", anyMap(only)}, {"shapes", anyMap(shapes)}})
 }
 
 // Instance is the hardware of an instance type.

@@ -15,7 +15,10 @@ const botocore = `{
  "operations": {
   "CreateAlgorithm": {"name": "CreateAlgorithm", "input": {"shape": "In"}, "output": {"shape": "Out"}, "documentation": "prose"},
   "CreateModel": {"input": {"shape": "In"}}, "CreateModelPackage": {"input": {"shape": "In"}},
-  "CreateTrainingJob": {"input": {"shape": "In"}}, "CreateTransformJob": {"input": {"shape": "In"}}
+  "CreateTrainingJob": {"input": {"shape": "In"}}, "CreateTransformJob": {"input": {"shape": "In"}},
+  "DescribeAlgorithm": {"input": {"shape": "Out"}, "output": {"shape": "Reply"}}, "DescribeModel": {"output": {"shape": "Reply"}},
+  "DescribeModelPackage": {"output": {"shape": "Reply"}}, "DescribeTrainingJob": {"output": {"shape": "Reply"}},
+  "DescribeTransformJob": {"output": {"shape": "In"}}
  },
  "shapes": {
   "In": {"type": "structure", "required": ["Name"], "members": {"Name": {"shape": "Name", "documentation": "prose"}, "List": {"shape": "List"}, "Map": {"shape": "Map"}}},
@@ -24,6 +27,7 @@ const botocore = `{
   "Kind": {"type": "string", "enum": ["A", "B"]},
   "Map": {"type": "map", "key": {"shape": "Name"}, "value": {"shape": "Name"}},
   "Out": {"type": "structure", "members": {}},
+  "Reply": {"type": "structure", "members": {"Status": {"shape": "Kind"}, "Name": {"shape": "Name"}, "Arn": {"shape": "Name"}}},
   "Unreached": {"type": "string"}
  }
 }`
@@ -37,6 +41,13 @@ const extracted = `{
   "CreateModelPackage": "In",
   "CreateTrainingJob": "In",
   "CreateTransformJob": "In"
+ },
+ "replies": {
+  "CreateAlgorithm": {"operation":"DescribeAlgorithm","only":["Arn","Status"]},
+  "CreateModel": {"operation":"DescribeModel","only":["Arn","Status"]},
+  "CreateModelPackage": {"operation":"DescribeModelPackage","only":["Arn","Status"]},
+  "CreateTrainingJob": {"operation":"DescribeTrainingJob","only":["Arn","Status"]},
+  "CreateTransformJob": {"operation":"DescribeTransformJob","only":[]}
  },
  "shapes": {
   "In": {"type":"structure","members":{"List":"List","Map":"Map","Name":"Name"},"required":["Name"]},
@@ -57,7 +68,7 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
-// Facts of what the operations reach, no prose, one shape a line; and its own output is an input that gives the same.
+// Facts of what the operations reach, what replies have more than requests, no prose, one shape a line; and its own output is an input that gives the same.
 func TestModel(t *testing.T) {
 	for _, in := range []string{botocore, extracted} {
 		var out bytes.Buffer
@@ -106,7 +117,9 @@ func TestBadInput(t *testing.T) {
 		"not JSON":          {[]string{"-model", file(t, "x")}, "invalid character"},
 		"missing operation": {[]string{"-model", file(t, `{"operations":{},"shapes":{}}`)}, `no operation "CreateAlgorithm"`},
 		"missing shape":     {[]string{"-model", file(t, `{"operations":{"CreateAlgorithm":{"input":{"shape":"X"}}},"shapes":{}}`)}, `no shape "X"`},
-		"no instances":      {[]string{"-instances", file(t, `{}`)}, "no instances"},
+		"no reply": {[]string{"-model", file(t, strings.Replace(botocore, `"DescribeModel":`, `"DescribeOther":`, 1))},
+			"no reply of DescribeModel"},
+		"no instances": {[]string{"-instances", file(t, `{}`)}, "no instances"},
 	} {
 		if err := run(tc.args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tc.want)

@@ -505,3 +505,28 @@ func TestImportOntoFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// An image is looked into without running or mounting anything, and nothing is left of it.
+func TestCommands(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image.tar")
+	if err := images.WriteOCIArchive(path, images.Named{Ref: "optml.test/look:1", Image: distinct(t, images.Options{Without: []string{"serve"}})}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client_.ImportPath(t.Context(), path, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remove(t, "optml.test/look:1") })
+	if _, err := client_.Ensure(t.Context(), "optml.test/look:1", container.PullNever); err != nil {
+		t.Fatal(err)
+	}
+	before := store(t)
+	img, found, err := client_.Commands(t.Context(), "optml.test/look:1", "train", "serve", "/none")
+	if err != nil || len(found) != 1 || found["train"] == "" || img.Arch == "" {
+		t.Errorf("%v %v %v", img, found, err)
+	}
+	if d := cmp.Diff(before, store(t)); d != "" {
+		t.Error(d)
+	}
+	_, _, err = client_.Commands(t.Context(), "optml.test/not-here:1", "train")
+	wantKind(t, err, container.ImageNotFound)
+}

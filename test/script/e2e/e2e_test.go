@@ -79,6 +79,7 @@ const (
 	imageUser    = "optml.test/user:1"
 	imageMend    = "optml.test/mend:1" // fails on "poison" in picky.tar, not in mended.tar
 	imagePipe    = "optml.test/pipe:1" // takes its port from the environment (INF-52)
+	imageCUDA    = "optml.test/cuda:1" // says that it has CUDA, and has not
 )
 
 // prepare puts the binary on the PATH, makes the images and imports those that can be.
@@ -108,6 +109,7 @@ func prepare(binary string) error {
 		{imageNotExec, images.Options{Entrypoint: []string{"/usr/local/bin/train"}, NotExec: []string{"train"}}},
 		{imageUser, images.Options{User: "1000"}},
 		{imagePipe, images.Options{Labels: map[string]string{"com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true"}}},
+		{imageCUDA, images.Options{Env: []string{"CUDA_VERSION=12.4.1"}}},
 	} {
 		img, err := images.Build(x.o)
 		if err != nil {
@@ -160,7 +162,7 @@ func tearDown() error {
 		return err
 	}
 	defer c.Close()
-	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser, imageMend, imagePipe} {
+	for _, ref := range []string{imageGood, imageNoTrain, imageNotExec, imageUser, imageMend, imagePipe, imageCUDA} {
 		if err := c.Remove(ctx, ref); err != nil {
 			return err
 		}

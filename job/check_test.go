@@ -192,7 +192,7 @@ func TestRecognise(t *testing.T) {
 		{`{"trainingJobName":"a","roleArn":"b"}`, CreateTrainingJob},
 		{`{"TrainingJobName":null,"ModelName":"b"}`, CreateModel},
 	} {
-		root, _, _ := parse([]byte(tc.text))
+		root, _ := parse([]byte(tc.text))
 		if got, _ := recognise(root); got != tc.want {
 			t.Errorf("%s: got %s, want %s", tc.text, got, tc.want)
 		}

@@ -36,14 +36,16 @@ func Decode(name string, data []byte) (*Document, error) { return DecodeAs("", n
 func DecodeAs(operation, name string, data []byte) (*Document, error) {
 	d := &Document{Name: name, Operation: operation, src: &source{data: data}}
 	c := &checker{doc: d, out: &d.found}
-	root, dups, err := parse(data)
-	for _, dup := range dups {
+	text := &parser{data: data}
+	root, err := text.document()
+	for _, dup := range text.dups {
 		line, _ := d.src.position(dup.first)
 		c.add(dup.offset, place{dup.path, awsPath(dup.path)}, Problem{
-			Code: CodeSerialization, Message: "Duplicate field '" + lastName(dup.path) + "'",
+			Code: CodeSerialization, Message: "Duplicate field '" + short(dup.name, maxPathName) + "'",
 			Text: fmt.Sprintf("stands here a second time; first in line %d", line), Hint: "remove one of the two",
 		})
 	}
+	d.found.more[hard] += text.more
 	if err != nil {
 		c.add(err.offset, place{}, Problem{Code: CodeSerialization, Message: err.msg, Text: err.msg, Hint: err.hint})
 		return nil, d.found.err(operation)
@@ -67,7 +69,7 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: operation %q is not one that optml reads: %s", name, d.Operation, strings.Join(operationNames(), ", "))
 	}
-	if sound := c.check(root, input, place{}); !sound || len(dups) > 0 {
+	if sound := c.check(root, input, place{}); !sound || len(text.dups) > 0 {
 		return nil, d.found.err(d.Operation)
 	}
 	d.body = newBody(d.Operation)
@@ -97,13 +99,6 @@ func operationNames() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-func lastName(path string) string {
-	if i := strings.LastIndexByte(path, '.'); i >= 0 {
-		return path[i+1:]
-	}
-	return path
 }
 
 // telling are members that one operation alone has.
@@ -144,6 +139,7 @@ func recognise(root *Node) (op, hint string) {
 // problem makes a Problem at a path of the document, or at what of the path is there.
 func (d *Document) problem(path string, p Problem) Problem {
 	n, _ := d.Root.At(path)
+	path = short(path, maxPath)
 	p.File = d.Name
 	p.Path, p.AWSPath = path, awsPath(path)
 	p.Line, p.Col = d.src.position(n.Offset)

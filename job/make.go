@@ -35,7 +35,7 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 			}
 		}
 		m.members = append(m.members, uses...)
-		refused.Members = append(refused.Members, no...)
+		refused.add(no...)
 	}
 	switch {
 	case err != nil && len(refused.Members) > 0:

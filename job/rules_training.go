@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/optml/optml/metrics/expression"
 )
@@ -41,6 +42,9 @@ func (t trainingView) channelMode(i int) string { return cmp.Or(t.channels[i].In
 
 // missing reports a required member that the model does not know to be required.
 func (c *ruling) missing(path string) {
+	if c.out.full(hard) {
+		return
+	}
 	p := c.doc.problem(path, Problem{constraint: true, Rule: c.id, Text: "is required and missing"})
 	p.Message = fmt.Sprintf("Value null at '%s' failed to satisfy constraint: Member must not be null", p.AWSPath)
 	c.out.add(p)
@@ -202,22 +206,19 @@ var trainingRules = []rule{
 		}
 	})},
 	{"MET-1", func(c *ruling) {
-		list, path := metricsOf(c.doc)
-		for i, m := range list {
-			if e, err := expression.Compile(m.Regex); err == nil && e.Groups() == 0 {
-				c.warn(index(path, i)+".Regex", fmt.Sprintf("metric %q has no group in its expression: the whole match is taken for the value", m.Name))
+		for _, x := range c.expressions() {
+			if x.err == nil && x.Groups() == 0 {
+				c.warn(x.path, fmt.Sprintf("metric %q has no group in its expression: the whole match is taken for the value", x.metric))
 			}
 		}
 	}},
 	{"MET-5", func(c *ruling) {
-		list, path := metricsOf(c.doc)
-		for i, m := range list {
-			at := index(path, i) + ".Regex"
-			switch e, err := expression.Compile(m.Regex); {
-			case err != nil && m.Regex != "":
-				c.broken(at, "", fmt.Sprintf("metric %q: %v", m.Name, err), "an expression as Go or Python has it, with one group for the value: loss=([0-9.]+)")
-			case err == nil && e.Construct() != "":
-				c.warn(at, fmt.Sprintf("metric %q uses %s: its expression is matched by backtracking, slower, and at most %s a line; which dialect the service takes is not documented", m.Name, e.Construct(), expression.Patience))
+		for _, x := range c.expressions() {
+			switch {
+			case x.err != nil:
+				c.broken(x.path, "", fmt.Sprintf("metric %q: %v", x.metric, x.err), "an expression as Go or Python has it, with one group for the value: loss=([0-9.]+)")
+			case x.Construct() != "":
+				c.warn(x.path, fmt.Sprintf("metric %q uses %s: its expression is matched by backtracking, slower, and at most %s a line; which dialect the service takes is not documented", x.metric, x.Construct(), expression.Patience))
 			}
 		}
 	}},
@@ -316,6 +317,30 @@ func checkpointPlace(c *ruling, r *createTrainingJobRequest) {
 			return
 		}
 	}
+}
+
+// compiled is a metric's expression, or why it is none.
+type compiled struct {
+	*expression.Expression
+	err          error
+	metric, path string
+}
+
+// expressions are those of a document's metrics. What the service refuses for its length alone is not compiled, since
+// that takes time: definitions beyond the most that there may be, and expressions beyond the longest.
+func (c *ruling) expressions() []compiled {
+	if c.compiled == nil {
+		list, path := metricsOf(c.doc)
+		most, longest := *facts().Shapes["MetricDefinitionList"].max, *facts().Shapes["MetricRegex"].max
+		for i, m := range list[:min(int64(len(list)), most)] {
+			if m.Regex == "" || int64(utf8.RuneCountInString(m.Regex)) > longest {
+				continue
+			}
+			e, err := expression.Compile(m.Regex)
+			c.compiled = append(c.compiled, compiled{e, err, m.Name, index(path, i) + ".Regex"})
+		}
+	}
+	return c.compiled
 }
 
 // metricsOf are the metric definitions of a document and their place.

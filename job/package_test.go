@@ -47,8 +47,8 @@ func TestModelOfAnAlgorithm(t *testing.T) {
 	}
 }
 
-// What does not go together is said, and where.
-func TestPackageMistakes(t *testing.T) {
+// packageMistakes are documents that do not go together, by what is said.
+func packageMistakes(t *testing.T) map[string][]*Document {
 	transform, pkg := fixture(t, "transform.json"), fixture(t, "package.json")
 	model := func(container object) *Document {
 		return decode(t, "model.json", change(t, edit(t, "model.json", "", ""), "PrimaryContainer", container))
@@ -57,7 +57,7 @@ func TestPackageMistakes(t *testing.T) {
 		object{"SourceAlgorithms": []any{object{"AlgorithmName": "other", "ModelDataUrl": "s3://b/m.tar.gz"}}}))
 	several := decode(t, "package.json", change(t, edit(t, "package.json", "", ""), "InferenceSpecification.Containers", []any{object{"Image": "a"}, object{"Image": "b"}}))
 	named := object{"ModelPackageName": "boost-package"}
-	for want, docs := range map[string][]*Document{
+	return map[string][]*Document{
 		`model package "boost-package" is not known here`:                           {transform, model(named)},
 		`names model package "x", and the CreateModelPackage request given`:         {transform, model(object{"ModelPackageName": "x"}), pkg},
 		"ModelPackageName excludes Image and model data":                            {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
@@ -70,7 +70,12 @@ func TestPackageMistakes(t *testing.T) {
 		"the package has 2 containers, and this does not say which it is for":       {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
 		"a model of a package has no other container":                               {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
 		"CreateModelPackage: refused: model packages are read and checked, and not": {pkg},
-	} {
+	}
+}
+
+// What does not go together is said, and where.
+func TestPackageMistakes(t *testing.T) {
+	for want, docs := range packageMistakes(t) {
 		if _, err := Make(docs, Options{}, machine); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -108,7 +108,34 @@ func (c *ruling) warn(path, text string) {
 }
 
 // rules are all of them; each has a row in the test of the same name.
-var rules = slices.Concat(trainingRules, algorithmRules, transformRules, modelRules, packageRules, optionRules)
+var rules = slices.Concat(requestRules, trainingRules, algorithmRules, transformRules, modelRules, packageRules, optionRules)
+
+// requestRules hold for the requests of all operations.
+var requestRules = []rule{
+	{"DOC-7", func(c *ruling) {
+		tags := c.doc.Root.Get("Tags")
+		if tags == nil {
+			return
+		}
+		seen := map[string]int{}
+		for i, t := range tags.Items {
+			key := t.Get("Key")
+			if key == nil {
+				continue
+			}
+			at := index("Tags", i) + ".Key"
+			if first, dup := seen[key.Text]; dup {
+				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q stands in %s already", short(key.Text, 128), index("Tags", first)), "each key once")
+				continue
+			}
+			seen[key.Text] = i
+			if len(key.Text) >= 4 && strings.EqualFold(key.Text[:4], "aws:") {
+				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q: keys that begin with aws: are AWS's own", short(key.Text, 128)), "choose another key")
+			}
+		}
+	}},
+	{"VAL-33", oneHome},
+}
 
 // optionRules hold what the user said beside the document.
 var optionRules = []rule{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -82,6 +83,28 @@ var trainingRules = []rule{
 		if r := t.resource; r != nil && len(r.InstanceGroups) > 0 && (r.InstanceType != "" || r.InstanceCount != nil) {
 			c.broken(t.at("ResourceConfig.InstanceGroups"), "InstanceType or InstanceCount cannot be specified with InstanceGroups",
 				"InstanceGroups excludes InstanceType and InstanceCount", "give one or the other")
+		}
+	})},
+	{"DOC-2", onTraining(func(c *ruling, t trainingView) {
+		groups := map[string]bool{}
+		if t.resource != nil {
+			for _, g := range t.resource.InstanceGroups {
+				groups[g.InstanceGroupName] = true
+			}
+		}
+		for i, ch := range t.channels {
+			if s := ch.DataSource.S3DataSource; s != nil {
+				for j, name := range s.InstanceGroupNames {
+					if !groups[name] {
+						c.broken(index(t.channelPath(i)+".DataSource.S3DataSource.InstanceGroupNames", j), "", fmt.Sprintf("%q is none of the job's InstanceGroups", name), "name a group of ResourceConfig.InstanceGroups, or leave the member out")
+					}
+				}
+			}
+		}
+	})},
+	{"DOC-8", onTrainingJob(func(c *ruling, r *createTrainingJobRequest) {
+		if s := r.AlgorithmSpecification; s != nil && s.TrainingImageConfig != nil && s.TrainingImageConfig.TrainingRepositoryAuthConfig != nil && s.TrainingImageConfig.TrainingRepositoryAccessMode != "Vpc" {
+			c.soft(serviceNo, "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig", "", "credentials for a registry go with TrainingRepositoryAccessMode Vpc only", "leave them out, or say Vpc")
 		}
 	})},
 	{"ruling 13", onTraining(func(c *ruling, t trainingView) {
@@ -237,10 +260,20 @@ var trainingRules = []rule{
 		if spec == nil || t.resource == nil {
 			return
 		}
+		alone := fmt.Sprintf("algorithm %s does not support distributed training (SupportsDistributedTraining), so one instance", spec.AlgorithmName)
 		if n := value(t.resource.InstanceCount, 0); n > 1 && !spec.TrainingSpecification.SupportsDistributedTraining {
-			c.broken(t.at("ResourceConfig.InstanceCount"), "", fmt.Sprintf("algorithm %s does not support distributed training (SupportsDistributedTraining), so one instance", spec.AlgorithmName), "say 1")
+			c.broken(t.at("ResourceConfig.InstanceCount"), "", alone, "say 1")
 		}
-		c.supportedType(t.at("ResourceConfig.InstanceType"), t.resource.InstanceType, spec.TrainingSpecification.SupportedTrainingInstanceTypes, "SupportedTrainingInstanceTypes", spec.AlgorithmName)
+		supported := supported{spec.TrainingSpecification.SupportedTrainingInstanceTypes, "SupportedTrainingInstanceTypes", "algorithm " + spec.AlgorithmName}
+		c.supportedType(t.at("ResourceConfig.InstanceType"), t.resource.InstanceType, supported)
+		all := int64(0)
+		for i, g := range t.resource.InstanceGroups {
+			all += g.InstanceCount
+			c.supportedType(index(t.at("ResourceConfig.InstanceGroups"), i)+".InstanceType", g.InstanceType, supported)
+		}
+		if all > 1 && !spec.TrainingSpecification.SupportsDistributedTraining {
+			c.broken(t.at("ResourceConfig.InstanceGroups"), "", alone, "say one group of 1")
+		}
 	})},
 }
 
@@ -367,17 +400,18 @@ func (c *ruling) specification() *createAlgorithmInput {
 	return nil
 }
 
-// supportedType: an instance type is among those that the algorithm supports. On one's own machine this only warns
-// (CH-4, ruling 3).
-func (c *ruling) supportedType(path, have string, supported []string, list, algorithm string) {
-	if len(supported) == 0 || have == "" || isLocalType(have) {
+// supported are the instance types that an algorithm or a model package supports, and in which member it says so.
+type supported struct {
+	types        []string
+	member, what string
+}
+
+// supportedType: an instance type is among those that are supported. On one's own machine this only warns (CH-4,
+// ruling 3).
+func (c *ruling) supportedType(path, have string, s supported) {
+	if len(s.types) == 0 || have == "" || isLocalType(have) || slices.Contains(s.types, have) {
 		return
 	}
-	for _, s := range supported {
-		if s == have {
-			return
-		}
-	}
-	c.soft(awsOnly, path, fmt.Sprintf("Instance type %s is not supported by algorithm %s", have, algorithm),
-		fmt.Sprintf("%s is not in %s of %s", have, list, algorithm), "one of "+short(strings.Join(supported, ", "), 200))
+	c.soft(awsOnly, path, fmt.Sprintf("Instance type %s is not supported by %s", have, s.what),
+		fmt.Sprintf("%s is not in %s of %s", have, s.member, s.what), "one of "+short(strings.Join(s.types, ", "), 200))
 }

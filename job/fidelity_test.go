@@ -172,7 +172,9 @@ var samples = map[string][]string{
 	"ModelPackageGroupArn":                     {"arn:aws:sagemaker:us-east-1:123456789012:model-package-group/g"},
 	"TrainingRepositoryCredentialsProviderArn": {"arn:aws:lambda:us-east-1:123456789012:function:f"},
 	"MetricsEndpointPath":                      {"/metrics"}, "ModelPackageFrameworkVersion": {"1.0"}, "HubContentVersion": {"1.0.0"}, "SequenceLength": {"1K"}, "JsonPath": {"$", "$[1:]", "$[0]"},
-	"ChannelName": {"train", "other"},
+	"ChannelName":     {"train", "other"},
+	"ContentDigest":   {"sha256:" + strings.Repeat("a", 64)},
+	"ModelPackageArn": {"arn:aws:sagemaker:us-east-1:123456789012:model-package/p"},
 }
 
 // valid makes a smallest valid value of a shape; which chooses among samples.

@@ -145,10 +145,9 @@ func (c *checker) plain(v string, s *shape, constraint string) (text, hint strin
 			hint = "did you mean " + near + "?"
 		}
 		return q + " is not one of the values that the service takes", hint
-	case localPathShapes[s.Name]:
-		return q + " is neither an s3:// nor an https:// address", ""
 	default:
-		return fmt.Sprintf("%s does not have the form %s", q, short(s.Pattern, 120)), ""
+		words, hint := s.form()
+		return fmt.Sprintf("%s is not %s", q, words), hint
 	}
 }
 
@@ -326,30 +325,30 @@ func (c *checker) mapping(n *Node, s *shape, at place) bool {
 	c.count(n, s, at, len(n.Members), "entries")
 	key, value := facts().Shapes[s.Key], facts().Shapes[s.Value]
 	ok, badKey, badValue := true, false, false
-	report := func(offset int, m Member, once *bool, what string, sh *shape, text string) {
+	report := func(offset int, m Member, once *bool, what string, sh *shape, text, hint string) {
 		msg := ""
 		if !*once {
 			msg = fmt.Sprintf("Value '%s' at '%s' failed to satisfy constraint: %s must satisfy constraint: %s", javaPrint(n, s), at.aws, what, sh.all())
 		}
-		c.add(offset, at.entry(m.Name), Problem{Code: CodeValidation, constraint: !*once, Message: msg, Text: text})
+		c.add(offset, at.entry(m.Name), Problem{Code: CodeValidation, constraint: !*once, Message: msg, Text: text, Hint: hint})
 		*once = true
 	}
 	for _, m := range n.Members {
 		if broken := key.violated(m.Name); len(broken) > 0 && !c.out.full(hard) {
-			text, _ := c.plain(m.Name, key, broken[0])
-			report(m.Offset, m, &badKey, "Map keys", key, "key "+text)
+			text, hint := c.plain(m.Name, key, broken[0])
+			report(m.Offset, m, &badKey, "Map keys", key, "key "+text, hint)
 		}
 		switch {
 		case m.Value.Kind == Null && !c.out.full(hard):
-			report(m.Value.Offset, m, &badValue, "Map value", value, "must not be null")
+			report(m.Value.Offset, m, &badValue, "Map value", value, "must not be null", "")
 		case m.Value.Kind == Null:
 		case m.Value.Kind != String:
 			c.wrongType(m.Value, at.entry(m.Name), "string")
 			ok = false
 		default:
 			if broken := value.violated(m.Value.Text); len(broken) > 0 && !c.out.full(hard) {
-				text, _ := c.plain(m.Value.Text, value, broken[0])
-				report(m.Value.Offset, m, &badValue, "Map value", value, text)
+				text, hint := c.plain(m.Value.Text, value, broken[0])
+				report(m.Value.Offset, m, &badValue, "Map value", value, text, hint)
 			}
 		}
 	}

@@ -145,7 +145,21 @@ func TestSerialization(t *testing.T) {
 			t.Errorf("%s %s: got %+v", tc.member, tc.value, ps)
 		}
 	}
-	// A map's value.
+	// A map, and a map's values.
+	for value, want := range map[string]string{
+		`[]`: "Start of list found where not expected", `"a"`: "Expected map or null", `7`: "Expected map or null",
+	} {
+		if p := problemsOf(t, edit(t, "training.json", `"HyperParameters": {"num_round": "128", "eta": "0.001"}`, `"HyperParameters": `+value))[0]; p.Path != "HyperParameters" || p.Message != want {
+			t.Errorf("got %+v", p)
+		}
+	}
+	if p := problemsOf(t, change(t, edit(t, "training.json", "", ""), "ResourceConfig", 7))[0]; p.Path != "ResourceConfig" || p.Message != "Expected structure or null" {
+		t.Errorf("got %+v", p)
+	}
+	// A map has no null; a structure's is an absent member.
+	if got := refusal(t, Options{}, edit(t, "training.json", `"num_round": "128"`, `"num_round": null`)); !strings.Contains(got, "Value '{num_round=null, eta=0.001}' at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: [") {
+		t.Errorf("got %s", got)
+	}
 	if p := problemsOf(t, edit(t, "training.json", `"num_round": "128"`, `"num_round": 128`))[0]; p.Path != "HyperParameters.num_round" || p.Message != "NUMBER_VALUE can not be converted to a String" {
 		t.Errorf("got %+v", p)
 	}
@@ -275,6 +289,16 @@ func TestConstraintTable(t *testing.T) {
 			t.Errorf("%s: pattern %s needs a substitute: %v", name, s.Pattern, err)
 		}
 	}
+	for p := range forms {
+		if !used[p] {
+			t.Errorf("no shape has the pattern of the form %s any more", p)
+		}
+	}
+	for p := range used {
+		if forms[p].words == "" {
+			t.Errorf("the pattern %s has no words for people", p)
+		}
+	}
 	for p := range substitutes() {
 		if !used[p] {
 			t.Errorf("no shape has the pattern of the substitute %s any more", p)
@@ -284,6 +308,7 @@ func TestConstraintTable(t *testing.T) {
 
 // The substitutes for what RE2 refuses, and the places where Java and RE2 differ.
 func TestPatterns(t *testing.T) {
+	tried := map[string]bool{}
 	for _, tc := range []struct {
 		shape string
 		yes   []string
@@ -308,6 +333,7 @@ func TestPatterns(t *testing.T) {
 		{"S3Uri", []string{"s3://b", "https://b/c", "s3://b/ä ö"}, []string{"xs3://b", "s3:/b", "s3://", "s3://b/\n"}},
 		{"TagKey", []string{"a:b", "ä"}, []string{"a*b"}},
 	} {
+		tried[facts().Shapes[tc.shape].Pattern] = tc.yes != nil && (tc.no != nil || tc.shape == "TrainingEnvironmentValue") // which takes anything
 		match := facts().Shapes[tc.shape].match()
 		for _, v := range tc.yes {
 			if !match(v) {
@@ -318,6 +344,11 @@ func TestPatterns(t *testing.T) {
 			if match(v) {
 				t.Errorf("%s takes %.60q", tc.shape, v)
 			}
+		}
+	}
+	for p := range substitutes() {
+		if !tried[p] {
+			t.Errorf("the substitute of %s is not tried with what it takes and what it refuses", p)
 		}
 	}
 }
@@ -397,10 +428,10 @@ func TestListsOfStrings(t *testing.T) {
 		got = append(got, p.Path+": "+p.Text)
 	}
 	want := []string{
-		`VpcConfig.SecurityGroupIds: item 1: "a b" does not have the form [-0-9a-zA-Z]+`,
+		`VpcConfig.SecurityGroupIds: item 1: "a b" is not an id`,
 		`VpcConfig.SecurityGroupIds[1]: must be a string, is 7`,
 		`VpcConfig.SecurityGroupIds[2]: must not be null`,
-		`VpcConfig.SecurityGroupIds[3]: "c d" does not have the form [-0-9a-zA-Z]+`,
+		`VpcConfig.SecurityGroupIds[3]: "c d" is not an id`,
 		`VpcConfig.Subnets[0]: must be a string, is an object`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

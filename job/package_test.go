@@ -55,21 +55,23 @@ func packageMistakes(t *testing.T) map[string][]*Document {
 	}
 	ofAlgorithm := decode(t, "package.json", change(t, change(t, edit(t, "package.json", "", ""), "InferenceSpecification", nil), "SourceAlgorithmSpecification",
 		object{"SourceAlgorithms": []any{object{"AlgorithmName": "other", "ModelDataUrl": "s3://b/m.tar.gz"}}}))
+	unserved := change(t, change(t, edit(t, "algorithm.json", "", ""), "InferenceSpecification", nil), "AlgorithmName", "other")
 	several := decode(t, "package.json", change(t, edit(t, "package.json", "", ""), "InferenceSpecification.Containers", []any{object{"Image": "a"}, object{"Image": "b"}}))
 	named := object{"ModelPackageName": "boost-package"}
 	return map[string][]*Document{
-		`model package "boost-package" is not known here`:                           {transform, model(named)},
-		`names model package "x", and the CreateModelPackage request given`:         {transform, model(object{"ModelPackageName": "x"}), pkg},
-		"ModelPackageName excludes Image and model data":                            {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
-		"this model names no package":                                               {transform, model(object{"Image": "i"}), pkg},
-		"give the CreateModel request that names the package too":                   {transform, pkg},
-		"a CreateTrainingJob request uses no CreateModelPackage request":            {fixture(t, "training.json"), pkg},
-		`algorithm "other" is not known here`:                                       {transform, model(named), ofAlgorithm},
-		`names algorithm "other", and the CreateAlgorithm request given`:            {transform, model(named), ofAlgorithm, fixture(t, "algorithm.json")},
-		"a CreateAlgorithm request was given, and this package is of none":          {transform, model(named), pkg, fixture(t, "algorithm.json")},
-		"the package has 2 containers, and this does not say which it is for":       {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
-		"a model of a package has no other container":                               {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
-		"CreateModelPackage: refused: model packages are read and checked, and not": {pkg},
+		`model package "boost-package" is not known here`:                               {transform, model(named)},
+		`names model package "x", and the CreateModelPackage request given`:             {transform, model(object{"ModelPackageName": "x"}), pkg},
+		"ModelPackageName excludes Image and model data":                                {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
+		"this model names no package":                                                   {transform, model(object{"Image": "i"}), pkg},
+		"give the CreateModel request that names the package too":                       {transform, pkg},
+		"a CreateTrainingJob request uses no CreateModelPackage request":                {fixture(t, "training.json"), pkg},
+		`algorithm "other" is not known here`:                                           {transform, model(named), ofAlgorithm},
+		"algorithm other has no InferenceSpecification: there is nothing to serve with": {transform, model(named), ofAlgorithm, decode(t, "algorithm.json", unserved)},
+		`names algorithm "other", and the CreateAlgorithm request given`:                {transform, model(named), ofAlgorithm, fixture(t, "algorithm.json")},
+		"a CreateAlgorithm request was given, and this package is of none":              {transform, model(named), pkg, fixture(t, "algorithm.json")},
+		"the package has 2 containers, and this does not say which it is for":           {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
+		"a model of a package has no other container":                                   {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
+		"CreateModelPackage: refused: model packages are read and checked, and not":     {pkg},
 	}
 }
 

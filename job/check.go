@@ -234,7 +234,7 @@ func (c *checker) unknown(m Member, s *shape, at place) {
 	name := short(m.Name, maxPathName)
 	c.add(m.Offset, place{join(at.path, name), join(at.aws, name)}, Problem{
 		Code:    CodeParameters,
-		Message: fmt.Sprintf("Parameter validation failed: Unknown parameter in %s: %q, must be one of: %s", orInput(at.path), name, strings.Join(names, ", ")),
+		Message: unknownParameters + fmt.Sprintf("Unknown parameter in %s: %q, must be one of: %s", orInput(at.path), name, strings.Join(names, ", ")),
 		Text:    fmt.Sprintf("%s has no member of this name", where), Hint: hint,
 	})
 }

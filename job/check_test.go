@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // edit is a fixture with one text replaced.
@@ -477,5 +480,69 @@ func TestInvalidAndUnsupportedAtOnce(t *testing.T) {
 	_, err = Decode("doc", []byte(`{"ModelName": 7}`))
 	if !errors.As(err, &invalid) || invalid.Code() != CodeSerialization {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The answers that one would get in turn: the client's, the reader's, the service's, each with its own words and how many
+// more there are whose words nobody has published.
+func TestAnswers(t *testing.T) {
+	text := edit(t, "training.json", `"VolumeSizeInGB": 30`, `"VolumeSizeInGB": "30"`)
+	text = strings.Replace(text, "{", `{"trainingJobName": "a", "Foo": 1,`, 1)
+	text = strings.Replace(text, `"boost-2026-11-20"`, `"a_b"`, 1)
+	_, err := Decode("doc", []byte(text))
+	var invalid *Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatal(err)
+	}
+	known := strings.Join(slices.Sorted(mapKeys(facts().Shapes["CreateTrainingJobRequest"].Members)), ", ")
+	want := []Answer{
+		{CodeParameters, `Parameter validation failed: Unknown parameter in input: "trainingJobName", must be one of: ` + known + `; Unknown parameter in input: "Foo", must be one of: ` + known, 0},
+		{CodeSerialization, "STRING_VALUE can not be converted to an Integer", 0},
+		{CodeValidation, "1 validation error detected: Value 'a_b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", 0},
+	}
+	if diff := cmp.Diff(want, invalid.Answers()); diff != "" || invalid.Code() != CodeParameters {
+		t.Error(diff)
+	}
+	text = edit(t, "training.json", `"MaxRuntimeInSeconds": 3600`, `"MaxRuntimeInSeconds": 2419201, "MaxWaitTimeInSeconds": 7200`)
+	_, err = Make([]*Document{decode(t, "doc", text)}, Options{}, machine)
+	if !errors.As(err, &invalid) {
+		t.Fatal(err)
+	}
+	want = []Answer{{CodeValidation, "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true", 1}}
+	if diff := cmp.Diff(want, invalid.Answers()); diff != "" {
+		t.Error(diff)
+	}
+	_, err = Decode("doc", []byte(`{`))
+	if !errors.As(err, &invalid) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Answer{{CodeSerialization, "", 1}}, invalid.Answers()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Check tells how each member is treated whatever is wrong, of a model alone too.
+func TestCheck(t *testing.T) {
+	members, _, err := Check(fixtures(t, "model.json"), Options{})
+	if err != nil || len(members) != 6 {
+		t.Errorf("%v, %v", members, err)
+	}
+	text := change(t, edit(t, "training.json", "", ""), "TensorBoardOutputConfig", map[string]any{"S3OutputPath": "s3://b/c"})
+	text = change(t, text, "StoppingCondition.MaxRuntimeInSeconds", 0)
+	members, _, err = Check([]*Document{decode(t, "doc", text)}, Options{})
+	var invalid *Invalid
+	var no *Unsupported
+	if !errors.As(err, &invalid) || !errors.As(err, &no) {
+		t.Errorf("got %v", err)
+	}
+	count := map[Treatment]int{}
+	for _, m := range members {
+		count[m.Treatment]++
+	}
+	if count[Refused] != 1 || count[Honoured] < 15 || count[Emulated] < 3 || count[Inert] < 4 {
+		t.Errorf("%v", count)
+	}
+	if _, _, err := Check(nil, Options{}); err == nil {
+		t.Error("nothing passes")
 	}
 }

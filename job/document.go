@@ -47,7 +47,7 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 	}
 	d.found.more[hard] += text.more
 	if err != nil {
-		c.add(err.offset, place{}, Problem{Code: CodeSerialization, Message: err.msg, Text: err.msg, Hint: err.hint})
+		c.add(err.offset, place{}, Problem{Code: CodeSerialization, Message: err.msg, unknown: true, Text: err.msg, Hint: err.hint})
 		return nil, d.found.err(operation)
 	}
 	d.Root = root
@@ -60,7 +60,7 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 		op, hint := recognise(root)
 		if op == "" {
 			c.add(root.Offset, place{}, Problem{Code: CodeValidation, Message: "cannot tell which operation this request is for",
-				Text: "cannot tell which operation this request is for", Hint: hint})
+				unknown: true, Text: "cannot tell which operation this request is for", Hint: hint})
 			return nil, d.found.err("")
 		}
 		d.Operation = op

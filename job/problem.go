@@ -34,6 +34,7 @@ type Problem struct {
 	Rule    string `json:"rule,omitempty"`    // contract rule id
 
 	constraint bool // found by the table of constraints: counted in the service's head line
+	unknown    bool // the service's words are not published: Message has ours
 	soft       softness
 }
 
@@ -111,8 +112,9 @@ func (e *Invalid) Code() string { return e.Answers()[0].Code }
 
 // Answer is what one who sends the document is told before the rest of it is looked at.
 type Answer struct {
-	Code    string
-	Message string
+	Code    string `json:"code"`
+	Message string `json:"message,omitempty"` // its words; "": they are not published
+	Others  int    `json:"others,omitempty"`  // what it would say beside them, in words that are not published
 }
 
 // Answers are the answers that one would get in turn, each when what the ones before it name has been mended: of the
@@ -122,20 +124,31 @@ func (e *Invalid) Answers() []Answer {
 	var out []Answer
 	for _, code := range []string{CodeParameters, CodeSerialization, CodeValidation} {
 		var of []Problem
+		others := 0
 		for _, p := range e.Problems {
-			if p.Code == code {
+			switch {
+			case p.Code != code:
+			case p.unknown:
+				others++
+			default:
+				if rest, ok := strings.CutPrefix(p.Message, unknownParameters); ok && len(of) > 0 {
+					p.Message = rest
+				}
 				of = append(of, p)
 			}
 		}
-		if len(of) > 0 {
-			out = append(out, Answer{code, e.sentence(of, 0)})
+		if len(of)+others > 0 {
+			out = append(out, Answer{code, e.sentence(of, 0), others})
 		}
 	}
-	if last := len(out) - 1; e.More > 0 {
-		out[last].Message += fmt.Sprintf("; and %d more", e.More)
+	if last := len(out) - 1; last >= 0 {
+		out[last].Others += e.More
 	}
 	return out
 }
+
+// unknownParameters is how a client begins, once, what it has against the members of a request.
+const unknownParameters = "Parameter validation failed: "
 
 // problems collects. Each softness has a bound of its own: what only warns must not push out what does not.
 type problems struct {

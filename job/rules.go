@@ -94,7 +94,7 @@ func (c *ruling) soft(s softness, path, message, text, hint string) {
 	}
 	text = short(text, maxText)
 	message = short(cmp.Or(message, text), maxMessage)
-	c.out.add(c.doc.problem(path, Problem{Message: message, Text: text, Hint: hint, Rule: c.id, soft: s}))
+	c.out.add(c.doc.problem(path, Problem{Message: message, unknown: message == text, Text: text, Hint: hint, Rule: c.id, soft: s}))
 }
 
 // What a document holds may be long; a sentence about it is not.

@@ -86,12 +86,21 @@ func printInvalid(w io.Writer, e *job.Invalid) {
 	for i, a := range e.Answers() {
 		who := "SageMaker"
 		if a.Code == job.CodeParameters {
-			who = "its clients, such as the aws command,"
+			who = "SageMaker's clients, such as the aws command,"
 		}
 		if i > 0 {
-			who = "with that mended, " + who
+			who = "With that mended, " + who
 		}
-		fmt.Fprintf(w, "%s%s would answer %s with %s: %s\n", strings.ToUpper(who[:1]), who[1:], what, a.Code, visible(shortSets(a.Message)))
+		message := visible(shortSets(a.Message))
+		switch {
+		case message == "":
+			message = ", in words that are not published"
+		case a.Others > 0:
+			message = fmt.Sprintf(": %s; and %d more", message, a.Others)
+		default:
+			message = ": " + message
+		}
+		fmt.Fprintf(w, "%s would answer %s with %s%s\n", who, what, a.Code, message)
 	}
 }
 

@@ -146,8 +146,7 @@ func (c *checker) plain(v string, s *shape, constraint string) (text, hint strin
 		}
 		return q + " is not one of the values that the service takes", hint
 	default:
-		words, hint := s.form()
-		return fmt.Sprintf("%s is not %s", q, words), hint
+		return q + " is not " + s.form(), ""
 	}
 }
 

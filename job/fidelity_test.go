@@ -449,6 +449,9 @@ func TestFixturesPassStrict(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if _, err := Make(append(packaged(t), fixture(t, "package.json")), Options{Strict: true}, host); err != nil {
+		t.Errorf("a model of a package: %v", err)
+	}
 	text := change(t, edit(t, "training.json", "", ""), "CheckpointConfig", map[string]any{"S3Uri": "s3://b/c"})
 	text = change(t, text, "RetryStrategy", map[string]any{"MaximumRetryAttempts": 2})
 	if p, err := Make([]*Document{decode(t, "doc", text)}, Options{Strict: true}, host); err != nil || p.Training.Checkpoint.LocalPath != "/opt/ml/checkpoints/" || p.Training.Retries != 2 {

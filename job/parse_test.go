@@ -173,7 +173,11 @@ func FuzzDecode(f *testing.F) {
 				}
 			}
 		}
+		if err != nil && len(err.Error()) > 3*maxError {
+			t.Fatalf("an error of %d bytes", len(err.Error()))
+		}
 		if d != nil {
+			_, _, _ = Check([]*Document{d}, Options{Strict: true})
 			_, _ = Make([]*Document{d}, Options{ModelImage: "i"}, machine)
 		}
 	})

@@ -33,6 +33,7 @@ type shape struct {
 	min, max *int64
 	match    func() func(string) bool // compiles the pattern when first used
 	enum     func() map[string]bool
+	inEnum   func() string // the constraint's text: some have 277 values
 }
 
 type model struct {
@@ -56,6 +57,7 @@ var facts = sync.OnceValue(func() *model {
 			}
 			return f
 		})
+		s.inEnum = sync.OnceValue(func() string { return mustBeIn(s.Enum) })
 		s.enum = sync.OnceValue(func() map[string]bool {
 			set := make(map[string]bool, len(s.Enum))
 			for _, v := range s.Enum {
@@ -186,7 +188,7 @@ func (s *shape) violated(v string) []string {
 		out = append(out, mustMatch(s.Pattern))
 	}
 	if len(s.Enum) > 0 && !s.enum()[v] {
-		out = append(out, mustBeIn(s.Enum))
+		out = append(out, s.inEnum())
 	}
 	return out
 }
@@ -204,7 +206,7 @@ func (s *shape) all() string {
 		out = append(out, mustMatch(s.Pattern))
 	}
 	if len(s.Enum) > 0 {
-		out = append(out, mustBeIn(s.Enum))
+		out = append(out, s.inEnum())
 	}
 	return "[" + strings.Join(out, ", ") + "]"
 }
@@ -255,6 +257,12 @@ func nearest(s string, list []string) string {
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
+	}
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {

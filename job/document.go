@@ -39,7 +39,7 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 	text := &parser{data: data}
 	root, err := text.document()
 	for _, dup := range text.dups {
-		line, _ := d.src.position(dup.first)
+		line := d.src.line(dup.first)
 		c.add(dup.offset, place{dup.path, awsPath(dup.path)}, Problem{
 			Code: CodeSerialization, Message: "Duplicate field '" + short(dup.name, maxPathName) + "'",
 			Text: fmt.Sprintf("stands here a second time; first in line %d", line), Hint: "remove one of the two",

@@ -97,8 +97,8 @@ type source struct {
 	last, col int // the last offset that was asked for and its column: the next one in its line is counted from there
 }
 
-// position returns the line and the column of an offset, both from 1, the column in characters.
-func (s *source) position(offset int) (line, col int) {
+// line returns the line of an offset, from 1.
+func (s *source) line(offset int) int {
 	offset = min(max(offset, 0), len(s.data))
 	if s.lines == nil {
 		s.lines = append(s.lines, 0)
@@ -112,7 +112,13 @@ func (s *source) position(offset int) (line, col int) {
 		s.known += i + 1
 		s.lines = append(s.lines, s.known)
 	}
-	line = sort.SearchInts(s.lines, offset+1)
+	return sort.SearchInts(s.lines, offset+1)
+}
+
+// position returns the line and the column of an offset, both from 1, the column in characters.
+func (s *source) position(offset int) (line, col int) {
+	line = s.line(offset)
+	offset = min(max(offset, 0), len(s.data))
 	from, col := s.lines[line-1], 1
 	if s.last > from && s.last <= offset {
 		from, col = s.last, s.col

@@ -60,6 +60,7 @@ unit: ## unit tests with the race detector: no root, no daemon
 .PHONY: e2e
 e2e: build ## real containers, the tier that every change must pass (root)
 	$(GO) vet -tags e2e ./...
+	$(GO) test -tags e2e -run '^(TestBotocoreAgrees|TestClientsCannotTell|TestPatternsAgree)$$' ./job
 	OPTML_BINARY=$(CURDIR)/$(BUILD)/optml $(GO) test -tags e2e -timeout 14m -p 1 ./runtime/ctrd/... ./runtime/volume ./test/e2e/... ./test/script/...
 
 .PHONY: test

@@ -19,9 +19,12 @@ func (c *ruling) channels(t trainingView, a *createAlgorithmInput) {
 		given[ch.ChannelName] = true
 		at := slices.Index(names, ch.ChannelName)
 		if at < 0 {
-			hint := "known: " + strings.Join(names, ", ")
-			if near := nearest(ch.ChannelName, names); near != "" {
+			hint := ""
+			if !c.out.room(hard) {
+			} else if near := nearest(ch.ChannelName, names); near != "" {
 				hint = "did you mean " + near + "?"
+			} else {
+				hint = "known: " + short(strings.Join(names, ", "), 200)
 			}
 			c.broken(t.channelPath(i)+".ChannelName", fmt.Sprintf("Unknown input channel: %s is not supported by: %s", ch.ChannelName, a.AlgorithmName),
 				fmt.Sprintf("algorithm %s has no channel %q", a.AlgorithmName, ch.ChannelName), hint)
@@ -41,7 +44,7 @@ func (c *ruling) channel(t trainingView, i int, s channelSpecification) {
 	ch, path := t.channels[i], t.channelPath(i)
 	unsupported := func(member, have string, list []string) {
 		c.broken(path+"."+member, fmt.Sprintf("Channel configuration for '%s' channel is not supported: %s %s", ch.ChannelName, member, have),
-			fmt.Sprintf("channel %q supports %s, not %s", ch.ChannelName, strings.Join(list, ", "), have), "")
+			fmt.Sprintf("channel %q supports %s, not %s", ch.ChannelName, short(strings.Join(list, ", "), 200), have), "")
 	}
 	if mode := t.channelMode(i); mode != "" && !slices.Contains(s.SupportedInputModes, mode) {
 		unsupported("InputMode", mode, s.SupportedInputModes)

@@ -16,6 +16,9 @@ type checker struct {
 }
 
 func (c *checker) add(offset int, at place, p Problem) {
+	if c.out.full(p.soft) {
+		return
+	}
 	p.File = c.doc.Name
 	p.Line, p.Col = c.doc.src.position(offset)
 	p.Path, p.AWSPath = at.path, at.aws
@@ -35,6 +38,9 @@ func (c *checker) breaks(n *Node, at place, s softness, value, constraint, text,
 
 // wrongType reports a value of another type than the model's, as the service's JSON reader does.
 func (c *checker) wrongType(n *Node, at place, want string) {
+	if c.out.full(hard) {
+		return
+	}
 	var msg string
 	switch {
 	case n.Kind == Object && want != "map" && want != "structure":
@@ -57,7 +63,7 @@ func (c *checker) wrongType(n *Node, at place, want string) {
 		"list": "a list", "map": "an object", "structure": "an object"}[want]
 	hint := ""
 	if want == "string" && n.Kind != Object && n.Kind != Array {
-		hint = fmt.Sprintf("write it in quotes: %q", n.Text)
+		hint = fmt.Sprintf("write it in quotes: %q", n.Text) // a number has at most 64 characters
 	} else if n.Kind == String && (want == "integer" || want == "long" || want == "boolean") {
 		hint = "write it without quotes"
 	}
@@ -79,13 +85,14 @@ func describe(n *Node) string {
 	}
 }
 
-// short cuts a text for a message.
+// short cuts a text to n characters for a message.
 func short(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i] + "…"
+		}
 	}
-	r := []rune(s)
-	return string(r[:n]) + "…"
+	return s
 }
 
 // check holds a node against a shape. It returns false when the types do not fit, so that the tree cannot be decoded.
@@ -111,6 +118,9 @@ func (c *checker) check(n *Node, name string, at place) bool {
 			return false
 		}
 		for _, v := range s.violated(n.Text) {
+			if c.out.full(c.softString(s, n.Text, v)) {
+				continue
+			}
 			text, hint := c.plain(n.Text, s, v)
 			c.breaks(n, at, c.softString(s, n.Text, v), short(n.Text, 4096), v, text, hint)
 		}
@@ -135,10 +145,8 @@ func (c *checker) plain(v string, s *shape, constraint string) (text, hint strin
 			hint = "did you mean " + near + "?"
 		}
 		return q + " is not one of the values that the service takes", hint
-	case localPathShapes[s.Name]:
-		return q + " is neither an s3:// nor an https:// address", ""
 	default:
-		return fmt.Sprintf("%s does not have the form %s", q, short(s.Pattern, 120)), ""
+		return q + " is not " + s.form(), ""
 	}
 }
 
@@ -203,6 +211,9 @@ func (c *checker) structure(n *Node, s *shape, at place) bool {
 }
 
 func (c *checker) unknown(m Member, s *shape, at place) {
+	if c.out.full(hard) {
+		return
+	}
 	names := make([]string, 0, len(s.Members))
 	for k := range s.Members {
 		names = append(names, k)
@@ -219,9 +230,10 @@ func (c *checker) unknown(m Member, s *shape, at place) {
 		where = at.path
 	}
 	// The service itself drops members that it does not know; its clients refuse them, in these words.
-	c.add(m.Offset, place{join(at.path, m.Name), join(at.aws, m.Name)}, Problem{
-		Code:    CodeValidation,
-		Message: fmt.Sprintf("Parameter validation failed: Unknown parameter in %s: %q, must be one of: %s", orInput(at.path), m.Name, strings.Join(names, ", ")),
+	name := short(m.Name, maxPathName)
+	c.add(m.Offset, place{join(at.path, name), join(at.aws, name)}, Problem{
+		Code:    CodeParameters,
+		Message: unknownParameters + fmt.Sprintf("Unknown parameter in %s: %q, must be one of: %s", orInput(at.path), name, strings.Join(names, ", ")),
 		Text:    fmt.Sprintf("%s has no member of this name", where), Hint: hint,
 	})
 }
@@ -268,6 +280,9 @@ func (c *checker) strings(n *Node, s, item *shape, at place) bool {
 		default:
 			for j, v := range item.violated(it.Text) {
 				soft := c.softString(item, it.Text, v)
+				if c.out.full(soft) {
+					continue
+				}
 				text, hint := c.plain(it.Text, item, v)
 				if bad[soft] || j > 0 { // one line of the service's, a sentence for each
 					c.add(it.Offset, at.item(i), Problem{Code: CodeValidation, soft: soft, Text: text, Hint: hint})
@@ -309,30 +324,30 @@ func (c *checker) mapping(n *Node, s *shape, at place) bool {
 	c.count(n, s, at, len(n.Members), "entries")
 	key, value := facts().Shapes[s.Key], facts().Shapes[s.Value]
 	ok, badKey, badValue := true, false, false
-	report := func(n2 *Node, m Member, once *bool, what string, sh *shape, text string) {
+	report := func(offset int, m Member, once *bool, what string, sh *shape, text, hint string) {
 		msg := ""
 		if !*once {
 			msg = fmt.Sprintf("Value '%s' at '%s' failed to satisfy constraint: %s must satisfy constraint: %s", javaPrint(n, s), at.aws, what, sh.all())
 		}
-		c.add(n2.Offset, at.member(m.Name), Problem{Code: CodeValidation, constraint: !*once, Message: msg, Text: text})
+		c.add(offset, at.entry(m.Name), Problem{Code: CodeValidation, constraint: !*once, Message: msg, Text: text, Hint: hint})
 		*once = true
 	}
 	for _, m := range n.Members {
-		if broken := key.violated(m.Name); len(broken) > 0 {
-			text, _ := c.plain(m.Name, key, broken[0])
-			report(&Node{Offset: m.Offset}, m, &badKey, "Map keys", key, "key "+text)
+		if broken := key.violated(m.Name); len(broken) > 0 && !c.out.full(hard) {
+			text, hint := c.plain(m.Name, key, broken[0])
+			report(m.Offset, m, &badKey, "Map keys", key, "key "+text, hint)
 		}
 		switch {
+		case m.Value.Kind == Null && !c.out.full(hard):
+			report(m.Value.Offset, m, &badValue, "Map value", value, "must not be null", "")
 		case m.Value.Kind == Null:
-			report(m.Value, m, &badValue, "Map value", value, "must not be null")
 		case m.Value.Kind != String:
-			c.wrongType(m.Value, at.member(m.Name), "string")
+			c.wrongType(m.Value, at.entry(m.Name), "string")
 			ok = false
 		default:
-			for _, v := range value.violated(m.Value.Text) {
-				text, _ := c.plain(m.Value.Text, value, v)
-				report(m.Value, m, &badValue, "Map value", value, text)
-				break
+			if broken := value.violated(m.Value.Text); len(broken) > 0 && !c.out.full(hard) {
+				text, hint := c.plain(m.Value.Text, value, broken[0])
+				report(m.Value.Offset, m, &badValue, "Map value", value, text, hint)
 			}
 		}
 	}

@@ -33,6 +33,7 @@ type shape struct {
 	min, max *int64
 	match    func() func(string) bool // compiles the pattern when first used
 	enum     func() map[string]bool
+	inEnum   func() string // the constraint's text: some have 277 values
 }
 
 type model struct {
@@ -63,6 +64,7 @@ var facts = sync.OnceValue(func() *model {
 			}
 			return f
 		})
+		s.inEnum = sync.OnceValue(func() string { return mustBeIn(s.Enum) })
 		s.enum = sync.OnceValue(func() map[string]bool {
 			set := make(map[string]bool, len(s.Enum))
 			for _, v := range s.Enum {
@@ -176,6 +178,9 @@ var substitutes = sync.OnceValue(func() map[string]func(string) bool {
 	}
 })
 
+// maxMatched is the length up to which a string that is too long is held against its pattern too.
+const maxMatched = 256 << 10
+
 // violated returns what a string breaks, in the service's words and order: length, then pattern, then enumeration.
 func (s *shape) violated(v string) []string {
 	var out []string
@@ -186,11 +191,11 @@ func (s *shape) violated(v string) []string {
 	if s.min != nil && n < *s.min {
 		out = append(out, lengthAtLeast(*s.min))
 	}
-	if s.Pattern != "" && !s.match()(v) {
+	if s.Pattern != "" && (s.max == nil || n <= max(*s.max, maxMatched)) && !s.match()(v) {
 		out = append(out, mustMatch(s.Pattern))
 	}
 	if len(s.Enum) > 0 && !s.enum()[v] {
-		out = append(out, mustBeIn(s.Enum))
+		out = append(out, s.inEnum())
 	}
 	return out
 }
@@ -208,7 +213,7 @@ func (s *shape) all() string {
 		out = append(out, mustMatch(s.Pattern))
 	}
 	if len(s.Enum) > 0 {
-		out = append(out, mustBeIn(s.Enum))
+		out = append(out, s.inEnum())
 	}
 	return "[" + strings.Join(out, ", ") + "]"
 }
@@ -235,10 +240,16 @@ func mustBeIn(set []string) string {
 	return "Member must satisfy enum value set: [" + strings.Join(set, ", ") + "]"
 }
 
+// maxNear bounds the words among which the nearest is looked for: the longest list of the model has 277.
+const maxNear = 300
+
 // nearest returns the word of the list that is closest to s, or "" when none is close enough to be meant.
 func nearest(s string, list []string) string {
+	if len(s) > 64 {
+		return ""
+	}
 	best, at := "", max(2, len(s)/3)+1
-	for _, w := range list {
+	for _, w := range list[:min(len(list), maxNear)] {
 		if strings.EqualFold(s, w) {
 			return w
 		}
@@ -251,8 +262,14 @@ func nearest(s string, list []string) string {
 
 // distance is Levenshtein's, cut off at limit.
 func distance(a, b string, limit int) int {
-	if len(a) > 256 || len(b) > 256 || len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
+	}
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {

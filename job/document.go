@@ -42,7 +42,7 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 		op, hint := recognise(d.Root)
 		if op == "" {
 			d.checker().add(d.Root.Offset, place{}, Problem{Code: CodeValidation, Message: "cannot tell which operation this request is for",
-				Text: "cannot tell which operation this request is for", Hint: hint})
+				unknown: true, Text: "cannot tell which operation this request is for", Hint: hint})
 			return nil, d.found.err("")
 		}
 		d.Operation = op
@@ -54,16 +54,18 @@ func DecodeAs(operation, name string, data []byte) (*Document, error) {
 func read(operation, name string, data []byte) (d *Document, sound bool, err error) {
 	d = &Document{Name: name, Operation: operation, src: &source{data: data}}
 	c := d.checker()
-	root, dups, bad := parse(data)
-	for _, dup := range dups {
-		line, _ := d.src.position(dup.first)
+	text := &parser{data: data}
+	root, bad := text.document()
+	for _, dup := range text.dups {
+		line := d.src.line(dup.first)
 		c.add(dup.offset, place{dup.path, awsPath(dup.path)}, Problem{
-			Code: CodeSerialization, Message: "Duplicate field '" + lastName(dup.path) + "'",
+			Code: CodeSerialization, Message: "Duplicate field '" + short(dup.name, maxPathName) + "'",
 			Text: fmt.Sprintf("stands here a second time; first in line %d", line), Hint: "remove one of the two",
 		})
 	}
+	d.found.more[hard] += text.more
 	if bad != nil {
-		c.add(bad.offset, place{}, Problem{Code: CodeSerialization, Message: bad.msg, Text: bad.msg, Hint: bad.hint})
+		c.add(bad.offset, place{}, Problem{Code: CodeSerialization, Message: bad.msg, unknown: true, Text: bad.msg, Hint: bad.hint})
 		return nil, false, d.found.err(operation)
 	}
 	d.Root = root
@@ -72,7 +74,7 @@ func read(operation, name string, data []byte) (d *Document, sound bool, err err
 			Text: "a request is a JSON object, this is " + describe(root)})
 		return nil, false, d.found.err(operation)
 	}
-	return d, len(dups) == 0, nil
+	return d, len(text.dups) == 0, nil
 }
 
 func (d *Document) checker() *checker { return &checker{doc: d, out: &d.found} }
@@ -115,13 +117,6 @@ func operationNames() []string {
 	return names
 }
 
-func lastName(path string) string {
-	if i := strings.LastIndexByte(path, '.'); i >= 0 {
-		return path[i+1:]
-	}
-	return path
-}
-
 // telling are members that one operation alone has.
 var telling = []struct{ member, operation string }{
 	{"TrainingJobName", CreateTrainingJob}, {"TransformJobName", CreateTransformJob},
@@ -160,6 +155,7 @@ func recognise(root *Node) (op, hint string) {
 // problem makes a Problem at a path of the document, or at what of the path is there.
 func (d *Document) problem(path string, p Problem) Problem {
 	n, _ := d.Root.At(path)
+	path = short(path, maxPath)
 	p.File = d.Name
 	p.Path, p.AWSPath = path, awsPath(path)
 	p.Line, p.Col = d.src.position(n.Offset)

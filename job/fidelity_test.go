@@ -172,7 +172,9 @@ var samples = map[string][]string{
 	"ModelPackageGroupArn":                     {"arn:aws:sagemaker:us-east-1:123456789012:model-package-group/g"},
 	"TrainingRepositoryCredentialsProviderArn": {"arn:aws:lambda:us-east-1:123456789012:function:f"},
 	"MetricsEndpointPath":                      {"/metrics"}, "ModelPackageFrameworkVersion": {"1.0"}, "HubContentVersion": {"1.0.0"}, "SequenceLength": {"1K"}, "JsonPath": {"$", "$[1:]", "$[0]"},
-	"ChannelName": {"train", "other"},
+	"ChannelName":     {"train", "other"},
+	"ContentDigest":   {"sha256:" + strings.Repeat("a", 64)},
+	"ModelPackageArn": {"arn:aws:sagemaker:us-east-1:123456789012:model-package/p"},
 }
 
 // valid makes a smallest valid value of a shape; which chooses among samples.
@@ -440,6 +442,9 @@ func TestFixturesPassStrict(t *testing.T) {
 		if _, err := Make(fixtures(t, docs...), Options{Strict: true}, host); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := Make(append(packaged(t), fixture(t, "package.json")), Options{Strict: true}, host); err != nil {
+		t.Errorf("a model of a package: %v", err)
 	}
 	text := change(t, edit(t, "training.json", "", ""), "CheckpointConfig", map[string]any{"S3Uri": "s3://b/c"})
 	text = change(t, text, "RetryStrategy", map[string]any{"MaximumRetryAttempts": 2})

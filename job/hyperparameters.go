@@ -30,10 +30,10 @@ const tuningMetric = "_tuning_objective_metric"
 // The service's own texts are not published; these are the words of its Python SDK and of its container toolkit.
 func (c *ruling) hyperParameters(t trainingView, a *createAlgorithmInput) {
 	specs := a.TrainingSpecification.SupportedHyperParameters
-	names := make([]string, len(specs))
+	names, known := make([]string, len(specs)), make(map[string]bool, len(specs))
 	path := t.at("HyperParameters")
 	for i, s := range specs {
-		names[i] = s.Name
+		names[i], known[s.Name] = s.Name, true
 		v, given := t.hyperParameters[s.Name]
 		if !given {
 			if s.IsRequired && s.DefaultValue == nil {
@@ -46,12 +46,14 @@ func (c *ruling) hyperParameters(t trainingView, a *createAlgorithmInput) {
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(t.hyperParameters)) {
-		if n == tuningMetric || slices.Contains(names, n) {
+		if n == tuningMetric || known[n] {
 			continue
 		}
 		hint := ""
-		if near := nearest(n, names); near != "" {
-			hint = "did you mean " + near + "?"
+		if c.out.room(hard) {
+			if near := nearest(n, names); near != "" {
+				hint = "did you mean " + near + "?"
+			}
 		}
 		c.broken(join(path, n), fmt.Sprintf("Invalid hyperparameter: %s is not supported by %s", n, a.AlgorithmName),
 			fmt.Sprintf("algorithm %s has no hyperparameter of this name", a.AlgorithmName), hint)

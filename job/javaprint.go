@@ -40,7 +40,7 @@ func printJava(b *strings.Builder, n *Node, s *shape) {
 			if s.Type == "structure" {
 				name, next = lowerFirst(name), shapes[s.Members[m.Name]]
 			}
-			b.WriteString(name + "=")
+			b.WriteString(short(name, 4096) + "=")
 			if next == nil {
 				next = &shape{}
 			}
@@ -48,6 +48,6 @@ func printJava(b *strings.Builder, n *Node, s *shape) {
 		}
 		b.WriteString(end)
 	default:
-		b.WriteString(n.Text)
+		b.WriteString(short(n.Text, 4096))
 	}
 }

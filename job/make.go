@@ -22,28 +22,14 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if set.main == set.model {
+		return nil, errors.New("a CreateModel request runs nothing: give the CreateTransformJob request that names it too")
+	}
 	if err := errors.Join(o.place(set.main.Operation), o.standIn()); err != nil {
 		return nil, err
 	}
 	m := &maker{set: set, o: o, h: h}
-	m.warnings, err = set.check(o, &m.out)
-	refused := &Unsupported{Operation: set.main.Operation}
-	for _, d := range set.all() {
-		uses, no := treat(d, o)
-		if d != set.main {
-			for i := range uses {
-				uses[i].Path = d.Operation + "." + uses[i].Path
-			}
-		}
-		m.members = append(m.members, uses...)
-		refused.Members = append(refused.Members, no...)
-	}
-	switch {
-	case err != nil && len(refused.Members) > 0:
-		return nil, errors.Join(err, refused)
-	case len(refused.Members) > 0:
-		return nil, refused
-	case err != nil:
+	if m.members, m.warnings, err = set.examine(o, &m.out); err != nil {
 		return nil, err
 	}
 	var p *Plan
@@ -68,6 +54,38 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	}
 	p.Members, p.Warnings = m.members, m.warnings
 	return p, nil
+}
+
+// Check holds documents against constraints and rules without making a Plan of them, and says how each member is treated,
+// whatever is wrong. A CreateModel request alone will do. Its errors are those of Make.
+func Check(docs []*Document, o Options) ([]MemberUse, []Warning, error) {
+	set, err := arrange(docs)
+	if err != nil {
+		return nil, nil, err
+	}
+	return set.examine(o, &problems{})
+}
+
+func (s documents) examine(o Options, out *problems) (members []MemberUse, warnings []Warning, err error) {
+	warnings, err = s.check(o, out)
+	refused := &Unsupported{Operation: s.main.Operation}
+	for _, d := range s.all() {
+		uses, no := treat(d, o)
+		if d != s.main {
+			for i := range uses {
+				uses[i].Path = d.Operation + "." + uses[i].Path
+			}
+		}
+		members = append(members, uses...)
+		refused.add(no...)
+	}
+	switch {
+	case err != nil && len(refused.Members) > 0:
+		err = errors.Join(err, refused)
+	case len(refused.Members) > 0:
+		err = refused
+	}
+	return members, warnings, err
 }
 
 // documents is one main document and those that it names.
@@ -112,11 +130,11 @@ func arrange(docs []*Document) (documents, error) {
 	case s.algorithm != nil:
 		s.main = s.algorithm
 	case s.model != nil:
-		return s, errors.New("a CreateModel request runs nothing: give the CreateTransformJob request that names it too")
+		s.main = s.model
 	default:
 		return s, errors.New("no document")
 	}
-	if s.main.Operation != CreateTransformJob && s.model != nil {
+	if s.main.Operation != CreateTransformJob && s.model != nil && s.model != s.main {
 		return s, fmt.Errorf("%s: a %s request uses no CreateModel request", s.model.Name, s.main.Operation)
 	}
 	if s.main.Operation != CreateTransformJob && s.pkg != nil && s.pkg != s.main {

@@ -129,7 +129,7 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%q: %v", path, ok)
 		}
 	}
-	odd, _, _ := parse([]byte(`{"Environment":{"a.b[0]":"v"}}`))
+	odd, _ := parse([]byte(`{"Environment":{"a.b[0]":"v"}}`))
 	if n, ok := odd.At("Environment.a.b[0]"); !ok || n.Text != "v" {
 		t.Errorf("a key with dots is not found: %v", ok)
 	}

@@ -48,38 +48,38 @@ func TestModelOfAnAlgorithm(t *testing.T) {
 	}
 }
 
-// What does not go together is said, and where.
-func TestPackageMistakes(t *testing.T) {
+// packageMistakes are documents that do not go together, by what is said.
+func packageMistakes(t *testing.T) map[string][]*Document {
 	transform, pkg := fixture(t, "transform.json"), fixture(t, "package.json")
 	model := func(container object) *Document {
 		return decode(t, "model.json", change(t, edit(t, "model.json", "", ""), "PrimaryContainer", container))
 	}
 	ofAlgorithm := decode(t, "package.json", change(t, change(t, edit(t, "package.json", "", ""), "InferenceSpecification", nil), "SourceAlgorithmSpecification",
 		object{"SourceAlgorithms": []any{object{"AlgorithmName": "other", "ModelDataUrl": "s3://b/m.tar.gz"}}}))
+	unserved := change(t, change(t, edit(t, "algorithm.json", "", ""), "InferenceSpecification", nil), "AlgorithmName", "other")
 	several := decode(t, "package.json", change(t, edit(t, "package.json", "", ""), "InferenceSpecification.Containers", []any{object{"Image": "a"}, object{"Image": "b"}}))
 	named := object{"ModelPackageName": "boost-package"}
-	for want, docs := range map[string][]*Document{
-		`model package "boost-package" is not known here`:                     {transform, model(named)},
-		`names model package "x", and the CreateModelPackage request given`:   {transform, model(object{"ModelPackageName": "x"}), pkg},
-		"ModelPackageName excludes Image and model data":                      {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
-		"this model names no package":                                         {transform, model(object{"Image": "i"}), pkg},
-		"give the CreateModel request that names the package too":             {transform, pkg},
-		"a CreateTrainingJob request uses no CreateModelPackage request":      {fixture(t, "training.json"), pkg},
-		`algorithm "other" is not known here`:                                 {transform, model(named), ofAlgorithm},
-		`names algorithm "other", and the CreateAlgorithm request given`:      {transform, model(named), ofAlgorithm, fixture(t, "algorithm.json")},
-		"a CreateAlgorithm request was given, and this package is of none":    {transform, model(named), pkg, fixture(t, "algorithm.json")},
-		"the package has 2 containers, and this does not say which it is for": {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
-		"a model of a package has no other container":                         {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
-	} {
-		if _, err := Make(docs, Options{}, machine); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
+	return map[string][]*Document{
+		`model package "boost-package" is not known here`:                               {transform, model(named)},
+		`names model package "x", and the CreateModelPackage request given`:             {transform, model(object{"ModelPackageName": "x"}), pkg},
+		"ModelPackageName excludes Image and model data":                                {transform, model(object{"ModelPackageName": "boost-package", "Image": "i"}), pkg},
+		"this model names no package":                                                   {transform, model(object{"Image": "i"}), pkg},
+		"give the CreateModel request that names the package too":                       {transform, pkg},
+		"a CreateTrainingJob request uses no CreateModelPackage request":                {fixture(t, "training.json"), pkg},
+		`algorithm "other" is not known here`:                                           {transform, model(named), ofAlgorithm},
+		"algorithm other has no InferenceSpecification: there is nothing to serve with": {transform, model(named), ofAlgorithm, decode(t, "algorithm.json", unserved)},
+		`names algorithm "other", and the CreateAlgorithm request given`:                {transform, model(named), ofAlgorithm, fixture(t, "algorithm.json")},
+		"a CreateAlgorithm request was given, and this package is of none":              {transform, model(named), pkg, fixture(t, "algorithm.json")},
+		`"other" is not known here`:                                                     {ofAlgorithm}, // to be validated itself
+		"and this package is of none":                                                   {pkg, fixture(t, "algorithm.json")},
+		"the package has 2 containers, and this does not say which it is for":           {transform, model(object{"ModelPackageName": "boost-package", "Environment": object{"A": "b"}}), several},
+		"a model of a package has no other container":                                   {transform, pipelineModel(t, named, object{"Image": "i"}), pkg},
 	}
-	// And of a package that is to be validated itself.
-	for want, docs := range map[string][]*Document{
-		`algorithm "other" is not known here`:                              {ofAlgorithm},
-		"a CreateAlgorithm request was given, and this package is of none": {pkg, fixture(t, "algorithm.json")},
-	} {
+}
+
+// What does not go together is said, and where.
+func TestPackageMistakes(t *testing.T) {
+	for want, docs := range packageMistakes(t) {
 		if _, err := Make(docs, Options{}, machine); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

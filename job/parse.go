@@ -12,6 +12,8 @@ const (
 	MaxDocumentBytes = 8 << 20
 	maxDepth         = 64
 	maxValues        = 50_000
+	maxPathName      = 1024 // characters of a name in a path; no name that the service takes has more
+	maxPath          = 4096 // characters of a rule's path
 )
 
 // syntaxError stops the parser: the text is not JSON, or beyond a bound.
@@ -22,7 +24,7 @@ type syntaxError struct {
 
 // duplicate is a name that an object has twice; encoding/json would keep the last in silence.
 type duplicate struct {
-	path          string
+	name, path    string
 	offset, first int
 }
 
@@ -30,31 +32,56 @@ type parser struct {
 	data   []byte
 	pos    int
 	values int
-	dups   []duplicate
+	dups   []duplicate // as many as are told
+	more   int         // dups beyond those
+	at     []step      // the way to the current value
+}
+
+// step is a name, or an index, on the way to a value. Paths are made of them when they are needed: making one for each
+// value takes as long as the names in it.
+type step struct {
+	name  string
+	index int // -1: a name
+}
+
+// path is the current value's, with one more name.
+func (p *parser) path(name string) string {
+	path := ""
+	for _, s := range append(p.at, step{name, -1}) {
+		if s.index < 0 {
+			path = join(path, short(s.name, maxPathName))
+		} else {
+			path = index(path, s.index)
+		}
+	}
+	return path
 }
 
 // parse reads one JSON value and nothing after it.
-func parse(data []byte) (*Node, []duplicate, *syntaxError) {
-	p := &parser{data: data}
-	if len(data) > MaxDocumentBytes {
-		return nil, nil, &syntaxError{0, fmt.Sprintf("the document has %d bytes, more than the %d that a request may have", len(data), MaxDocumentBytes), ""}
+func parse(data []byte) (*Node, *syntaxError) {
+	return (&parser{data: data}).document()
+}
+
+func (p *parser) document() (*Node, *syntaxError) {
+	if len(p.data) > MaxDocumentBytes {
+		return nil, &syntaxError{0, fmt.Sprintf("the document has more than the %d bytes that a request may have", MaxDocumentBytes), ""}
 	}
-	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
-		return nil, nil, &syntaxError{0, "the document begins with a byte order mark", "save it as UTF-8 without a byte order mark"}
+	if bytes.HasPrefix(p.data, []byte("\xef\xbb\xbf")) {
+		return nil, &syntaxError{0, "the document begins with a byte order mark", "save it as UTF-8 without a byte order mark"}
 	}
 	p.space()
-	if p.pos == len(data) {
-		return nil, nil, p.fail(p.pos, "the document is empty")
+	if p.pos == len(p.data) {
+		return nil, p.fail(p.pos, "the document is empty")
 	}
-	n, err := p.value("", 0)
+	n, err := p.value()
 	if err != nil {
-		return nil, p.dups, err
+		return nil, err
 	}
 	p.space()
-	if p.pos < len(data) {
-		return nil, p.dups, p.fail(p.pos, "text after the end of the document: %s", p.near())
+	if p.pos < len(p.data) {
+		return nil, p.fail(p.pos, "text after the end of the document: %s", p.near())
 	}
-	return n, p.dups, nil
+	return n, nil
 }
 
 func (p *parser) fail(offset int, format string, a ...any) *syntaxError {
@@ -82,22 +109,22 @@ func (p *parser) space() {
 	}
 }
 
-func (p *parser) value(path string, depth int) (*Node, *syntaxError) {
+func (p *parser) value() (*Node, *syntaxError) {
 	if p.pos >= len(p.data) {
 		return nil, p.fail(p.pos, "the document ends in the middle of a value")
 	}
 	if p.values++; p.values > maxValues {
 		return nil, p.fail(p.pos, "the document has more than %d values", maxValues)
 	}
-	if depth > maxDepth {
+	if len(p.at) > maxDepth {
 		return nil, p.fail(p.pos, "the document is nested more than %d levels deep", maxDepth)
 	}
 	start := p.pos
 	switch c := p.data[p.pos]; {
 	case c == '{':
-		return p.object(path, depth)
+		return p.object()
 	case c == '[':
-		return p.array(path, depth)
+		return p.array()
 	case c == '"':
 		s, err := p.str()
 		return &Node{Kind: String, Text: s, Offset: start}, err
@@ -128,7 +155,7 @@ func (p *parser) value(path string, depth int) (*Node, *syntaxError) {
 	return nil, e
 }
 
-func (p *parser) object(path string, depth int) (*Node, *syntaxError) {
+func (p *parser) object() (*Node, *syntaxError) {
 	n := &Node{Kind: Object, Offset: p.pos}
 	p.pos++
 	var seen map[string]int // name to offset, once there are many
@@ -159,12 +186,18 @@ func (p *parser) object(path string, depth int) (*Node, *syntaxError) {
 		}
 		p.pos++
 		p.space()
-		v, err := p.value(join(path, name), depth+1)
+		p.at = append(p.at, step{name, -1})
+		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}
+		p.at = p.at[:len(p.at)-1]
 		if was, dup := findName(n.Members, seen, name); dup {
-			p.dups = append(p.dups, duplicate{join(path, name), at, was})
+			if len(p.dups) < maxProblems {
+				p.dups = append(p.dups, duplicate{name, p.path(name), at, was})
+			} else {
+				p.more++
+			}
 		} else {
 			n.Members = append(n.Members, Member{name, v, at})
 			if seen != nil {
@@ -204,7 +237,7 @@ func findName(members []Member, seen map[string]int, name string) (int, bool) {
 	return 0, false
 }
 
-func (p *parser) array(path string, depth int) (*Node, *syntaxError) {
+func (p *parser) array() (*Node, *syntaxError) {
 	n := &Node{Kind: Array, Offset: p.pos}
 	p.pos++
 	for first := true; ; first = false {
@@ -216,10 +249,12 @@ func (p *parser) array(path string, depth int) (*Node, *syntaxError) {
 			p.pos++
 			return n, nil
 		}
-		v, err := p.value(index(path, len(n.Items)), depth+1)
+		p.at = append(p.at, step{"", len(n.Items)})
+		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}
+		p.at = p.at[:len(p.at)-1]
 		n.Items = append(n.Items, v)
 		p.space()
 		switch {

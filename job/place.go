@@ -14,6 +14,9 @@ func (p place) member(name string) place {
 	return place{join(p.path, name), join(p.aws, lowerFirst(name))}
 }
 
+// entry is an entry of a map; the service names the map.
+func (p place) entry(key string) place { return place{join(p.path, short(key, maxPathName)), p.aws} }
+
 func (p place) item(i int) place {
 	return place{index(p.path, i), p.aws + "." + strconv.Itoa(i+1) + ".member"}
 }

@@ -65,7 +65,7 @@ func Replay(name string, data []byte) (*Replayed, error) {
 
 // ReplyOf names the Describe call that a document is the reply of; "" is none.
 func ReplyOf(data []byte) string {
-	root, _, err := parse(data)
+	root, err := parse(data)
 	if err != nil || root.Kind != Object {
 		return ""
 	}

@@ -137,7 +137,7 @@ func TestReplayRefuses(t *testing.T) {
 		"not JSON":       {reply[:len(reply)/2], "is not closed", ""},
 		"a list":         {"[" + reply + "]", "a request is a JSON object, this is a list", ""},
 		"deep":           {strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100), "nested more than 64 levels deep", ""},
-		"too long":       {`{"TransformJobArn": "` + strings.Repeat("a", MaxDocumentBytes) + `"}`, "more than the 8388608 that a request may have", ""},
+		"too long":       {`{"TransformJobArn": "` + strings.Repeat("a", MaxDocumentBytes) + `"}`, "more than the 8388608 bytes that a request may have", ""},
 	} {
 		_, err := Replay("job.json", []byte(c.text))
 		var invalid *Invalid

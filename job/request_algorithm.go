@@ -54,10 +54,11 @@ type hyperParameterTuningJobObjective struct{ Type, MetricName string }
 type additionalS3DataSource struct{ S3DataType, S3Uri string }
 
 type inferenceSpecification struct {
-	Containers                      []modelPackageContainerDefinition
-	SupportedTransformInstanceTypes []string
-	SupportedContentTypes           []string
-	SupportedResponseMIMETypes      []string
+	Containers                              []modelPackageContainerDefinition
+	SupportedTransformInstanceTypes         []string
+	SupportedRealtimeInferenceInstanceTypes []string
+	SupportedContentTypes                   []string
+	SupportedResponseMIMETypes              []string
 }
 
 type modelPackageContainerDefinition struct {

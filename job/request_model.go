@@ -21,7 +21,10 @@ type containerDefinition struct {
 	AdditionalModelDataSources []additionalModelDataSource
 }
 
-type imageConfig struct{ RepositoryAuthConfig *repositoryAuthConfig }
+type imageConfig struct {
+	RepositoryAccessMode string
+	RepositoryAuthConfig *repositoryAuthConfig
+}
 
 type repositoryAuthConfig struct{ RepositoryCredentialsProviderArn string }
 

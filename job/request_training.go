@@ -39,6 +39,7 @@ type algorithmSpecification struct {
 }
 
 type trainingImageConfig struct {
+	TrainingRepositoryAccessMode string
 	TrainingRepositoryAuthConfig *trainingRepositoryAuthConfig
 }
 

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,24 +12,33 @@ import (
 func (s documents) check(o Options, out *problems) ([]Warning, error) {
 	var warnings []Warning
 	for _, d := range s.all() {
-		found := problems{list: append([]Problem(nil), d.found.list...), more: d.found.more}
+		found := d.found
+		found.list = slices.Clone(d.found.list)
 		c := &ruling{doc: d, set: s, o: o, out: &found}
 		for _, r := range rules {
 			c.id = r.id
 			r.check(c)
 		}
+		last := map[softness]Warning{}
 		for _, p := range found.list {
 			if p.softens(o) {
 				text := p.Text
 				if p.Hint != "" {
 					text += ": " + p.Hint
 				}
-				warnings = append(warnings, Warning{Rule: p.rule(), Path: p.Path, Text: text, Refuses: true})
+				last[p.soft] = Warning{Rule: p.rule(), Path: p.Path, Text: text, Refuses: true}
+				warnings = append(warnings, last[p.soft])
 				continue
 			}
 			out.add(p)
 		}
-		out.more += found.more
+		for s, n := range found.more {
+			if w, softened := last[softness(s)]; softened && n > 0 {
+				warnings = append(warnings, Warning{Rule: w.Rule, Path: w.Path, Text: fmt.Sprintf("and %d more of the kind", n), Refuses: true})
+			} else {
+				out.more[s] += n
+			}
+		}
 		warnings = append(warnings, c.warnings...)
 	}
 	return warnings, out.err(s.main.Operation)
@@ -65,6 +75,7 @@ type ruling struct {
 	out      *problems
 	warnings []Warning
 	id       string
+	compiled []compiled // see expressions
 }
 
 // rule is one rule between members.
@@ -78,18 +89,53 @@ type rule struct {
 func (c *ruling) broken(path, message, text, hint string) { c.soft(hard, path, message, text, hint) }
 
 func (c *ruling) soft(s softness, path, message, text, hint string) {
-	if message == "" {
-		message = text
+	if c.out.full(s) {
+		return
 	}
-	c.out.add(c.doc.problem(path, Problem{Message: message, Text: text, Hint: hint, Rule: c.id, soft: s}))
+	text = short(text, maxText)
+	message = short(cmp.Or(message, text), maxMessage)
+	c.out.add(c.doc.problem(path, Problem{Message: message, unknown: message == text, Text: text, Hint: hint, Rule: c.id, soft: s}))
 }
 
+// What a document holds may be long; a sentence about it is not.
+const (
+	maxText    = 1024
+	maxMessage = 4096
+)
+
 func (c *ruling) warn(path, text string) {
-	c.warnings = append(c.warnings, Warning{Rule: c.id, Path: path, Text: text})
+	c.warnings = append(c.warnings, Warning{Rule: c.id, Path: path, Text: short(text, maxText)})
 }
 
 // rules are all of them; each has a row in the test of the same name.
-var rules = slices.Concat(trainingRules, algorithmRules, transformRules, modelRules, packageRules, optionRules)
+var rules = slices.Concat(requestRules, trainingRules, algorithmRules, transformRules, modelRules, packageRules, optionRules)
+
+// requestRules hold for the requests of all operations.
+var requestRules = []rule{
+	{"DOC-7", func(c *ruling) {
+		tags := c.doc.Root.Get("Tags")
+		if tags == nil {
+			return
+		}
+		seen := map[string]int{}
+		for i, t := range tags.Items {
+			key := t.Get("Key")
+			if key == nil {
+				continue
+			}
+			at := index("Tags", i) + ".Key"
+			if first, dup := seen[key.Text]; dup {
+				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q stands in %s already", short(key.Text, 128), index("Tags", first)), "each key once")
+				continue
+			}
+			seen[key.Text] = i
+			if len(key.Text) >= 4 && strings.EqualFold(key.Text[:4], "aws:") {
+				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q: keys that begin with aws: are AWS's own", short(key.Text, 128)), "choose another key")
+			}
+		}
+	}},
+	{"VAL-33", oneHome},
+}
 
 // optionRules hold what the user said beside the document.
 var optionRules = []rule{

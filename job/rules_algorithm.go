@@ -137,16 +137,25 @@ var algorithmRules = []rule{
 		}
 		c.environmentSize("InferenceSpecification.Containers", envs)
 	})},
-	{"VAL-33", onAlgorithm(func(c *ruling, a *createAlgorithmInput) {
-		home := parseECR(a.TrainingSpecification.TrainingImage)
-		if home == (registry{}) || a.InferenceSpecification == nil {
-			return
-		}
-		for i, ct := range a.InferenceSpecification.Containers {
-			if r := parseECR(ct.Image); r != (registry{}) && r != home {
-				c.soft(awsOnly, index("InferenceSpecification.Containers", i)+".Image", "Client error: Access denied for registry",
-					fmt.Sprintf("lies in registry %s of %s, the training image in %s of %s: the service wants all images in the seller's registry and one region", r.account, r.region, home.account, home.region), "")
+	{"DOC-6", onAlgorithm(func(c *ruling, a *createAlgorithmInput) {
+		t := a.TrainingSpecification
+		first := -1
+		for i, s := range t.SupportedHyperParameters {
+			if !s.IsTunable {
+				continue
 			}
+			if first < 0 {
+				first = i
+			}
+			at := index("TrainingSpecification.SupportedHyperParameters", i) + ".IsTunable"
+			if s.Type == "FreeText" {
+				c.warn(at, fmt.Sprintf("hyperparameter %q is FreeText: a tuning job searches numbers and categories only", s.Name))
+			} else if s.Range == nil {
+				c.warn(at, fmt.Sprintf("hyperparameter %q has no Range: a tuning job's own is held against nothing", s.Name))
+			}
+		}
+		if first >= 0 && len(t.SupportedTuningJobObjectiveMetrics) == 0 {
+			c.warn(index("TrainingSpecification.SupportedHyperParameters", first)+".IsTunable", "the algorithm has tunable hyperparameters and no SupportedTuningJobObjectiveMetrics to tune them for")
 		}
 	})},
 }

@@ -34,6 +34,8 @@ var brokenRules = []brokenRule{
 	{"START-7", "training.json", [][2]string{{`"TrainingImage": "210987654321.dkr.ecr.us-east-2.amazonaws.com/boost@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",`, `"AlgorithmName": "iris-forest",`}}, "AlgorithmSpecification.AlgorithmName", `algorithm "iris-forest" is not known here`, refuses},
 	// DOC-1: what the service requires beyond its model.
 	{"DOC-1", "training.json", [][2]string{{`"StoppingCondition": {"MaxRuntimeInSeconds": 3600},`, ``}}, "StoppingCondition", "Value null at 'stoppingCondition' failed to satisfy constraint: Member must not be null", refuses},
+	{"DOC-1", "training.json", [][2]string{{"-", "AlgorithmSpecification"}}, "AlgorithmSpecification", "Value null at 'algorithmSpecification' failed to satisfy constraint: Member must not be null", refuses},
+	{"DOC-1", "training.json", [][2]string{{"-", "ResourceConfig"}}, "ResourceConfig", "Value null at 'resourceConfig' failed to satisfy constraint: Member must not be null", refuses},
 	{"DOC-1", "training.json", [][2]string{{`"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, `, ``}}, "ResourceConfig.InstanceType", "2 validation errors detected: Value null at 'resourceConfig.instanceType' failed to satisfy constraint: Member must not be null; Value null at 'resourceConfig.instanceCount'", refuses},
 	{"DOC-1", "training.json", [][2]string{{`"InstanceCount": 1`, `"InstanceCount": 0`}}, "ResourceConfig.InstanceCount", "a job has at least one instance", refuses},
 	{"DOC-1", "algorithm.json", [][2]string{{`"Containers": [{"Image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/iris:1", `, `"Containers": [{`}}, "InferenceSpecification.Containers[0].Image", "Value null at 'inferenceSpecification.containers.1.member.image'", refuses},
@@ -155,6 +157,49 @@ var brokenRules = []brokenRule{
 	{"VAL-52", "package.json", [][2]string{{`"ModelPackageName": "boost-package"`, `"ModelPackageGroupName": "g"`}}, "CertifyForMarketplace", "a versioned model package cannot be certified", refuses},
 	{"VAL-52", "package.json", [][2]string{{`"CertifyForMarketplace": true`, `"SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "a"}]}`}}, "InferenceSpecification", "either InferenceSpecification or SourceAlgorithmSpecification", refuses},
 	{"VAL-50", "package.json", [][2]string{{`"SupportedTransformInstanceTypes": ["ml.m5.large"],`, ``}}, "InferenceSpecification.SupportedTransformInstanceTypes", "Member must not be null", refuses},
+	{"VAL-52", "package.json", [][2]string{{`"ModelPackageName": "boost-package"`, `"ModelPackageGroupName": "g", "Tags": [{"Key": "a", "Value": "b"}]`}, {"-", "CertifyForMarketplace"}}, "Tags", "a versioned model package has no tags of its own", refuses},
+	{"VAL-52", "package.json", [][2]string{{"-", "ModelPackageName"}}, "ModelPackageName", "either ModelPackageName or ModelPackageGroupName", refuses},
+	{"VAL-52", "package.json", [][2]string{{"-", "InferenceSpecification"}}, "InferenceSpecification", "either InferenceSpecification or SourceAlgorithmSpecification", refuses},
+	{"VAL-52", "package.json", [][2]string{{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "iris-forest"}]}`}}, "SourceAlgorithmSpecification.SourceAlgorithms[0]", "has no ModelDataUrl: the package has no model of its own", warns},
+	{"VAL-52", "package.json", [][2]string{{"-", "InferenceSpecification"}, {`"CertifyForMarketplace": true`, `"SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "a", "ModelDataUrl": "s3://b/m.tar.gz", "ModelDataSource": {}}]}`}}, "SourceAlgorithmSpecification.SourceAlgorithms[0].ModelDataSource", "ModelDataUrl and ModelDataSource exclude each other", refuses},
+	{"VAL-50", "package.json", [][2]string{{`"SupportedRealtimeInferenceInstanceTypes": ["ml.m5.large"],`, ``}}, "InferenceSpecification.SupportedRealtimeInferenceInstanceTypes", "Value null at 'inferenceSpecification.supportedRealtimeInferenceInstanceTypes' failed to satisfy constraint: Member must not be null", refuses},
+	{"INF-23", "package.json", [][2]string{{`"ModelDataUrl": "s3://bucket/model.tar.gz"`, `"ModelDataUrl": "s3://bucket/model.tar.gz", "ModelDataSource": {}`}}, "InferenceSpecification.Containers[0].ModelDataSource", "ModelDataUrl and ModelDataSource exclude each other", refuses},
+	{"DOC-1", "package.json", [][2]string{{`"Image": "210987654321.dkr.ecr.us-east-2.amazonaws.com/boost:1", `, ``}}, "InferenceSpecification.Containers[0].Image", "Value null at 'inferenceSpecification.containers.1.member.image' failed to satisfy constraint: Member must not be null", refuses},
+	{"DOC-4", "package.json", [][2]string{{`"ValidationProfiles": [`, `"ValidationProfiles": [{"ProfileName": "default", "TransformJobDefinition": {"TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/"}}}, "TransformOutput": {"S3OutputPath": "s3://b/"}, "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1}}},`}}, "ValidationSpecification.ValidationProfiles[1].ProfileName", `"default" stands in ValidationSpecification.ValidationProfiles[0] already`, refuses},
+	{"VAL-13", "package.json", [][2]string{{`"ContentType": "text/csv"}`, `"ContentType": "image/png"}`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.TransformInput.ContentType", `"image/png" is not in SupportedContentTypes of the model package`, refuses},
+	{"VAL-13", "package.json", [][2]string{{`{"S3OutputPath": "s3://bucket/predictions"}`, `{"S3OutputPath": "s3://bucket/predictions", "Accept": "image/png"}`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.TransformOutput.Accept", `"image/png" is not in SupportedResponseMIMETypes of the model package`, refuses},
+	{"VAL-13", "package.json", [][2]string{{`{"InstanceType": "ml.m5.large", "InstanceCount": 1}`, `{"InstanceType": "ml.m5.xlarge", "InstanceCount": 1}`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.TransformResources.InstanceType", "Instance type ml.m5.xlarge is not supported by the model package", cloudOnly},
+	{"BT-92", "package.json", [][2]string{{`"TransformJobDefinition": {`, `"TransformJobDefinition": {"MaxConcurrentTransforms": 2, "MaxPayloadInMB": 51,`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.MaxConcurrentTransforms", "2 x 51, more than 100 MB", refuses},
+	{"BT-92", "algorithm.json", [][2]string{{`"MaxPayloadInMB": 6`, `"MaxPayloadInMB": 51`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.MaxConcurrentTransforms", "2 x 51, more than 100 MB", refuses},
+
+	// One region, and for what is sold one registry.
+	{"VAL-33", "algorithm.json", [][2]string{{`"Containers": [{"Image": "123456789012`, `"Containers": [{"Image": "210987654321`}}, "InferenceSpecification.Containers[0].Image", "Client error: Access denied for registry", cloudOnly},
+	{"VAL-33", "algorithm.json", [][2]string{{`"ValidationRole": "arn:aws:iam::123456789012`, `"ValidationRole": "arn:aws:iam::210987654321`}}, "ValidationSpecification.ValidationRole", "is of account 210987654321, and TrainingSpecification.TrainingImage of 123456789012", cloudOnly},
+	{"VAL-33", "algorithm.json", [][2]string{{`"S3Uri": "s3://iris-data/batch/"`, `"S3Uri": "https://iris-data.s3.us-west-2.amazonaws.com/batch/"`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.TransformInput.DataSource.S3DataSource.S3Uri", "lies in us-west-2, and TrainingSpecification.TrainingImage in eu-west-1", cloudOnly},
+	{"VAL-33", "training.json", [][2]string{{`"S3OutputPath": "s3://bucket/models"`, `"S3OutputPath": "https://s3-eu-north-1.amazonaws.com/bucket/models"`}}, "OutputDataConfig.S3OutputPath", "lies in eu-north-1, and AlgorithmSpecification.TrainingImage in us-east-2", cloudOnly},
+	{"VAL-33", "model.json", [][2]string{{`"ModelDataUrl": "s3://bucket/models/`, `"ModelDataUrl": "https://bucket.s3.dualstack.eu-west-3.amazonaws.com/models/`}}, "PrimaryContainer.ModelDataUrl", "lies in eu-west-3, and PrimaryContainer.Image in us-east-2", cloudOnly},
+	{"VAL-33", "package.json", [][2]string{{`"ModelDataUrl": "s3://bucket/model.tar.gz"`, `"ModelDataUrl": "https://s3.eu-west-3.amazonaws.com/bucket/model.tar.gz"`}}, "InferenceSpecification.Containers[0].ModelDataUrl", "lies in eu-west-3, and InferenceSpecification.Containers[0].Image in us-east-2", cloudOnly},
+
+	{"DOC-2", "training.json", [][2]string{{`"S3DataType": "S3Prefix"`, `"S3DataType": "S3Prefix", "InstanceGroupNames": ["g"]`}}, "InputDataConfig[0].DataSource.S3DataSource.InstanceGroupNames[0]", `"g" is none of the job's InstanceGroups`, refuses},
+	{"DOC-6", "algorithm.json", [][2]string{{`{"Name": "note", "Type": "FreeText"}`, `{"Name": "note", "Type": "FreeText", "IsTunable": true}`}}, "TrainingSpecification.SupportedHyperParameters[3].IsTunable", `hyperparameter "note" is FreeText: a tuning job searches numbers and categories only`, warns},
+	{"DOC-6", "algorithm.json", [][2]string{{`{"Name": "note", "Type": "FreeText"}`, `{"Name": "note", "Type": "Integer", "IsTunable": true}`}}, "TrainingSpecification.SupportedHyperParameters[3].IsTunable", `hyperparameter "note" has no Range`, warns},
+	{"DOC-6", "algorithm.json", [][2]string{{"-", "TrainingSpecification.SupportedTuningJobObjectiveMetrics"}}, "TrainingSpecification.SupportedHyperParameters[0].IsTunable", "tunable hyperparameters and no SupportedTuningJobObjectiveMetrics", warns},
+	{"DOC-7", "training.json", [][2]string{{`"Tags": [`, `"Tags": [{"Key": "team", "Value": "b"},`}}, "Tags[1].Key", `tag "team" stands in Tags[0] already`, cloudOnly},
+	{"DOC-7", "model.json", [][2]string{{`"PrimaryContainer": {`, `"Tags": [{"Key": "AWS:x", "Value": "b"}], "PrimaryContainer": {`}}, "Tags[0].Key", "keys that begin with aws: are AWS's own", cloudOnly},
+	{"DOC-8", "training.json", [][2]string{{`"TrainingInputMode": "File",`, `"TrainingInputMode": "File", "TrainingImageConfig": {"TrainingRepositoryAccessMode": "Platform", "TrainingRepositoryAuthConfig": {"TrainingRepositoryCredentialsProviderArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}},`}}, "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig", "TrainingRepositoryAccessMode Vpc only", cloudOnly},
+	{"DOC-8", "model.json", [][2]string{{`"PrimaryContainer": {`, `"PrimaryContainer": {"ImageConfig": {"RepositoryAccessMode": "Platform", "RepositoryAuthConfig": {"RepositoryCredentialsProviderArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}},`}}, "PrimaryContainer.ImageConfig.RepositoryAuthConfig", "RepositoryAccessMode Vpc only", cloudOnly},
+	{"VAL-15", "algorithm.json", [][2]string{{`"Range": {"IntegerParameterRangeSpecification": {`, `"Range": {"CategoricalParameterRangeSpecification": {"Values": ["1"]}, "IntegerParameterRangeSpecification": {`}}, "TrainingSpecification.SupportedHyperParameters[0].Range.CategoricalParameterRangeSpecification", "is of type Integer, its range is for Categorical", refuses},
+	{"VAL-15", "algorithm.json", [][2]string{{`{"Name": "note", "Type": "FreeText"}`, `{"Name": "note", "Type": "FreeText", "Range": {"CategoricalParameterRangeSpecification": {"Values": ["a"]}}}`}}, "TrainingSpecification.SupportedHyperParameters[3].Range.CategoricalParameterRangeSpecification", "is of type FreeText, its range is for Categorical", refuses},
+	{"VAL-15", "algorithm.json", [][2]string{{`"MinValue": "0", "MaxValue": "1e0"`, `"MinValue": "1.5e0", "MaxValue": "1"`}}, "TrainingSpecification.SupportedHyperParameters[1].Range.ContinuousParameterRangeSpecification.MinValue", "begins at 1.5e0 and ends at 1", refuses},
+	{"VAL-15", "algorithm.json", [][2]string{{`"MinValue": "0", "MaxValue": "1e0"`, `"MinValue": "NaN", "MaxValue": "1"`}}, "TrainingSpecification.SupportedHyperParameters[1].Range.ContinuousParameterRangeSpecification.MinValue", `"NaN" is not a value of type Continuous`, refuses},
+	{"HP-1", "algorithm.json", [][2]string{{`"DefaultValue": "0.01"`, `"DefaultValue": "1.01"`}}, "TrainingSpecification.SupportedHyperParameters[1].DefaultValue", "Invalid value: 1.01 Supported range: [0, 1e0]", refuses},
+	{"HP-5", "algorithm.json", [][2]string{{`{"n_estimators": "20"}`, `{"n_estimators": "20", "criterion": "log_loss"}`}}, "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.HyperParameters.criterion", "Invalid value: log_loss Supported range: [gini, entropy]", refuses},
+	{"CH-3", "algorithm.json", [][2]string{{`"SupportedInputModes": ["File"]},`, `"SupportedInputModes": ["FastFile"]},`}, {`{"ChannelName": "train"`, `{"ChannelName": "train", "InputMode": "FastFile"`}}, "TrainingSpecification.TrainingChannels[0].SupportedInputModes[0]", "SageMaker's CreateAlgorithm rejects FastFile", cloudOnly},
+	{"STOP-8", "algorithm.json", [][2]string{{`"MaxRuntimeInSeconds": 600`, `"MaxRuntimeInSeconds": 2419201`}}, "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.StoppingCondition.MaxRuntimeInSeconds", "2419201 seconds are more than 28 days", refuses},
+	{"DOC-4", "algorithm.json", [][2]string{{`"ValidationProfiles": [`, `"ValidationProfiles": [{"ProfileName": "default", "TrainingJobDefinition": {"TrainingInputMode": "File", "HyperParameters": {"n_estimators": "1"}, "InputDataConfig": [{"ChannelName": "train", "ContentType": "text/csv", "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/"}}}], "OutputDataConfig": {"S3OutputPath": "s3://b/"}, "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}, "StoppingCondition": {}}},`}}, "ValidationSpecification.ValidationProfiles[1].ProfileName", `"default" stands in ValidationSpecification.ValidationProfiles[0] already`, refuses},
+	{"VAL-53", "model.json", [][2]string{{"-", "PrimaryContainer"}}, "PrimaryContainer", "a model needs PrimaryContainer or Containers", refuses},
+	{"BT-33", "algorithm.json", [][2]string{{`"S3Uri": "s3://iris-data/batch/"`, `"S3Uri": "s3://iris-data/batch/"`}, {`"TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix"`, `"TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "Converse"`}}, "ValidationSpecification.ValidationProfiles[0].TransformJobDefinition.TransformInput.DataSource.S3DataSource.S3DataType", "Converse is not for transforms", refuses},
+	{"CH-4", "algorithm.json", [][2]string{{`"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10}`, `"ResourceConfig": {"VolumeSizeInGB": 10, "InstanceGroups": [{"InstanceGroupName": "a", "InstanceType": "ml.m5.large", "InstanceCount": 1}, {"InstanceGroupName": "b", "InstanceType": "ml.m5.large", "InstanceCount": 1}]}`}}, "ValidationSpecification.ValidationProfiles[0].TrainingJobDefinition.ResourceConfig.InstanceGroups", "does not support distributed training", refuses},
 	{"VAL-8", "package.json", [][2]string{{"-", "ValidationSpecification"}}, "CertifyForMarketplace", "certified only with a validation profile", cloudOnly},
 }
 
@@ -193,6 +238,10 @@ func companionsOf(t testing.TB, file, text string) []*Document {
 		return []*Document{d, fixture(t, "model.json")}
 	case CreateModel:
 		return []*Document{d, fixture(t, "transform.json")}
+	case CreateModelPackage:
+		if d.Algorithm() == "iris-forest" {
+			return []*Document{d, fixture(t, "algorithm.json")}
+		}
 	}
 	return []*Document{d}
 }
@@ -252,14 +301,124 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// Every rule of the table is broken in a test.
+// Every rule of the table is broken in a test: not only one of those that have its id.
 func TestEachRuleIsBroken(t *testing.T) {
-	for _, r := range rules {
-		if r.id == "VAL-51" { // TestNameOption
-			continue
+	broken := make([]bool, len(rules))
+	try := func(id string, docs []*Document) {
+		set, err := arrange(docs)
+		if err != nil {
+			return // documents that do not go together at all
 		}
-		if !slices.ContainsFunc(brokenRules, func(b brokenRule) bool { return b.rule == r.id }) {
-			t.Errorf("no test breaks rule %s", r.id)
+		for i, r := range rules {
+			for _, d := range set.all() {
+				var out problems
+				c := &ruling{doc: d, set: set, o: Options{Strict: true}, out: &out, id: r.id}
+				if id == "" || r.id == id {
+					r.check(c)
+				}
+				broken[i] = broken[i] || len(out.list)+len(c.warnings) > 0
+			}
+		}
+	}
+	for _, tc := range brokenRules {
+		try(tc.rule, companionsOf(t, tc.file, edited(t, tc.file, tc.edits)))
+	}
+	for _, docs := range packageMistakes(t) { // of several documents
+		try("", docs)
+	}
+	elsewhere := map[string]bool{"VAL-51": true} // TestNameOption
+	for i, r := range rules {
+		if !broken[i] && !elsewhere[r.id] {
+			t.Errorf("no test breaks rule %d of the table, %s", i, r.id)
+		}
+	}
+}
+
+// HP-3, HP-5: what a tuning job adds to the hyperparameters is not refused, in a job or in a profile.
+func TestTuningMetricIsTaken(t *testing.T) {
+	if got := refusal(t, Options{Strict: true}, edit(t, "algorithm.json", `{"n_estimators": "20"}`, `{"n_estimators": "20", "_tuning_objective_metric": "validation:accuracy"}`)); got != "" {
+		t.Error(got)
+	}
+}
+
+// VAL-33: what says nothing of a region or an account, or the same one, is not complained about, and a job of one's own
+// may use an image of another account. --region and --account say where the seller is.
+func TestOneHome(t *testing.T) {
+	complaints := func(text string, o Options) (n int) {
+		t.Helper()
+		set, err := arrange([]*Document{decode(t, "doc", text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings, err := set.check(o, &problems{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range warnings {
+			if w.Rule == "VAL-33" {
+				n++
+			}
+		}
+		return n
+	}
+	algorithm, training := edit(t, "algorithm.json", "", ""), edit(t, "training.json", "", "")
+	uri := func(s string) string { return strings.Replace(algorithm, `"s3://iris-data/batch/"`, `"`+s+`"`, 1) }
+	for name, tc := range map[string]struct {
+		text string
+		o    Options
+		want int
+	}{
+		"as it is":                {algorithm, Options{}, 0},
+		"the same region":         {uri("https://iris-data.s3.eu-west-1.amazonaws.com/batch/"), Options{}, 0},
+		"no region in the name":   {uri("https://iris-data.s3.amazonaws.com/batch/"), Options{}, 0},
+		"another bucket's name":   {uri("https://s3.us-west-2.example.com/batch/"), Options{}, 0},
+		"a key like a host":       {uri("s3://b/s3.us-west-2.amazonaws.com/"), Options{}, 0},
+		"--region":                {algorithm, Options{Region: "us-east-1"}, 2},
+		"--account":               {algorithm, Options{Account: "999999999999"}, 3},
+		"an image from elsewhere": {strings.Replace(algorithm, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/iris:1", "iris:1", 2), Options{}, 0},
+		"a job's image of AWS":    {training, Options{Account: "999999999999"}, 0},
+	} {
+		if got := complaints(tc.text, tc.o); got != tc.want {
+			t.Errorf("%s: %d complaints, want %d", name, got, tc.want)
+		}
+	}
+	named := strings.Replace(change(t, change(t, training, "AlgorithmSpecification", map[string]any{"AlgorithmName": "arn:aws:sagemaker:eu-west-2:057799348421:algorithm/iris-forest", "TrainingInputMode": "File"}),
+		"HyperParameters", map[string]any{"n_estimators": "7"}), `"Tags"`, `"Tags"`, 1)
+	got := refusal(t, Options{Region: "us-east-2", Strict: true}, named, "algorithm.json")
+	if !strings.Contains(got, "lies in eu-west-2, and --region in us-east-2") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// VAL-13, VAL-52: the profile of a package of an algorithm is held against the algorithm, when that is at hand.
+func TestProfileOfAPackageOfAnAlgorithm(t *testing.T) {
+	text := change(t, edit(t, "package.json", `"ContentType": "text/csv"}`, `"ContentType": "image/png"}`), "InferenceSpecification", nil)
+	text = change(t, text, "SourceAlgorithmSpecification", map[string]any{"SourceAlgorithms": []any{map[string]any{"AlgorithmName": "iris-forest", "ModelDataUrl": "s3://b/m.tar.gz"}}})
+	pkg := decode(t, "package.json", text)
+	for _, tc := range []struct {
+		set  documents
+		want string
+	}{
+		{documents{main: pkg, pkg: pkg, algorithm: fixture(t, "algorithm.json")}, `"image/png" is not in SupportedContentTypes of algorithm iris-forest`},
+		{documents{main: pkg, pkg: pkg}, `algorithm "iris-forest" is not known here`},
+	} {
+		_, err := tc.set.check(Options{}, &problems{})
+		if got := fmt.Sprint(err); (tc.want == "") != (err == nil) || !strings.Contains(got, tc.want) {
+			t.Errorf("got %v, want %q", err, tc.want)
+		}
+	}
+}
+
+// VAL-53: a model of a package for the marketplace has network isolation on the service.
+func TestModelOfAMarketplacePackageIsIsolated(t *testing.T) {
+	for isolated, want := range map[bool]string{true: "", false: "a model of a package from the marketplace has network isolation"} {
+		docs := append(packaged(t), fixture(t, "package.json"))
+		docs[1] = decode(t, "model.json", change(t, change(t, edit(t, "model.json", "", ""), "PrimaryContainer", map[string]any{"ModelPackageName": "boost-package"}), "EnableNetworkIsolation", isolated))
+		host := machine
+		host.CPUs = 8
+		_, err := Make(docs, Options{Strict: true}, host)
+		if (want == "") != (err == nil) || err != nil && err.Error() != want {
+			t.Errorf("isolation %v: %v", isolated, err)
 		}
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/optml/optml/metrics/expression"
 )
@@ -41,6 +43,9 @@ func (t trainingView) channelMode(i int) string { return cmp.Or(t.channels[i].In
 
 // missing reports a required member that the model does not know to be required.
 func (c *ruling) missing(path string) {
+	if c.out.full(hard) {
+		return
+	}
 	p := c.doc.problem(path, Problem{constraint: true, Rule: c.id, Text: "is required and missing"})
 	p.Message = fmt.Sprintf("Value null at '%s' failed to satisfy constraint: Member must not be null", p.AWSPath)
 	c.out.add(p)
@@ -78,6 +83,28 @@ var trainingRules = []rule{
 		if r := t.resource; r != nil && len(r.InstanceGroups) > 0 && (r.InstanceType != "" || r.InstanceCount != nil) {
 			c.broken(t.at("ResourceConfig.InstanceGroups"), "InstanceType or InstanceCount cannot be specified with InstanceGroups",
 				"InstanceGroups excludes InstanceType and InstanceCount", "give one or the other")
+		}
+	})},
+	{"DOC-2", onTraining(func(c *ruling, t trainingView) {
+		groups := map[string]bool{}
+		if t.resource != nil {
+			for _, g := range t.resource.InstanceGroups {
+				groups[g.InstanceGroupName] = true
+			}
+		}
+		for i, ch := range t.channels {
+			if s := ch.DataSource.S3DataSource; s != nil {
+				for j, name := range s.InstanceGroupNames {
+					if !groups[name] {
+						c.broken(index(t.channelPath(i)+".DataSource.S3DataSource.InstanceGroupNames", j), "", fmt.Sprintf("%q is none of the job's InstanceGroups", name), "name a group of ResourceConfig.InstanceGroups, or leave the member out")
+					}
+				}
+			}
+		}
+	})},
+	{"DOC-8", onTrainingJob(func(c *ruling, r *createTrainingJobRequest) {
+		if s := r.AlgorithmSpecification; s != nil && s.TrainingImageConfig != nil && s.TrainingImageConfig.TrainingRepositoryAuthConfig != nil && s.TrainingImageConfig.TrainingRepositoryAccessMode != "Vpc" {
+			c.soft(serviceNo, "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig", "", "credentials for a registry go with TrainingRepositoryAccessMode Vpc only", "leave them out, or say Vpc")
 		}
 	})},
 	{"ruling 13", onTraining(func(c *ruling, t trainingView) {
@@ -202,22 +229,19 @@ var trainingRules = []rule{
 		}
 	})},
 	{"MET-1", func(c *ruling) {
-		list, path := metricsOf(c.doc)
-		for i, m := range list {
-			if e, err := expression.Compile(m.Regex); err == nil && e.Groups() == 0 {
-				c.warn(index(path, i)+".Regex", fmt.Sprintf("metric %q has no group in its expression: the whole match is taken for the value", m.Name))
+		for _, x := range c.expressions() {
+			if x.err == nil && x.Groups() == 0 {
+				c.warn(x.path, fmt.Sprintf("metric %q has no group in its expression: the whole match is taken for the value", x.metric))
 			}
 		}
 	}},
 	{"MET-5", func(c *ruling) {
-		list, path := metricsOf(c.doc)
-		for i, m := range list {
-			at := index(path, i) + ".Regex"
-			switch e, err := expression.Compile(m.Regex); {
-			case err != nil && m.Regex != "":
-				c.broken(at, "", fmt.Sprintf("metric %q: %v", m.Name, err), "an expression as Go or Python has it, with one group for the value: loss=([0-9.]+)")
-			case err == nil && e.Construct() != "":
-				c.warn(at, fmt.Sprintf("metric %q uses %s: its expression is matched by backtracking, slower, and at most %s a line; which dialect the service takes is not documented", m.Name, e.Construct(), expression.Patience))
+		for _, x := range c.expressions() {
+			switch {
+			case x.err != nil:
+				c.broken(x.path, "", fmt.Sprintf("metric %q: %v", x.metric, x.err), "an expression as Go or Python has it, with one group for the value: loss=([0-9.]+)")
+			case x.Construct() != "":
+				c.warn(x.path, fmt.Sprintf("metric %q uses %s: its expression is matched by backtracking, slower, and at most %s a line; which dialect the service takes is not documented", x.metric, x.Construct(), expression.Patience))
 			}
 		}
 	}},
@@ -236,10 +260,20 @@ var trainingRules = []rule{
 		if spec == nil || t.resource == nil {
 			return
 		}
+		alone := fmt.Sprintf("algorithm %s does not support distributed training (SupportsDistributedTraining), so one instance", spec.AlgorithmName)
 		if n := value(t.resource.InstanceCount, 0); n > 1 && !spec.TrainingSpecification.SupportsDistributedTraining {
-			c.broken(t.at("ResourceConfig.InstanceCount"), "", fmt.Sprintf("algorithm %s does not support distributed training (SupportsDistributedTraining), so one instance", spec.AlgorithmName), "say 1")
+			c.broken(t.at("ResourceConfig.InstanceCount"), "", alone, "say 1")
 		}
-		c.supportedType(t.at("ResourceConfig.InstanceType"), t.resource.InstanceType, spec.TrainingSpecification.SupportedTrainingInstanceTypes, "SupportedTrainingInstanceTypes", spec.AlgorithmName)
+		supported := supported{spec.TrainingSpecification.SupportedTrainingInstanceTypes, "SupportedTrainingInstanceTypes", "algorithm " + spec.AlgorithmName}
+		c.supportedType(t.at("ResourceConfig.InstanceType"), t.resource.InstanceType, supported)
+		all := int64(0)
+		for i, g := range t.resource.InstanceGroups {
+			all += g.InstanceCount
+			c.supportedType(index(t.at("ResourceConfig.InstanceGroups"), i)+".InstanceType", g.InstanceType, supported)
+		}
+		if all > 1 && !spec.TrainingSpecification.SupportsDistributedTraining {
+			c.broken(t.at("ResourceConfig.InstanceGroups"), "", alone, "say one group of 1")
+		}
 	})},
 }
 
@@ -318,6 +352,30 @@ func checkpointPlace(c *ruling, r *createTrainingJobRequest) {
 	}
 }
 
+// compiled is a metric's expression, or why it is none.
+type compiled struct {
+	*expression.Expression
+	err          error
+	metric, path string
+}
+
+// expressions are those of a document's metrics. What the service refuses for its length alone is not compiled, since
+// that takes time: definitions beyond the most that there may be, and expressions beyond the longest.
+func (c *ruling) expressions() []compiled {
+	if c.compiled == nil {
+		list, path := metricsOf(c.doc)
+		most, longest := *facts().Shapes["MetricDefinitionList"].max, *facts().Shapes["MetricRegex"].max
+		for i, m := range list[:min(int64(len(list)), most)] {
+			if m.Regex == "" || int64(utf8.RuneCountInString(m.Regex)) > longest {
+				continue
+			}
+			e, err := expression.Compile(m.Regex)
+			c.compiled = append(c.compiled, compiled{e, err, m.Name, index(path, i) + ".Regex"})
+		}
+	}
+	return c.compiled
+}
+
 // metricsOf are the metric definitions of a document and their place.
 func metricsOf(d *Document) ([]metricDefinition, string) {
 	switch b := d.body.(type) {
@@ -342,17 +400,18 @@ func (c *ruling) specification() *createAlgorithmInput {
 	return nil
 }
 
-// supportedType: an instance type is among those that the algorithm supports. On one's own machine this only warns
-// (CH-4, ruling 3).
-func (c *ruling) supportedType(path, have string, supported []string, list, algorithm string) {
-	if len(supported) == 0 || have == "" || isLocalType(have) {
+// supported are the instance types that an algorithm or a model package supports, and in which member it says so.
+type supported struct {
+	types        []string
+	member, what string
+}
+
+// supportedType: an instance type is among those that are supported. On one's own machine this only warns (CH-4,
+// ruling 3).
+func (c *ruling) supportedType(path, have string, s supported) {
+	if len(s.types) == 0 || have == "" || isLocalType(have) || slices.Contains(s.types, have) {
 		return
 	}
-	for _, s := range supported {
-		if s == have {
-			return
-		}
-	}
-	c.soft(awsOnly, path, fmt.Sprintf("Instance type %s is not supported by algorithm %s", have, algorithm),
-		fmt.Sprintf("%s is not in %s of %s", have, list, algorithm), "one of "+short(strings.Join(supported, ", "), 200))
+	c.soft(awsOnly, path, fmt.Sprintf("Instance type %s is not supported by %s", have, s.what),
+		fmt.Sprintf("%s is not in %s of %s", have, s.member, s.what), "one of "+short(strings.Join(s.types, ", "), 200))
 }

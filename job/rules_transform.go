@@ -141,19 +141,37 @@ var transformRules = []rule{
 		}
 	})},
 	{"VAL-13", onTransform(func(c *ruling, t transformView) {
-		a, ok := c.doc.body.(*createAlgorithmInput)
-		if !ok || a.InferenceSpecification == nil {
+		spec, whose := c.inference()
+		if spec == nil {
 			return
 		}
-		spec := a.InferenceSpecification
-		if v := t.input.ContentType; v != "" && len(spec.SupportedContentTypes) > 0 && !hasMediaType(spec.SupportedContentTypes, v) {
-			c.broken(t.at("TransformInput.ContentType"), "", fmt.Sprintf("%q is not in SupportedContentTypes of the algorithm: %s", v, strings.Join(spec.SupportedContentTypes, ", ")), "")
+		among := func(member, v string, list []string, of string) {
+			if v != "" && len(list) > 0 && !hasMediaType(list, v) {
+				c.broken(t.at(member), "", fmt.Sprintf("%q is not in %s of %s", v, of, whose), "one of "+short(strings.Join(list, ", "), 200)+", or add it there")
+			}
 		}
-		if v := t.output.Accept; v != "" && len(spec.SupportedResponseMIMETypes) > 0 && !hasMediaType(spec.SupportedResponseMIMETypes, v) {
-			c.broken(t.at("TransformOutput.Accept"), "", fmt.Sprintf("%q is not in SupportedResponseMIMETypes of the algorithm: %s", v, strings.Join(spec.SupportedResponseMIMETypes, ", ")), "")
-		}
-		c.supportedType(t.at("TransformResources.InstanceType"), t.resources.InstanceType, spec.SupportedTransformInstanceTypes, "SupportedTransformInstanceTypes", a.AlgorithmName)
+		among("TransformInput.ContentType", t.input.ContentType, spec.SupportedContentTypes, "SupportedContentTypes")
+		among("TransformOutput.Accept", t.output.Accept, spec.SupportedResponseMIMETypes, "SupportedResponseMIMETypes")
+		c.supportedType(t.at("TransformResources.InstanceType"), t.resources.InstanceType, supported{spec.SupportedTransformInstanceTypes, "SupportedTransformInstanceTypes", whose})
 	})},
+}
+
+// inference is what the profile of a document is held against, and whose it is: the algorithm's or the package's own, or
+// that of the algorithm that the package is of; nil for a job, whose model may be anyone's.
+func (c *ruling) inference() (*inferenceSpecification, string) {
+	switch b := c.doc.body.(type) {
+	case *createAlgorithmInput:
+		return b.InferenceSpecification, "algorithm " + b.AlgorithmName
+	case *createModelPackageInput:
+		if b.InferenceSpecification != nil {
+			return b.InferenceSpecification, "the model package"
+		}
+		if b.SourceAlgorithmSpecification != nil && c.set.algorithm != nil {
+			a := c.set.algorithm.body.(*createAlgorithmInput)
+			return a.InferenceSpecification, "algorithm " + a.AlgorithmName
+		}
+	}
+	return nil, ""
 }
 
 func onModel(f func(c *ruling, r *createModelInput)) func(*ruling) {
@@ -180,6 +198,13 @@ var modelRules = []rule{
 		}
 	})},
 	{"VAL-53", onModel(modelPackage)},
+	{"DOC-8", onModel(func(c *ruling, r *createModelInput) {
+		for path, ct := range r.each() {
+			if i := ct.ImageConfig; i != nil && i.RepositoryAuthConfig != nil && i.RepositoryAccessMode != "Vpc" {
+				c.soft(serviceNo, path+".ImageConfig.RepositoryAuthConfig", "", "credentials for a registry go with RepositoryAccessMode Vpc only", "leave them out, or say Vpc")
+			}
+		}
+	})},
 	{"INF-23", onModel(func(c *ruling, r *createModelInput) {
 		for path, ct := range r.each() {
 			if ct.ModelDataSource == nil {
@@ -302,6 +327,9 @@ func modelPackage(c *ruling, r *createModelInput) {
 			}
 		}
 	}
+	if c.set.pkg != nil && named && !r.EnableNetworkIsolation && c.set.pkg.body.(*createModelPackageInput).CertifyForMarketplace {
+		c.soft(serviceNo, "EnableNetworkIsolation", "", "a model of a package from the marketplace has network isolation", "set it to true")
+	}
 	if c.set.pkg != nil && !named {
 		c.broken("PrimaryContainer", "", "a CreateModelPackage request was given, and this model names no package", "leave the CreateModelPackage request out, or name it in ModelPackageName")
 	}
@@ -392,6 +420,49 @@ var packageRules = []rule{
 			c.broken("SourceAlgorithmSpecification", "", "a CreateAlgorithm request was given, and this package is of none", "leave the CreateAlgorithm request out")
 		}
 	})},
+	{"VAL-52", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.SourceAlgorithmSpecification == nil {
+			return
+		}
+		for i, s := range r.SourceAlgorithmSpecification.SourceAlgorithms {
+			at := index("SourceAlgorithmSpecification.SourceAlgorithms", i)
+			if s.ModelDataUrl == "" && s.ModelDataSource == nil {
+				c.warn(at, "has no ModelDataUrl: the package has no model of its own")
+			} else if s.ModelDataUrl != "" && s.ModelDataSource != nil {
+				c.broken(at+".ModelDataSource", "", "ModelDataUrl and ModelDataSource exclude each other", "give one of the two")
+			}
+		}
+	})},
+	{"INF-23", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.InferenceSpecification == nil {
+			return
+		}
+		for i, ct := range r.InferenceSpecification.Containers {
+			if ct.ModelDataUrl != "" && ct.ModelDataSource != nil {
+				c.broken(index("InferenceSpecification.Containers", i)+".ModelDataSource", "", "ModelDataUrl and ModelDataSource exclude each other", "give one of the two")
+			}
+		}
+	})},
+	{"DOC-1", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.InferenceSpecification == nil {
+			return
+		}
+		for i, ct := range r.InferenceSpecification.Containers {
+			if ct.Image == "" {
+				c.missing(index("InferenceSpecification.Containers", i) + ".Image")
+			}
+		}
+	})},
+	{"DOC-4", onPackage(func(c *ruling, r *createModelPackageInput) {
+		if r.ValidationSpecification == nil {
+			return
+		}
+		var names []string
+		for _, p := range r.ValidationSpecification.ValidationProfiles {
+			names = append(names, p.ProfileName)
+		}
+		c.unique("ValidationSpecification.ValidationProfiles", "ProfileName", names)
+	})},
 	{"VAL-8", onPackage(func(c *ruling, r *createModelPackageInput) {
 		if r.CertifyForMarketplace && (r.ValidationSpecification == nil || len(r.ValidationSpecification.ValidationProfiles) == 0) {
 			c.soft(serviceNo, "CertifyForMarketplace", "", "a model package is certified only with a validation profile", "give ValidationSpecification")
@@ -402,8 +473,11 @@ var packageRules = []rule{
 		if r.ModelPackageName == "" || s == nil {
 			return
 		}
-		if len(s.SupportedTransformInstanceTypes) == 0 {
+		if s.SupportedTransformInstanceTypes == nil {
 			c.missing("InferenceSpecification.SupportedTransformInstanceTypes")
+		}
+		if s.SupportedRealtimeInferenceInstanceTypes == nil {
+			c.missing("InferenceSpecification.SupportedRealtimeInferenceInstanceTypes")
 		}
 	})},
 	{"ruling 21", onPackage(func(c *ruling, r *createModelPackageInput) {

@@ -134,10 +134,12 @@ type source struct {
 	data  []byte
 	lines []int // offset of each line's first byte, as far as they were asked for
 	known int   // bytes that were searched for line ends
+
+	last, col int // the last offset that was asked for and its column: the next one in its line is counted from there
 }
 
-// position returns the line and the column of an offset, both from 1, the column in characters.
-func (s *source) position(offset int) (line, col int) {
+// line returns the line of an offset, from 1.
+func (s *source) line(offset int) int {
 	offset = min(max(offset, 0), len(s.data))
 	if s.lines == nil {
 		s.lines = append(s.lines, 0)
@@ -151,8 +153,19 @@ func (s *source) position(offset int) (line, col int) {
 		s.known += i + 1
 		s.lines = append(s.lines, s.known)
 	}
-	line = sort.SearchInts(s.lines, offset+1)
-	return line, utf8.RuneCount(s.data[s.lines[line-1]:offset]) + 1
+	return sort.SearchInts(s.lines, offset+1)
+}
+
+// position returns the line and the column of an offset, both from 1, the column in characters.
+func (s *source) position(offset int) (line, col int) {
+	line = s.line(offset)
+	offset = min(max(offset, 0), len(s.data))
+	from, col := s.lines[line-1], 1
+	if s.last > from && s.last <= offset {
+		from, col = s.last, s.col
+	}
+	s.last, s.col = offset, col+utf8.RuneCount(s.data[from:offset])
+	return line, s.col
 }
 
 // join appends a member's name to a path.

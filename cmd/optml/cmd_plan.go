@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -21,12 +23,20 @@ func (a *app) cmdPlan() *cobra.Command {
 		Short: "Check a request and print what would be done, without doing it",
 		Long: `Check a CreateAlgorithm, CreateModelPackage, CreateTrainingJob or
 CreateTransformJob request and print what would be run, and how each of its
-members is treated: honoured as on the service, emulated (the note says how), or
-inert (it has no effect inside a container). Others are what it names: the
-CreateModel request of a transform job with the CreateModelPackage request that
-it may name, the CreateAlgorithm request of a training job or of a model package.
-Each may also be the reply that describes it (see "optml train --help"). Needs neither
-root nor images.`,
+members is treated: honoured as on the service, emulated (the note says how),
+inert (it has no effect inside a container) or refused (it would change what the
+container sees or what comes out, and is not carried out). Others are what it
+names: the CreateModel request of a transform job with the CreateModelPackage
+request that it may name, the CreateAlgorithm request of a training job or of a
+model package. Each may also be the reply that describes it (see "optml train
+--help"). A CreateModel request alone runs nothing, and is only checked. Needs
+neither root nor images.
+
+What is wrong is told all at once, with line and column, in a plain sentence and
+in the service's words; the exit code is then 2. --output json prints it as
+{"problems", "refused", "members"}, each with its path. --strict refuses what
+the service refuses, and what is carried out in another way that can change
+bytes, order, limits or status.`,
 		Example: `  optml plan algorithm.json
   optml plan transform.json model.json --output json`,
 		Args: nargs(1, 4, "the document"),
@@ -35,7 +45,7 @@ root nor images.`,
 			for _, path := range args {
 				d, err := a.decode(path, either, false)
 				if err != nil {
-					return err
+					return refuse(err, nil, a)
 				}
 				docs = append(docs, d)
 			}
@@ -48,9 +58,17 @@ root nor images.`,
 				return err
 			}
 			m.set(&o)
+			if len(docs) == 1 && docs[0].Operation == job.CreateModel {
+				members, warnings, err := job.Check(documentsOf(docs), o)
+				if err != nil {
+					return refuse(err, members, a)
+				}
+				return printModel(members, warnings, a.output, a.stdout)
+			}
 			p, err := makePlan(docs, o)
 			if err != nil {
-				return err
+				members, _, _ := job.Check(documentsOf(docs), o)
+				return refuse(err, members, a)
 			}
 			return printPlan(p, a.output, a.stdout)
 		},
@@ -76,23 +94,103 @@ func printPlan(p *job.Plan, f format, w io.Writer) error {
 		return err
 	}
 	if len(p.Members) > 0 {
-		fmt.Fprintln(w, "\nMEMBERS OF THE REQUEST")
+		fmt.Fprintln(w)
 	}
-	for _, m := range p.Members {
+	membersText(w, p.Members)
+	warningsText(w, p.Warnings)
+	return nil
+}
+
+// printModel tells of a CreateModel request, which runs nothing itself.
+func printModel(members []job.MemberUse, warnings []job.Warning, f format, w io.Writer) error {
+	if f == formatJSON {
+		return writeJSON(w, struct {
+			Operation string          `json:"operation"`
+			Members   []job.MemberUse `json:"members"`
+			Warnings  []job.Warning   `json:"warnings,omitempty"`
+		}{job.CreateModel, members, warnings})
+	}
+	fmt.Fprintln(w, "A model runs nothing itself: give the CreateTransformJob request that names it too, to see what would be run.")
+	fmt.Fprintln(w)
+	membersText(w, members)
+	warningsText(w, warnings)
+	return nil
+}
+
+// refusal is why there is no plan, for machines.
+type refusal struct {
+	Operation string              `json:"operation,omitempty"`
+	Problems  []job.Problem       `json:"problems,omitempty"`
+	Refused   []job.RefusedMember `json:"refused,omitempty"`
+	More      int                 `json:"more,omitempty"`    // problems and refused members beyond those
+	Answers   []job.Answer        `json:"answers,omitempty"` // of the service and its clients, in turn
+	Members   []job.MemberUse     `json:"members,omitempty"`
+}
+
+// refuse prints what is known of documents that there is no plan of: everything for machines; for people the members of
+// documents that are sound, with those that are refused among them. What is wrong stands on stderr, whole. It returns err.
+func refuse(err error, members []job.MemberUse, a *app) error {
+	var invalid *job.Invalid
+	var no *job.Unsupported
+	r := refusal{Members: members}
+	if errors.As(err, &no) {
+		r.Operation, r.Refused, r.More = no.Operation, no.Members, no.More
+		for _, m := range no.Members { // some are for what this machine is, which the table of members does not know
+			for i := range members {
+				if members[i].Path == m.Path {
+					members[i].Treatment, members[i].Note = job.Refused, m.Text
+				}
+			}
+		}
+	}
+	if errors.As(err, &invalid) {
+		r.Operation, r.Problems, r.Answers = invalid.Operation, invalid.Problems, invalid.Answers()
+		r.More += invalid.More
+	}
+	var perr error
+	switch {
+	case invalid == nil && no == nil:
+	case a.output == formatJSON:
+		perr = writeJSON(a.stdout, r)
+	case invalid == nil:
+		membersText(a.stdout, members)
+	}
+	return cmp.Or(perr, err)
+}
+
+// membersText lists how each member is treated.
+func membersText(w io.Writer, members []job.MemberUse) {
+	if len(members) == 0 {
+		return
+	}
+	n := map[job.Treatment]int{}
+	for _, m := range members {
+		n[m.Treatment]++
+	}
+	var counts []string
+	for _, t := range []job.Treatment{job.Honoured, job.Emulated, job.Inert, job.Refused} {
+		if n[t] > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n[t], t))
+		}
+	}
+	fmt.Fprintf(w, "MEMBERS OF THE REQUEST: %s\n", strings.Join(counts, ", "))
+	for _, m := range members {
 		fmt.Fprintf(w, "%-8s  %s", m.Treatment, m.Path)
 		if m.Note != "" {
 			fmt.Fprintf(w, ": %s", m.Note)
 		}
 		fmt.Fprintln(w)
 	}
-	for _, x := range p.Warnings {
+}
+
+func warningsText(w io.Writer, warnings []job.Warning) {
+	for _, x := range warnings {
 		where := ""
 		if x.Path != "" {
 			where = x.Path + ": "
 		}
-		fmt.Fprintf(w, "\nwarning: %s%s (%s)\n", where, x.Text, x.Rule)
+		fmt.Fprintf(w, "\nwarning: %s%s (%s)\n", visible(where), visible(x.Text), x.Rule)
 	}
-	return nil
 }
 
 // row prints a name and a value; an empty value is left out.

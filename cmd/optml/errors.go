@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/optml/optml/harness"
 	"github.com/optml/optml/job"
@@ -29,7 +32,10 @@ func printError(w io.Writer, err error) {
 	}
 	if errors.As(err, &refused) {
 		for _, m := range refused.Members {
-			fmt.Fprintf(w, "optml: %s\n", m)
+			fmt.Fprintf(w, "optml: %s\n", visible(m.String()))
+		}
+		if refused.More > 0 {
+			fmt.Fprintf(w, "optml: and %d more\n", refused.More)
 		}
 		fmt.Fprintln(w, "hint: what would change what the container sees or what comes out, and is not carried out, is refused; `optml plan` lists how each member is treated")
 	}
@@ -65,9 +71,9 @@ func split(err error) []error {
 // printInvalid lists the problems by place, each with its hint, and then what the service would answer.
 func printInvalid(w io.Writer, e *job.Invalid) {
 	for _, p := range e.Problems {
-		fmt.Fprintf(w, "optml: %s\n", p)
+		fmt.Fprintf(w, "optml: %s\n", visible(p.String()))
 		if p.Hint != "" {
-			fmt.Fprintf(w, "hint: %s\n", p.Hint)
+			fmt.Fprintf(w, "hint: %s\n", visible(p.Hint))
 		}
 	}
 	if e.More > 0 {
@@ -77,7 +83,58 @@ func printInvalid(w io.Writer, e *job.Invalid) {
 	if what == "" {
 		what = "the request"
 	}
-	fmt.Fprintf(w, "SageMaker would answer %s with %s: %s\n", what, e.Code(), e.Error())
+	for i, a := range e.Answers() {
+		who := "SageMaker"
+		if a.Code == job.CodeParameters {
+			who = "SageMaker's clients, such as the aws command,"
+		}
+		if i > 0 {
+			who = "With that mended, " + who
+		}
+		message := visible(shortSets(a.Message))
+		switch {
+		case message == "":
+			message = ", in words that are not published"
+		case a.Others > 0:
+			message = fmt.Sprintf(": %s; and %d more", message, a.Others)
+		default:
+			message = ": " + message
+		}
+		fmt.Fprintf(w, "%s would answer %s with %s%s\n", who, what, a.Code, message)
+	}
+}
+
+// valueSet is a list of values in one of the service's sentences.
+var valueSet = regexp.MustCompile(`(Member must satisfy enum value set: \[|must be one of: )([^\]:]*, [^\]:;]*)`)
+
+// shortSets cuts the lists of values in the service's sentence, which has them whole, however many instance types there are.
+func shortSets(message string) string {
+	const keep = 8
+	return valueSet.ReplaceAllStringFunc(message, func(set string) string {
+		m := valueSet.FindStringSubmatch(set)
+		values := strings.Split(m[2], ", ")
+		if len(values) <= keep+4 {
+			return set
+		}
+		return m[1] + strings.Join(values[:keep], ", ") + fmt.Sprintf(", … %d more", len(values)-keep)
+	})
+}
+
+// visible is a text of a document for a terminal: what would move the cursor or change its colours shows as an escape.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 func hintOf(err error) string {

@@ -179,15 +179,19 @@ func (r runOptions) plan() (*job.Plan, error) {
 }
 
 func makePlan(docs []given, o job.Options) (*job.Plan, error) {
-	var d []*job.Document
-	for _, x := range docs {
-		d = append(d, x.Document)
-	}
-	p, err := job.Make(d, o, hostFacts())
+	p, err := job.Make(documentsOf(docs), o, hostFacts())
 	if err != nil && !isDocumentError(err) {
 		return nil, &usageError{Err: err}
 	}
 	return p, err
+}
+
+func documentsOf(docs []given) []*job.Document {
+	var d []*job.Document
+	for _, x := range docs {
+		d = append(d, x.Document)
+	}
+	return d
 }
 
 func isDocumentError(err error) bool {

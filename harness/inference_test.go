@@ -14,7 +14,7 @@ import (
 // statuses are those that a finished job went through.
 func (b *bench) statuses(o *ledger.Owner) (all []string) {
 	b.t.Helper()
-	for e, err := range o.Job().FollowPoll(b.t.Context()) {
+	for e, err := range o.Job().Follow(b.t.Context()) {
 		if err != nil {
 			b.t.Fatal(err)
 		}

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // maxName is the longest name that the service takes for a job, model or algorithm.
 const maxName = 63
 
-var nameForm = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
+// nameForm is compiled when it is first used: it is long, and few starts of the program need it.
+var nameForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`) })
 
 // childName names what a validation makes (VAL-6): <algorithm>-<profile>-<kind>, with the run's suffix (ruling 2),
 // never above 63 characters. What is cut off is stood in for by a hash, so that two long names stay two.

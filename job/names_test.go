@@ -20,7 +20,7 @@ func TestChildNames(t *testing.T) {
 		for _, profile := range []string{a, a + "z", "p"} {
 			for _, kind := range []string{"training", "transform", "model"} {
 				got := childName(alg, profile, kind, "20261120-abc")
-				if len(got) > 63 || !nameForm.MatchString(got) || !strings.HasSuffix(got, "-"+kind+"-20261120-abc") || seen[got] {
+				if len(got) > 63 || !nameForm().MatchString(got) || !strings.HasSuffix(got, "-"+kind+"-20261120-abc") || seen[got] {
 					t.Errorf("%s of %s, %s is %q (%d)", kind, alg, profile, got, len(got))
 				}
 				seen[got] = true

@@ -24,7 +24,7 @@ func TestPlanRerun(t *testing.T) {
 		}
 	}
 	p, err := PlanRerun(&Plan{Kind: KindTransform, Name: long, Transform: &Transform{}}, "", "000001", now)
-	if err != nil || len(p.Name) != 63 || !nameForm.MatchString(p.Name) || !strings.HasSuffix(p.Name, "-rerun-000001") {
+	if err != nil || len(p.Name) != 63 || !nameForm().MatchString(p.Name) || !strings.HasSuffix(p.Name, "-rerun-000001") {
 		t.Errorf("%+v %v", p, err)
 	}
 	if _, err := PlanRerun(&Plan{Kind: KindTraining, Training: &Training{}}, "", "", now); err == nil {

@@ -140,10 +140,10 @@ var requestRules = []rule{
 // optionRules hold what the user said beside the document.
 var optionRules = []rule{
 	{"VAL-51", func(c *ruling) {
-		if c.doc == c.set.main && c.o.Name != "" && !nameForm.MatchString(c.o.Name) {
+		if c.doc == c.set.main && c.o.Name != "" && !nameForm().MatchString(c.o.Name) {
 			c.broken("", "", fmt.Sprintf("name %q: 1 to 63 letters, digits and inner hyphens", short(c.o.Name, 80)), "choose another --name")
 		}
-		if suffix := c.o.RunSuffix; c.doc == c.set.main && suffix != "" && (len(suffix) > 20 || !nameForm.MatchString(suffix)) {
+		if suffix := c.o.RunSuffix; c.doc == c.set.main && suffix != "" && (len(suffix) > 20 || !nameForm().MatchString(suffix)) {
 			c.broken("", "", fmt.Sprintf("run suffix %q: 1 to 20 letters, digits and inner hyphens", short(suffix, 80)), "")
 		}
 	}},

@@ -80,7 +80,7 @@ func own(j *Job, lock *os.File) (*Owner, error) {
 		lock.Close()
 		return nil, err
 	}
-	o := &Owner{layout: j.layout, plan: j.plan, lock: lock, journal: jn}
+	o := &Owner{layout: j.layout, plan: j.plan, lock: lock, journal: jn, appended: newWakeup()}
 	if o.state, err = j.fold(); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}

@@ -37,10 +37,17 @@ const (
 	oldPrefix = ".old-"
 )
 
-// nameRE allows what SageMaker allows and the suffix of a validation's run; it keeps names from being paths.
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+// validName allows what SageMaker allows and the suffix of a validation's run; it keeps names from being paths.
+func validName(s string) bool { return len(s) <= maxName && nameRE.MatchString(s) }
 
-var docRE = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$`)
+func validDocument(s string) bool { return len(s) <= maxName && docRE.MatchString(s) }
+
+const maxName = 128 // not in the expressions, which would be compiled to as many steps at each start
+
+var (
+	nameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	docRE  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
+)
 
 // Create makes a job under root and returns its owner. The directory is made under another name, locked there and
 // renamed, so nobody ever sees a job that is half made or that nobody owns. *InUseError when the name is taken.
@@ -80,11 +87,11 @@ func (r *Request) complete() error {
 	if !knownKind(r.Kind) {
 		return fmt.Errorf("create job: kind %q is not known", r.Kind)
 	}
-	if !nameRE.MatchString(r.Name) {
+	if !validName(r.Name) {
 		return fmt.Errorf("create job: name %q: letters, digits, dots, hyphens and underscores only, at most 128, a letter or digit first", r.Name)
 	}
 	for name := range r.Documents {
-		if !docRE.MatchString(name) {
+		if !validDocument(name) {
 			return fmt.Errorf("create job: document name %q: letters, digits, dots, hyphens and underscores only, at most 128", name)
 		}
 	}

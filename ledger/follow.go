@@ -11,20 +11,15 @@ import (
 // Follow yields the events of the last attempt from its first on, and then each as it is appended. It ends after the final transition. If
 // the owner dies before that it yields ErrOwnerDead and ends; if ctx ends, the cause. Damaged lines and events that
 // this optml does not know are passed over.
-func (j *Job) Follow(ctx context.Context) iter.Seq2[Event, error] { return j.follow(ctx, false) }
-
-// FollowPoll is Follow without inotify, for tests in a synctest bubble.
-func (j *Job) FollowPoll(ctx context.Context) iter.Seq2[Event, error] { return j.follow(ctx, true) }
-
-func (j *Job) follow(ctx context.Context, pollOnly bool) iter.Seq2[Event, error] {
+func (j *Job) Follow(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		if err := j.followTo(ctx, pollOnly, func(e Event) bool { return yield(e, nil) }); err != nil {
+		if err := j.followTo(ctx, func(e Event) bool { return yield(e, nil) }); err != nil {
 			yield(Event{}, fmt.Errorf("follow %s/%s: %w", j.Kind(), j.Name(), err))
 		}
 	}
 }
 
-func (j *Job) followTo(ctx context.Context, pollOnly bool, yield func(Event) bool) error {
+func (j *Job) followTo(ctx context.Context, yield func(Event) bool) error {
 	r, err := openReader(j.EventsPath())
 	if err != nil {
 		return err
@@ -33,9 +28,10 @@ func (j *Job) followTo(ctx context.Context, pollOnly bool, yield func(Event) boo
 	if err := r.skipAttempts(); err != nil {
 		return err
 	}
-	w := newWatch(j.EventsPath(), pollOnly)
+	w := newWatch(j)
 	defer w.close()
 	for {
+		w.arm()
 		// Asked before reading: an owner that is dead now has written all that it will.
 		owned, err := j.Owned()
 		if err != nil {

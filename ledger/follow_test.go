@@ -11,10 +11,23 @@ import (
 	"time"
 )
 
+// followers are the ways to follow a job: in its owner's process, and in another.
+var followers = map[string]func(*testing.T, *Owner) *Job{
+	"here": func(_ *testing.T, o *Owner) *Job { return o.Job() },
+	"elsewhere": func(t *testing.T, o *Owner) *Job {
+		j, err := Open(o.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	},
+}
+
 func TestFollowWaitsForEvents(t *testing.T) {
-	for name, poll := range map[string]bool{"notified": false, "polled": true} {
+	for name, from := range followers {
 		t.Run(name, func(t *testing.T) {
 			o := create(t, t.TempDir(), "a")
+			j := from(t, o)
 			var wg sync.WaitGroup
 			defer wg.Wait()
 			wg.Go(func() {
@@ -26,7 +39,7 @@ func TestFollowWaitsForEvents(t *testing.T) {
 				o.Append(Warning{Text: "after the end"})
 			})
 			var n int64
-			for e, err := range o.Job().follow(t.Context(), poll) {
+			for e, err := range j.Follow(t.Context()) {
 				if n++; err != nil || e.Seq != n {
 					t.Fatal(e, err)
 				}
@@ -39,15 +52,22 @@ func TestFollowWaitsForEvents(t *testing.T) {
 }
 
 func TestFollowIsPrompt(t *testing.T) {
+	for name, from := range followers {
+		t.Run(name, func(t *testing.T) { followIsPrompt(t, from) })
+	}
+}
+
+func followIsPrompt(t *testing.T, from func(*testing.T, *Owner) *Job) {
 	// On a busy machine one event may be late for other reasons; the poll would make every one late.
 	for try := range 5 {
 		o := create(t, t.TempDir(), "a")
+		j := from(t, o)
 		go func() {
 			time.Sleep(20 * time.Millisecond) // long enough for the first reading to have ended
 			o.Append(Transition{Status: StatusCompleted})
 		}()
 		var late time.Duration
-		for e, err := range o.Job().Follow(t.Context()) {
+		for e, err := range j.Follow(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +77,7 @@ func TestFollowIsPrompt(t *testing.T) {
 			return
 		}
 		if try == 4 {
-			t.Errorf("told after %v: by the poll, not by inotify", late)
+			t.Errorf("told after %v: by the poll, not woken", late)
 		}
 	}
 }
@@ -118,44 +138,37 @@ func TestFollowOwnerDies(t *testing.T) {
 
 // D13.
 func TestStops(t *testing.T) {
-	for name, poll := range map[string]bool{"notified": false, "polled": true} {
-		t.Run(name, func(t *testing.T) {
-			o := create(t, t.TempDir(), "a")
-			if poll {
-				o.PollOnly()
-			}
-			j := o.Job()
-			if err := j.RequestStop(Stop{Reason: "before"}); err != nil {
-				t.Fatal(err)
-			}
-			stops := o.Stops()
-			if s := <-stops; s.Reason != "before" || s.Kill || s.At.IsZero() {
-				t.Errorf("%+v", s)
-			}
-			if err := j.RequestStop(Stop{Reason: "again"}); err != nil {
-				t.Error("asking again:", err)
-			}
-			if err := j.RequestStop(Stop{Reason: "now", Kill: true}); err != nil {
-				t.Fatal(err)
-			}
-			if s := <-stops; s.Reason != "now" || !s.Kill {
-				t.Errorf("%+v", s)
-			}
-			if o.Stops() != stops {
-				t.Error("another channel")
-			}
-			finish(t, o, StatusStopped)
-			if s, ok := <-stops; ok {
-				t.Errorf("told of %+v", s)
-			}
-			if err := j.RequestStop(Stop{}); !errors.Is(err, ErrFinished) {
-				t.Error(err)
-			}
-			entries, _ := filepath.Glob(filepath.Join(o.Dir(), ".tmp-*"))
-			if len(entries) > 0 {
-				t.Errorf("left behind: %v", entries)
-			}
-		})
+	o := create(t, t.TempDir(), "a")
+	j := o.Job()
+	if err := j.RequestStop(Stop{Reason: "before"}); err != nil {
+		t.Fatal(err)
+	}
+	stops := o.Stops()
+	if s := <-stops; s.Reason != "before" || s.Kill || s.At.IsZero() {
+		t.Errorf("%+v", s)
+	}
+	if err := j.RequestStop(Stop{Reason: "again"}); err != nil {
+		t.Error("asking again:", err)
+	}
+	if err := j.RequestStop(Stop{Reason: "now", Kill: true}); err != nil {
+		t.Fatal(err)
+	}
+	if s := <-stops; s.Reason != "now" || !s.Kill {
+		t.Errorf("%+v", s)
+	}
+	if o.Stops() != stops {
+		t.Error("another channel")
+	}
+	finish(t, o, StatusStopped)
+	if s, ok := <-stops; ok {
+		t.Errorf("told of %+v", s)
+	}
+	if err := j.RequestStop(Stop{}); !errors.Is(err, ErrFinished) {
+		t.Error(err)
+	}
+	entries, _ := filepath.Glob(filepath.Join(o.Dir(), ".tmp-*"))
+	if len(entries) > 0 {
+		t.Errorf("left behind: %v", entries)
 	}
 }
 
@@ -183,7 +196,6 @@ func TestOwnerInABubble(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.PollOnly()
 		began := time.Now()
 		time.AfterFunc(time.Hour, func() { o.Job().RequestStop(Stop{Reason: "late"}) })
 		s := <-o.Stops()
@@ -192,7 +204,7 @@ func TestOwnerInABubble(t *testing.T) {
 		}
 		time.AfterFunc(time.Minute, func() { o.Append(Transition{Status: StatusStopped}) })
 		n := 0
-		for _, err := range o.Job().FollowPoll(t.Context()) {
+		for _, err := range o.Job().Follow(t.Context()) {
 			if n++; err != nil {
 				t.Error(err)
 			}

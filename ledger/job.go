@@ -16,7 +16,8 @@ import (
 // Job is a job as a reader sees it. Its methods may be called concurrently and while the owner writes.
 type Job struct {
 	layout
-	plan *job.Plan
+	plan     *job.Plan
+	appended *wakeup // nil: the owner is another process, or none
 }
 
 // Open opens the job in dir. fs.ErrNotExist when there is none.
@@ -51,7 +52,7 @@ func Find(root, name string) (*Job, error) {
 			return nil, notFound(root, name)
 		}
 	}
-	if !nameRE.MatchString(base) {
+	if !validName(base) {
 		return nil, notFound(root, name)
 	}
 	var found []*Job
@@ -91,7 +92,7 @@ func List(root string, of ...job.Kind) ([]*Job, error) {
 			errs = append(errs, err)
 		}
 		for _, e := range entries {
-			if !e.IsDir() || !nameRE.MatchString(e.Name()) {
+			if !e.IsDir() || !validName(e.Name()) {
 				continue
 			}
 			j, err := Open(filepath.Join(parent, e.Name()))

@@ -20,14 +20,15 @@ type Owner struct {
 	state   *State
 	seq     int64
 
-	stops stopWatch
+	stops    stopWatch
+	appended *wakeup
 }
 
 // Plan is the job's plan. It must not be changed.
 func (o *Owner) Plan() *job.Plan { return o.plan }
 
-// Job is the job as everybody else sees it.
-func (o *Owner) Job() *Job { return &Job{layout: o.layout, plan: o.plan} }
+// Job is the job as everybody else sees it. Who follows it here is woken by this process itself.
+func (o *Owner) Job() *Job { return &Job{layout: o.layout, plan: o.plan, appended: o.appended} }
 
 // State is the fold of the events so far, this process' own included, without reading the file.
 func (o *Owner) State() State {
@@ -78,6 +79,7 @@ func (o *Owner) append(host, step string, b Body) error {
 	}
 	o.seq = e.Seq
 	o.state.apply(e)
+	o.appended.wake()
 	if transition {
 		o.cacheStatus()
 	}
@@ -125,5 +127,6 @@ func (o *Owner) detach() (*os.File, error) {
 		return nil, nil
 	}
 	o.lock = nil
+	o.appended.retire()
 	return lock, o.journal.f.Close()
 }

@@ -23,7 +23,7 @@ func notFound(root, name string) error {
 	for _, k := range kinds {
 		entries, _ := os.ReadDir(filepath.Join(root, string(k)))
 		for _, en := range entries {
-			if !nameRE.MatchString(en.Name()) {
+			if !validName(en.Name()) {
 				continue
 			}
 			d := distance(base, en.Name())

@@ -68,13 +68,16 @@ func createWhole(path string, v any) error {
 
 // stopWatch tells of stop.json and kill.json.
 type stopWatch struct {
-	ch       chan Stop
-	once     sync.Once
-	ctx      context.Context
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	pollOnly bool
+	ch     chan Stop
+	once   sync.Once
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
+
+// stopPoll is how often an owner looks for requests. Beside a grace of two minutes that is soon enough, and it costs
+// nothing when the process ends, which an inotify watch does.
+const stopPoll = 50 * time.Millisecond
 
 func (w *stopWatch) init() {
 	w.ch = make(chan Stop, 2) // each of the two files is told of once, so a send never blocks
@@ -91,14 +94,10 @@ func (o *Owner) Stops() <-chan Stop {
 	return w.ch
 }
 
-// PollOnly makes Stops do without inotify, for tests in a synctest bubble: a read that waits in the kernel would hold
-// its clock. To be called before Stops.
-func (o *Owner) PollOnly() { o.stops.pollOnly = true }
-
 func (w *stopWatch) run(l layout) {
 	defer close(w.ch)
-	dir := newWatch(l.Dir(), w.pollOnly)
-	defer dir.close()
+	tick := time.NewTicker(stopPoll)
+	defer tick.Stop()
 	pending := []string{stopFile, killFile}
 	for len(pending) > 0 {
 		rest := pending[:0]
@@ -115,8 +114,10 @@ func (w *stopWatch) run(l layout) {
 			w.ch <- s
 		}
 		pending = rest
-		if dir.wait(w.ctx) != nil {
+		select {
+		case <-w.ctx.Done():
 			return
+		case <-tick.C:
 		}
 	}
 	<-w.ctx.Done()

@@ -20,7 +20,9 @@ type Location struct {
 
 // bucketName is wider than today's rule, since old buckets may have capitals, underscores and 255 characters, and a
 // directory that stands for a bucket may be short. It is one path element and none of "." and "..".
-var bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
+var bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+const maxBucket = 255 // not in the expression, which would be compiled to as many steps at each start
 
 // s3Host matches the host of an https form: [bucket.]s3[.-][dualstack.][region.]amazonaws.com[.cn].
 var s3Host = regexp.MustCompile(`^(?:(.+)\.)?s3(?:[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?$`)
@@ -46,7 +48,7 @@ func ParseURI(uri, endpoint string) (Location, error) {
 }
 
 func inBucket(uri, bucket, key, region string) (Location, error) {
-	if !bucketName.MatchString(bucket) || strings.Contains(bucket, "..") {
+	if len(bucket) > maxBucket || !bucketName.MatchString(bucket) || strings.Contains(bucket, "..") {
 		return Location{}, fmt.Errorf("read URI %s: %q is not a bucket name", Redact(uri), bucket)
 	}
 	return Location{Bucket: bucket, Key: key, Region: region, Base: "s3://"}, nil

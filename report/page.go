@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -40,11 +41,14 @@ const (
 //go:embed page.tmpl
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"bytes": bytesText, "seconds": secondsText, "count": countText, "rate": rateText, "value": valueText, "clock": clockText,
-	"plain": plain, "verdict": verdictText, "lines": lines, "latency": latencyText,
-	"count64": func(n int, noun string) string { return countText(int64(n), noun) },
-}).Parse(pageText))
+// pageTemplate is parsed when a page is made: every start of the program would wait a millisecond for it.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"bytes": bytesText, "seconds": secondsText, "count": countText, "rate": rateText, "value": valueText, "clock": clockText,
+		"plain": plain, "verdict": verdictText, "lines": lines, "latency": latencyText,
+		"count64": func(n int, noun string) string { return countText(int64(n), noun) },
+	}).Parse(pageText))
+})
 
 // HTML writes the report as one page that needs nothing else: no network, no script. What the other forms leave out
 // (plots, logs, documents, samples) is read from the job's directory; where that is not, the page says so.
@@ -62,7 +66,7 @@ func (r *Report) HTML(w io.Writer) error {
 	}
 	// The template writes in small pieces; and half a page is no page.
 	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	if err := pageTemplate().Execute(&b, p); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	_, err := w.Write(b.Bytes())

@@ -28,6 +28,7 @@ type bench struct {
 	short   string // sockets live below
 	archive string // of both images
 	optml   *optml
+	other   *optml    // to be measured too; nil: none
 	daemon  *exec.Cmd // Debian's containerd
 	socket  string
 	stopped atomic.Bool
@@ -43,6 +44,7 @@ func main() {
 	}
 	b := &bench{}
 	bin := flag.String("optml", "build/optml", "the `binary` to measure")
+	against := flag.String("against", "", "another optml `binary`, measured in turn with it in the row whole")
 	flag.IntVar(&b.n, "n", 20, "runs of each side that count; one more before does not")
 	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes by this, to try a row")
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` with s5cmd, before the PATH")
@@ -59,18 +61,18 @@ func main() {
 		measure.List(rows)
 		return
 	}
-	if err := b.run(*bin, *dir, *only, *out); err != nil {
+	if err := b.run(*bin, *against, *dir, *only, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "benchjob:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(bin, dir, only, out string) error {
+func (b *bench) run(bin, against, dir, only, out string) error {
 	chosen, err := measure.Choose(rows, only)
 	if err != nil {
 		return err
 	}
-	err = b.prepare(bin, dir)
+	err = b.prepare(bin, against, dir)
 	defer b.end()
 	if err != nil {
 		return err
@@ -84,8 +86,10 @@ func (b *bench) run(bin, dir, only, out string) error {
 
 // end takes away what prepare and the rows have made.
 func (b *bench) end() {
-	if b.optml != nil {
-		b.optml.Close()
+	for _, o := range []*optml{b.optml, b.other} {
+		if o != nil {
+			o.Close()
+		}
 	}
 	if b.daemon != nil {
 		_ = b.daemon.Process.Signal(os.Interrupt)
@@ -99,10 +103,7 @@ func (b *bench) end() {
 }
 
 // prepare makes the directories, the images and ours' root. Something may be there to take away if it fails.
-func (b *bench) prepare(bin, dir string) (err error) {
-	if bin, err = filepath.Abs(bin); err != nil {
-		return err
-	}
+func (b *bench) prepare(bin, against, dir string) (err error) {
 	if b.dir, err = os.MkdirTemp(dir, "optml-bench-"); err != nil {
 		return err
 	}
@@ -137,9 +138,23 @@ func (b *bench) prepare(bin, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	o, err := measure.NewOptml(bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), b.archive)
-	b.optml = &optml{Optml: o, b: b}
+	if b.optml, err = b.newOptml(bin, "optml"); err == nil && against != "" {
+		b.other, err = b.newOptml(against, "other")
+	}
 	return err
+}
+
+// newOptml gives a binary a root of its own.
+func (b *bench) newOptml(bin, name string) (*optml, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
+	o, err := measure.NewOptml(bin, filepath.Join(b.dir, name), filepath.Join(b.short, name[:2]), b.archive)
+	if err != nil {
+		return nil, err
+	}
+	return &optml{Optml: o, b: b}, nil
 }
 
 // containerd starts Debian's with the images in it.

@@ -88,21 +88,22 @@ func (b *bench) whole() (*measure.Contest, error) {
 	if err := os.WriteFile(filepath.Join(s3, "in", "object"), []byte(model), 0o644); err != nil {
 		return nil, err
 	}
-	ours := measure.Side{Name: "optml train", Run: func(check bool) (measure.Sample, error) {
-		o := b.optml
-		o.count++
-		name := fmt.Sprintf("whole-%d", o.count)
-		file, err := o.job(name, "tiny:latest", "s3://in/object", map[string]string{"model": model})
-		if err != nil {
-			return measure.Sample{}, err
-		}
-		defer func() { _ = o.Command("rm", name).Run() }()
-		s, err := o.run(o.Command("--s3-dir", s3, "train", "--progress", "none", file), false)
-		if err == nil && check {
-			s.Bytes, err = modelIn(filepath.Join(s3, "out", name, "output", "model.tar.gz"))
-		}
-		return s, err
-	}}
+	side := func(name string, o *optml) measure.Side {
+		return measure.Side{Name: name, Run: func(check bool) (measure.Sample, error) {
+			o.count++
+			name := fmt.Sprintf("whole-%d", o.count)
+			file, err := o.job(name, "tiny:latest", "s3://in/object", map[string]string{"model": model})
+			if err != nil {
+				return measure.Sample{}, err
+			}
+			defer func() { _ = o.Command("rm", name).Run() }()
+			s, err := o.run(o.Command("--s3-dir", s3, "train", "--progress", "none", file), false)
+			if err == nil && check {
+				s.Bytes, err = modelIn(filepath.Join(s3, "out", name, "output", "model.tar.gz"))
+			}
+			return s, err
+		}}
+	}
 	script := filepath.Join(b.dir, "by-hand")
 	// What one writes who wants the same without optml: no record, no network, no limits, no log kept, no failure explained.
 	text := `#!/bin/bash
@@ -137,7 +138,30 @@ cp "$work/model.tar.gz" "$out/model.tar.gz"
 		}
 		return s, err
 	}
-	return &measure.Contest{Sides: []measure.Side{ours, hand}, Close: func() {}}, nil
+	// Of what both consist, so that it is seen what there is to be gained.
+	part := func(name string, command func() *exec.Cmd) measure.Side {
+		return measure.Side{Name: name, Missing: hand.Missing, Run: func(bool) (measure.Sample, error) {
+			cmd := command()
+			t0 := time.Now()
+			text, err := cmd.CombinedOutput()
+			took := time.Since(t0)
+			if err != nil {
+				return measure.Sample{}, fmt.Errorf("%w\n%s", err, text)
+			}
+			return measure.Sample{Took: []time.Duration{took}, CPU: measure.CPU(cmd)}, nil
+		}}
+	}
+	sides := []measure.Side{side("optml train", b.optml), hand,
+		part("of ours: the program's start (optml version)", func() *exec.Cmd { return b.optml.Command("version") }),
+		part("of the script: ctr run --rm", func() *exec.Cmd {
+			count++
+			return exec.Command("ctr", "-a", b.socket, "run", "--rm", "docker.io/library/tiny:latest", fmt.Sprintf("part-%d", count), "train")
+		}),
+	}
+	if b.other != nil {
+		sides = append(sides, side("the other optml train", b.other))
+	}
+	return &measure.Contest{Sides: sides, Close: func() {}}, nil
 }
 
 // modelIn is the size of the model that an archive of the tiny image's holds.

@@ -45,7 +45,7 @@ type Mount struct {
 // The host itself reaches the container by Task.Dial only.
 type Network struct {
 	Isolated bool
-	Bridge   string   // name of the job's bridge, at most 15 bytes; made when missing
+	Bridge   string   // name of the job's bridge, at most 15 bytes; made when missing, and where it would connect something
 	Hosts    []string // all host names of the job in order: .Hosts[i] has address i+2 in the bridge's /24
 	Index    int      // which of Hosts this container is
 	// Of is the ID of another container whose network this one is in, instead of having one: they share addresses, ports

@@ -33,13 +33,15 @@ func processArgs(s container.Spec, image ocispec.ImageConfig) ([]string, error) 
 	return args, nil
 }
 
-var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,75}$`)
+var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
+
+const maxID = 76
 
 // checkSpec refuses what would fail later in words that name no field.
 func checkSpec(s container.Spec) error {
 	switch {
-	case !idForm.MatchString(s.ID):
-		return fmt.Errorf("container ID %q is not [a-z0-9.-], at most 76 characters", s.ID)
+	case len(s.ID) > maxID || !idForm.MatchString(s.ID):
+		return fmt.Errorf("container ID %q is not [a-z0-9.-], at most %d characters", s.ID, maxID)
 	case !filepath.IsAbs(s.Job):
 		return fmt.Errorf("container %s: job directory %q is not absolute", s.ID, s.Job)
 	case !filepath.IsAbs(s.Log):

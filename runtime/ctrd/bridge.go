@@ -31,6 +31,15 @@ type netFile struct {
 	Isolated bool         `json:"isolated"`
 }
 
+// lone says whether a network has a single host and no way out. Such a one needs no bridge, no subnet of its own and
+// nothing to be removed: linkToNowhere.
+func lone(n container.Network) bool { return n.Bridge != "" && n.Isolated && len(n.Hosts) == 1 }
+
+// loneNet is every lone network: since none is connected to anything, all have the same addresses.
+func loneNet(job string) netFile {
+	return netFile{Job: job, Subnet: netip.PrefixFrom(pools[0].Addr(), 24), Isolated: true}
+}
+
 // netMu and the lock beside the files make one of: choosing a subnet, making or removing a bridge, attaching to one.
 var netMu sync.Mutex
 

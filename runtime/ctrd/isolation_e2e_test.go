@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -249,9 +250,44 @@ func TestPeers(t *testing.T) {
 
 func TestOneBridgeIsOneJobs(t *testing.T) {
 	a, b := newSpec(t), newSpec(t)
+	a.Network.Isolated, b.Network.Isolated = false, false
 	b.Network.Bridge = a.Network.Bridge
 	launch(t, a)
 	if _, err := client_.Launch(t.Context(), b); err == nil || !strings.Contains(err.Error(), a.Job) {
 		t.Errorf("error is %v, want one that names the job %s", err, a.Job)
 	}
+}
+
+// TestLoneNetwork has an isolated container that is alone with its network, of which the host has no part: its own
+// address answers, its neighbour's does not, and the host gets neither link, nor bridge, nor address.
+func TestLoneNetwork(t *testing.T) {
+	before, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, neighbour := hostAddr(loneNet("").Subnet, 0), hostAddr(loneNet("").Subnet, 1)
+	s := newSpec(t, "TINY_LISTEN=0.0.0.0:9000", fmt.Sprintf("TINY_PROBE=tcp:%s:9000 tcp:algo-1:9000 tcp:%s:9000", own, neighbour), "TINY_PROBE_RETRY=1s")
+	task := launch(t, s)
+	if task.Addr() != own.String() {
+		t.Errorf("its address is %s, want %s", task.Addr(), own)
+	}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", task.PID())); err != nil || !strings.Contains(string(b), guestLink+":") {
+		t.Errorf("links are %q, %v", b, err)
+	}
+	if after, err := netlink.LinkList(); err != nil || len(after) != len(before) {
+		t.Errorf("the host has %d links, before %d (%v)", len(after), len(before), err)
+	}
+	if err := task.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, task)
+	if err := task.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for target, why := range readProbes(t, s) {
+		if reached := why == ""; reached == strings.Contains(target, neighbour.String()) {
+			t.Errorf("%s: reached %v (%s)", target, reached, why)
+		}
+	}
+	nothingLeft(t)
 }

@@ -97,7 +97,10 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		defer close(subnet)
 		var nf netFile
 		var err error
-		if s.Network.Bridge != "" {
+		switch {
+		case lone(s.Network):
+			nf = loneNet(s.Job)
+		case s.Network.Bridge != "":
 			if nf, err = c.ensureNet(ctx, s.Job, s.Network); err != nil {
 				connected <- err
 				return
@@ -105,7 +108,8 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		}
 		subnet <- nf.Subnet
 		if s.Network.Of == "" { // else it is connected already
-			connected <- attach(t.ns, s.ID, nf, s.Network.Index)
+			t.far, err = attach(t.ns, s.ID, nf, s.Network.Index)
+			connected <- err
 		}
 	}()
 	defer func() { <-connected }() // before the undo, which is deferred above
@@ -144,7 +148,9 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
+	cool := t.group.H.Warm()
 	ct, err := cont.NewTask(lctx, cio.BinaryIO(c.cfg.loggerPath(), t.loggerArgs()))
+	cool()
 	release()
 	if err != nil {
 		if se := startError(err); se != nil {

@@ -72,24 +72,41 @@ func checkNetns(ns *os.File, pid int) error {
 	return nil
 }
 
-// attach connects the namespace ns to the job's bridge as host index, and sets its loopback up. With no bridge the
-// loopback is all.
-func attach(ns *os.File, id string, nf netFile, index int) error {
+// attach connects the namespace ns to the job's network as host index, and sets its loopback up. With no network the
+// loopback is all. What a lone network needs is returned: it lives as long as that is open.
+func attach(ns *os.File, id string, nf netFile, index int) (far *os.File, err error) {
 	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("enter network namespace: %w", err)
+		return nil, fmt.Errorf("enter network namespace: %w", err)
 	}
 	defer h.Close()
 	lo, err := h.LinkByName("lo")
 	if err != nil {
-		return fmt.Errorf("find loopback: %w", err)
+		return nil, fmt.Errorf("find loopback: %w", err)
 	}
 	if err := h.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("set loopback up: %w", err)
+		return nil, fmt.Errorf("set loopback up: %w", err)
 	}
-	if nf.Bridge == "" {
-		return nil
+	switch {
+	case !nf.Subnet.IsValid():
+		return nil, nil
+	case nf.Bridge != "":
+		err = linkToBridge(ns, id, nf)
+	default:
+		far, err = linkToNowhere(h)
 	}
+	if err == nil {
+		err = setUpGuest(h, nf, index)
+	}
+	if err != nil && far != nil {
+		far.Close()
+		far = nil
+	}
+	return far, err
+}
+
+// linkToBridge makes the link between a container's namespace and the bridge of its network.
+func linkToBridge(ns *os.File, id string, nf netFile) error {
 	br, err := netlink.LinkByName(nf.Bridge)
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", nf.Bridge, err)
@@ -114,6 +131,45 @@ func attach(ns *os.File, id string, nf netFile, index int) error {
 	if err := netlink.LinkSetUp(host); err != nil {
 		return fmt.Errorf("set link %s up: %w", la.Name, err)
 	}
+	return nil
+}
+
+// linkToNowhere makes the link of a lone network, whose other end is in a namespace in which there is nothing else: what
+// is sent there reaches nobody. The host has no part in it, and the kernel removes all of it once nobody holds the
+// namespaces any more; to remove a link or a bridge of the host takes it tens of milliseconds, for which a job would wait.
+func linkToNowhere(h *netlink.Handle) (far *os.File, err error) {
+	if far, err = newNetns(); err != nil {
+		return nil, err
+	}
+	la := netlink.NewLinkAttrs()
+	la.Name = guestLink
+	err = h.LinkAdd(&netlink.Veth{LinkAttrs: la, PeerName: guestLink, PeerNamespace: netlink.NsFd(far.Fd())})
+	if err == nil {
+		err = setUpIn(far, guestLink)
+	}
+	if err != nil {
+		far.Close()
+		return nil, fmt.Errorf("make link %s: %w", guestLink, err)
+	}
+	return far, nil
+}
+
+// setUpIn sets a link of another namespace up.
+func setUpIn(ns *os.File, name string) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return h.LinkSetUp(link)
+}
+
+// setUpGuest gives the container's end of its link its address.
+func setUpGuest(h *netlink.Handle, nf netFile, index int) error {
 	guest, err := h.LinkByName(guestLink)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", guestLink, err)

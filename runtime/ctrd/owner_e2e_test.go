@@ -197,6 +197,7 @@ func TestKillJob(t *testing.T) {
 // TestSweepWithoutRunFiles is a host whose /run was emptied by a reboot, while containerd's database was not.
 func TestSweepWithoutRunFiles(t *testing.T) {
 	s := newSpec(t, "TINY_SLEEP=5m")
+	s.Network.Isolated = false // there is nothing of a lone network
 	task := launch(t, s)
 	if err := task.Start(t.Context()); err != nil {
 		t.Fatal(err)

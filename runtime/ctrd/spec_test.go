@@ -2,9 +2,12 @@ package ctrd
 
 import (
 	"encoding/json"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -72,5 +75,21 @@ func TestEditsAreChecked(t *testing.T) {
 		if _, err := editedSpec(t, edits); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", edits, err, want)
 		}
+	}
+}
+
+func TestFilterWithoutX32(t *testing.T) {
+	s := &oci.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}, Linux: &specs.Linux{}}
+	for _, o := range []oci.SpecOpts{seccomp.WithDefaultProfile(), withoutX32} {
+		if err := o(t.Context(), nil, &containers.Container{}, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := s.Linux.Seccomp
+	if slices.Contains(f.Architectures, specs.ArchX32) || len(f.Syscalls) == 0 {
+		t.Errorf("architectures %v, %d rules", f.Architectures, len(f.Syscalls))
+	}
+	if runtime.GOARCH == "amd64" && !slices.Equal(f.Architectures, []specs.Arch{specs.ArchX86_64, specs.ArchX86}) {
+		t.Errorf("architectures %v: 32-bit programs run as in Docker", f.Architectures)
 	}
 }

@@ -38,6 +38,7 @@ type task struct {
 	ct    client.Task
 	pidfd int      // of the main process; -1: none
 	ns    *os.File // its network namespace, which Dial enters
+	far   *os.File // where the link of a lone network ends; nil: it has another
 
 	watched bool          // watch has been begun
 	done    chan struct{} // closed when exit and err are set
@@ -397,8 +398,10 @@ func (t *task) remove(ctx context.Context) error {
 	if !t.closed {
 		t.closed = true
 		t.c.tasks.Delete(t.spec.ID)
-		if t.ns != nil {
-			t.ns.Close()
+		for _, ns := range []*os.File{t.ns, t.far} {
+			if ns != nil {
+				ns.Close()
+			}
 		}
 		if t.pidfd > 0 {
 			unix.Close(t.pidfd)

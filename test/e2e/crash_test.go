@@ -351,7 +351,7 @@ func TestCrashOfTheSweep(t *testing.T) {
 	for _, at := range []string{"artifacts", "upload", "upload+5ms", "upload!"} {
 		before := takeHost()
 		name := jobName("swept")
-		if r := begin(t, []string{"OPTML_FAIL=wait+90ms"}, trainingToCrash(t, name)...).wait(t); r.code != 137 {
+		if r := begin(t, []string{"OPTML_FAIL=wait+40ms"}, trainingToCrash(t, name)...).wait(t); r.code != 137 {
 			t.Fatalf("%s", r)
 		}
 		eventually(t, "the container to die", func() bool {

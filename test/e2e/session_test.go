@@ -66,7 +66,8 @@ func TestTwoAtOnce(t *testing.T) {
 	put(t, "data", "two/a.csv", "a\n")
 	var procs []*proc
 	var jobs []string
-	for _, network := range []string{"isolated", "open", "isolated"} {
+	networks := []string{"open", "isolated", "open"}
+	for _, network := range networks {
 		name := jobName("beside")
 		jobs = append(jobs, name)
 		procs = append(procs, begin(t, nil, "train", "--quiet", "--network", network, training(name, "layout", "check", "sleep", "1s").file(t)))
@@ -79,10 +80,10 @@ func TestTwoAtOnce(t *testing.T) {
 		}
 	}
 	subnets := map[string]bool{}
-	for _, name := range jobs {
+	for i, name := range jobs {
 		l := decode[layout](t, modelOf(t, name)["layout.json"])
 		for _, a := range l.Interfaces["eth0"] {
-			if strings.Contains(a, ".") {
+			if strings.Contains(a, ".") && networks[i] == "open" { // an isolated one's address means nothing outside of it
 				subnets[a] = true
 			}
 		}
@@ -90,8 +91,8 @@ func TestTwoAtOnce(t *testing.T) {
 			t.Errorf("%s is %s", name, env)
 		}
 	}
-	if len(subnets) != len(jobs) {
-		t.Errorf("addresses %v", subnets)
+	if len(subnets) != 2 {
+		t.Errorf("addresses of the open ones: %v", subnets)
 	}
 	ok(t, "prune")
 	for _, name := range jobs {

@@ -33,7 +33,8 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	}
 	r.images[img.Ref] = img
 	r.mu.Unlock()
-	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch})
+	return img, r.appendAt(host, "image", ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, User: img.User, Platform: img.OS + "/" + img.Arch,
+		Pulled: img.Pulled, Unpacked: img.Unpacked})
 }
 
 // checkDigest holds an image against the digest of the document, which may be that of an index or of the manifest in it

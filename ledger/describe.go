@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -30,6 +31,8 @@ func (j *Job) Describe() (Document, error) {
 		return describeTraining(&s, j.plan, r), nil
 	case j.plan.Transform != nil:
 		return describeTransform(&s, j.plan, r), nil
+	case j.plan.Bench != nil:
+		return nil, fmt.Errorf("%s/%s: the service has no benchmarks to describe; `optml bench show %s` has this one's figures", j.Kind(), j.Name(), j.Name())
 	}
 	children := make(map[Child]State)
 	for _, c := range s.Children {

@@ -29,7 +29,7 @@ type InUseError struct {
 }
 
 func (e *InUseError) Error() string {
-	what := map[job.Kind]string{job.KindTransform: "transform job", job.KindValidation: "validation"}[e.Kind]
+	what := map[job.Kind]string{job.KindTransform: "transform job", job.KindValidation: "validation", job.KindBench: "benchmark"}[e.Kind]
 	if what == "" {
 		what = "training job"
 	}

@@ -34,6 +34,8 @@ func planCreated(p *job.Plan) time.Time {
 		return p.Transform.CreationTime
 	case p.Validation != nil:
 		return planCreated(&p.Validation.Training)
+	case p.Bench != nil:
+		return p.Bench.CreationTime
 	}
 	return time.Time{}
 }
@@ -79,7 +81,7 @@ func (s *State) apply(e Event) {
 	case FinalMetric:
 		put(&s.Metrics, b, func(m FinalMetric) bool { return m.Name == b.Name })
 	case InstanceUsage:
-		put(&s.Usage, UsageOfHost{e.Host, b.Metrics}, func(u UsageOfHost) bool { return u.Host == e.Host })
+		put(&s.Usage, UsageOfHost{e.Host, b}, func(u UsageOfHost) bool { return u.Host == e.Host })
 	case Warning:
 		put(&s.Warnings, b, func(w Warning) bool { return w == b })
 	case Child:

@@ -146,6 +146,7 @@ var verbs = []struct {
 	{groupRun, (*app).cmdValidate},
 	{groupRun, (*app).cmdTrain},
 	{groupRun, (*app).cmdTransform},
+	{groupRun, (*app).cmdBench},
 	{groupRun, (*app).cmdPlan},
 	{groupLook, (*app).cmdLs},
 	{groupLook, (*app).cmdDescribe},

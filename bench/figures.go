@@ -93,10 +93,12 @@ func Measure(j *ledger.Job) (Outcome, error) {
 		return o, nil
 	}
 	m := measure{state: &s, figures: map[string]float64{}, own: map[string]float64{}}
+	line, ok := firstLine(j, &s)
+	m.began(line)
 	m.times()
 	m.use(&o)
-	if at, ok := firstLine(j, &s); ok {
-		m.since("firstLog", at)
+	if ok {
+		m.since("firstLog", line)
 	}
 	var first time.Time
 	o.Timeline, first = samples(j.MetricsPath(), s.CreationTime)
@@ -125,25 +127,31 @@ func firstOf(texts ...string) string {
 
 type measure struct {
 	state        *ledger.State
+	started      time.Time // the first container's process
 	figures, own map[string]float64
 }
 
-func (m measure) set(name string, d time.Duration) { m.figures[name] = max(0, d).Seconds() }
+func (m measure) set(name string, d time.Duration) {
+	m.figures[name] = max(0, d).Round(time.Microsecond).Seconds()
+}
 
 func (m measure) since(name string, at time.Time) {
-	if began := m.started(); !began.IsZero() && !at.Before(began) {
-		m.set(name, at.Sub(began))
+	if !m.started.IsZero() {
+		m.set(name, at.Sub(m.started))
 	}
 }
 
-// started is when the first container's process ran.
-func (m measure) started() (first time.Time) {
+// began finds when the first container's process ran. The record says so when the runtime has said so, by when a quick
+// one may have printed something.
+func (m *measure) began(line time.Time) {
 	for _, c := range m.state.Containers {
-		if first.IsZero() || !c.Started.IsZero() && c.Started.Before(first) {
-			first = c.Started
+		if m.started.IsZero() || !c.Started.IsZero() && c.Started.Before(m.started) {
+			m.started = c.Started
 		}
 	}
-	return first
+	if !line.IsZero() && line.Before(m.started) {
+		m.started = line
+	}
 }
 
 // span is a stretch of time.
@@ -189,15 +197,15 @@ func (m measure) times() {
 	if pulled+unpacked > 0 {
 		theirs = append(theirs, steps["image"])
 	}
-	began, exited, last := m.started(), time.Time{}, time.Time{}
+	var exited, last time.Time
 	for _, c := range s.Containers {
 		if c.Exited != nil && c.Exited.At.After(exited) {
 			exited = c.Exited.At
 		}
 	}
-	if s.Kind == job.KindTraining && !began.IsZero() && exited.After(began) {
-		m.set("run", exited.Sub(began))
-		theirs = append(theirs, span{began, exited})
+	if s.Kind == job.KindTraining && !m.started.IsZero() && !exited.IsZero() {
+		m.set("run", exited.Sub(m.started))
+		theirs = append(theirs, span{m.started, exited})
 		last = exited
 	}
 	if t := s.Transform; t != nil {

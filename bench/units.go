@@ -43,7 +43,7 @@ func secondsText(v float64) string {
 
 func bytesText(v float64) string {
 	if v < 1024 {
-		return digits(v) + " B"
+		return fmt.Sprintf("%.0f B", v)
 	}
 	unit := ""
 	for _, u := range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {

@@ -112,7 +112,7 @@ func (r *Result) best(f Figure) []string {
 	if len(alike) == 0 {
 		return []string{top.Name + " is the best of all"}
 	}
-	return []string{fmt.Sprintf("%s has the best median; no difference to it is shown of %s", top.Name, strings.Join(alike, ", "))}
+	return []string{fmt.Sprintf("%s has the best median, and is not shown to differ from %s", top.Name, strings.Join(alike, ", "))}
 }
 
 func better(f Figure, a, b float64) bool {
@@ -256,7 +256,7 @@ func (r *Result) warn() {
 			say("%s: no run has a figure", v.Name)
 			continue
 		}
-		if i == 0 || s.N < fewest {
+		if fewest == 0 || s.N < fewest {
 			fewest = s.N
 		}
 		if s.Low == nil {
@@ -276,15 +276,15 @@ func (r *Result) warn() {
 			}
 		}
 	}
-	if n := needed(level); len(r.Variants) > 1 && fewest < n {
+	if n := needed(level); len(r.Variants) > 1 && fewest > 0 && fewest < n {
 		say("%s of a variant cannot show any difference, however large; with %s it takes %d", count(fewest, "run"), count(len(r.Variants), "variant"), n)
 	}
 	if d := r.Drift; d != nil {
-		way := "more"
+		way := "up"
 		if d.Change < 0 {
-			way = "less"
+			way = "down"
 		}
-		say("drift: from the first to the last run, %s became %s %s; the order of the variants within the rounds is random, so that it widens intervals more than it moves them", main.Label, share(math.Abs(d.Change)), way)
+		say("drift: from the first to the last run, %s went %s by %s; the order of the variants within the rounds is random, so that it widens intervals more than it moves them", main.Label, way, share(math.Abs(d.Change)))
 	}
 	r.warnNoise(say)
 }

@@ -141,7 +141,10 @@ func (s *session) one(ctx context.Context, t Task, round int) (done bool, err er
 	default:
 		if s.streak[t.Variant]++; s.streak[t.Variant] == failuresMost {
 			s.Say("%s: given up after %d failures in a row", v.Name, failuresMost)
-			s.result.Partial = fmt.Sprintf("%s was given up after %d failures in a row", v.Name, failuresMost)
+			if s.result.Partial != "" {
+				s.result.Partial += "; "
+			}
+			s.result.Partial += fmt.Sprintf("%s was given up after %d failures in a row", v.Name, failuresMost)
 		}
 	}
 	if s.Save != nil && !done {

@@ -244,7 +244,7 @@ func TestDriftAndSpreadAreTold(t *testing.T) {
 		return o, err
 	}
 	res, err := Carry(t.Context(), c)
-	if err != nil || res.Drift == nil || res.Drift.Change < 0.2 || !strings.Contains(strings.Join(res.Warnings, "\n"), "drift: from the first to the last run, total became") {
+	if err != nil || res.Drift == nil || res.Drift.Change < 0.2 || !strings.Contains(strings.Join(res.Warnings, "\n"), "drift: from the first to the last run, total went up by") {
 		t.Errorf("%v %+v %q", err, res.Drift, res.Warnings)
 	}
 	c.Run = func(ctx context.Context, x Task) (Outcome, error) {
@@ -268,7 +268,7 @@ func TestThreeVariants(t *testing.T) {
 			t.Errorf("%q", r.Verdicts[i])
 		}
 	}
-	if !strings.Contains(r.Verdicts[2], "has the best median; no difference to it is shown of") {
+	if !strings.Contains(r.Verdicts[2], "has the best median, and is not shown to differ from") {
 		t.Errorf("%q", r.Verdicts[2])
 	}
 }

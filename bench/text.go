@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -66,6 +67,9 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 	b.WriteByte('\n')
 	if len(r.Variants) > columnsMost {
 		fmt.Fprintf(b, "The other figures of so many variants are in the JSON form and on the page (-o FILE.html).\n")
+		return
+	}
+	if !slices.ContainsFunc(r.Figures, func(f Figure) bool { return f.Name != main.Name && r.any(f.Name) }) {
 		return
 	}
 	columns(b, func(t io.Writer) {

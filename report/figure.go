@@ -89,10 +89,18 @@ func Strips(title string, strips []Strip, format func(float64) string) template.
 	var b strings.Builder
 	fmt.Fprintf(&b, `<figure class="card plot" data-strips="%s"><figcaption><b>%[1]s</b></figcaption><svg viewBox="0 0 %g %g" role="img" aria-label="%[1]s of each run">`,
 		template.HTMLEscapeString(plain(title)), stripWide, bottom+24)
-	for _, t := range ticks {
+	for i, t := range ticks {
 		var v float64
 		fmt.Sscan(t.At, &v)
-		fmt.Fprintf(&b, `<line class="grid" x1="%s" x2="%[1]s" y1="%g" y2="%g"/><text class="tx" x="%[1]s" y="%[4]g">%[5]s</text>`, at(v), stripTop, bottom, bottom+16, template.HTMLEscapeString(t.Text))
+		class := "tx"
+		switch i { // so that the edges do not cut them
+		case 0:
+			class = "tl"
+		case len(ticks) - 1:
+			class = "txe"
+		}
+		fmt.Fprintf(&b, `<line class="grid" x1="%s" x2="%[1]s" y1="%g" y2="%g"/><text class="%[6]s" x="%[1]s" y="%[4]g">%[5]s</text>`,
+			at(v), stripTop, bottom, bottom+16, template.HTMLEscapeString(t.Text), class)
 	}
 	for i, s := range strips {
 		top := stripTop + stripRow*float64(i)

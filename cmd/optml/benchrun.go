@@ -289,10 +289,7 @@ func (a *app) variants(f *jobFlags, b *benchFlags, path string, read func(string
 	if err != nil {
 		return nil, &usageError{Err: fmt.Errorf("--vary: %w", err)}
 	}
-	paths := []string{path}
-	if b.vs != "" {
-		paths = append(paths, b.vs)
-	}
+	paths := append([]string{path}, b.vs...)
 	names := documentNames(paths)
 	var all []benchVariant
 	for i, p := range paths {
@@ -335,14 +332,14 @@ func (a *app) variants(f *jobFlags, b *benchFlags, path string, read func(string
 	return all, nil
 }
 
-// documentNames are the documents' base names, or their paths where those are the same.
-func documentNames(paths []string) []string {
-	var names []string
-	for _, p := range paths {
-		names = append(names, filepath.Base(p))
-	}
-	if len(names) == 2 && names[0] == names[1] {
-		return paths
+// documentNames are the documents' base names, or their paths where those do not tell them apart.
+func documentNames(paths []string) (names []string) {
+	for i, p := range paths {
+		base := filepath.Base(p)
+		if slices.ContainsFunc(slices.Delete(slices.Clone(paths), i, i+1), func(o string) bool { return filepath.Base(o) == base }) {
+			base = p
+		}
+		names = append(names, base)
 	}
 	return names
 }
@@ -442,8 +439,14 @@ func besides() (n int) {
 	defer proc.Close()
 	names, _ := proc.Readdirnames(-1)
 	for _, p := range names {
+		if p[0] < '0' || p[0] > '9' {
+			continue
+		}
 		b, err := os.ReadFile("/proc/" + p + "/comm")
-		if err == nil && p[0] >= '0' && p[0] <= '9' && slices.ContainsFunc(monitors, func(m string) bool { return strings.HasPrefix(string(b), m) }) {
+		if err != nil || !slices.ContainsFunc(monitors, func(m string) bool { return strings.HasPrefix(string(b), m) }) {
+			continue
+		}
+		if args, err := os.ReadFile("/proc/" + p + "/cmdline"); err == nil && len(args) > 0 { // else it has ended, and nobody asked how
 			n++
 		}
 	}

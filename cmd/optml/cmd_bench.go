@@ -52,7 +52,7 @@ type benchFlags struct {
 	seeded   bool
 	figure   string
 	vary     []string
-	vs       string
+	vs       []string
 	cold     bool
 	outputs  string
 	baseline string
@@ -70,7 +70,7 @@ func (b *benchFlags) add(c *cobra.Command, kind job.Kind) {
 	x.IntVarP(&b.runs, "runs", "n", 10, "`number` of runs of each variant that count")
 	x.IntVar(&b.warmups, "warmups", 1, "`number` of runs of each variant before, which do not")
 	x.StringArrayVar(&b.vary, "vary", nil, "`MEMBER=A,B,…`: run with each of these values of a member of a document, by its path or what tells it apart, or of image or gpus; repeatable: each with each")
-	x.StringVar(&b.vs, "vs", "", "compare with the job in this `file`")
+	x.StringArrayVar(&b.vs, "vs", nil, "compare with the job in this `file`; repeatable")
 	b.figure = "total"
 	x.Var(choice{&b.figure, bench.FigureNames(kind)}, "figure", "`which` figure the verdicts are of: "+strings.Join(bench.FigureNames(kind), ", "))
 	x.Uint64Var(&b.seed, "seed", 0, "`number` that decides the order within the rounds (default: another each time)")
@@ -182,7 +182,7 @@ The exit code is 10 with --fail-if-slower and a baseline that was faster, 11 whe
 runs failed, 6 when it was stopped: then the result is of what there is.`,
 		Example: `  optml bench train job.json --vary InputMode=File,Pipe,FastFile
   optml bench train job.json --vary image=algo:1,algo:2 --runs 20 -o result.html
-  optml bench train job.json --vs other.json --figure run
+  optml bench train file.json --vs pipe.json --vs fastfile.json --figure run
   optml bench train job.json --baseline main.json --fail-if-slower 5%`,
 		Args: nargs(1, 1, "the document"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -31,6 +31,7 @@ var figures = []Figure{
 	{"ready", "start to first 200 on /ping", "s", "lower", ""},
 	{"run", "run", "s", "lower", "cpu"},
 	{"transform", "transform", "s", "lower", "cpu"},
+	{"stop", "stop of the container", "s", "lower", ""},
 	{"upload", "pack and upload", "s", "lower", ""},
 	{"clear", "clearing up", "s", "lower", "wall"},
 	{"records", "records a second", "1/s", "higher", ""},
@@ -63,7 +64,7 @@ func FigureNames(kind job.Kind) []string {
 }
 
 var notOf = map[job.Kind][]string{
-	job.KindTraining:  {"model", "ready", "transform", "records", "requests"},
+	job.KindTraining:  {"model", "ready", "transform", "stop", "records", "requests"},
 	job.KindTransform: {"stage", "firstMetric", "run", "upload", "scriptWaited", "dataWaited", "channelBytes"},
 }
 
@@ -203,10 +204,12 @@ func (m measure) times() {
 			exited = c.Exited.At
 		}
 	}
-	if s.Kind == job.KindTraining && !m.started.IsZero() && !exited.IsZero() {
-		m.set("run", exited.Sub(m.started))
-		theirs = append(theirs, span{m.started, exited})
-		last = exited
+	if !m.started.IsZero() && !exited.IsZero() {
+		if theirs = append(theirs, span{m.started, exited}); s.Kind == job.KindTraining {
+			m.set("run", exited.Sub(m.started))
+		} else if sp, ok := steps["transform"]; ok {
+			m.set("stop", exited.Sub(sp.to))
+		}
 	}
 	if t := s.Transform; t != nil {
 		m.set("ready", t.PingAfter)

@@ -122,7 +122,7 @@ func (s *Summary) ownText(f Figure) string {
 		return ""
 	}
 	if f.Own == "cpu" {
-		if s.Median == 0 {
+		if s.Median == 0 || f.Name == "transform" { // it began before the transform, and went on until the container's end
 			return secondsText(*s.Own) + " CPU"
 		}
 		return fmt.Sprintf("%s CPU, %s", secondsText(*s.Own), share(*s.Own/s.Median))

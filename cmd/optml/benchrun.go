@@ -47,6 +47,9 @@ func (a *app) bench(f *jobFlags, b *benchFlags, path string, read func(string) (
 		if baseline, err = a.result(b.baseline); err != nil {
 			return err
 		}
+		if !slices.ContainsFunc(variants, func(v benchVariant) bool { return baseline.Variant(v.Name) != nil }) && len(variants)+len(baseline.Variants) > 2 {
+			return &usageError{Err: fmt.Errorf("--baseline %s has none of these variants", b.baseline), Hint: "a baseline is a result of the same --vary and --vs"}
+		}
 	}
 	// Each variant's plan is made once before anything runs: what is wrong with one is told now. A name that is given is
 	// the benchmark's.
@@ -250,7 +253,7 @@ func (x *benchmark) conclude(r, baseline *bench.Result, err error, final ledger.
 	a, b := x.app, x.flags
 	var slow error
 	if baseline != nil {
-		c, err := bench.Compare(baseline, r, b.baseline, "this one", "")
+		c, err := bench.Compare(baseline, r, filepath.Base(b.baseline), "this one", "")
 		if err != nil {
 			return &usageError{Err: err}
 		}

@@ -266,7 +266,8 @@ of benchmarks in the ledger.`,
 					return err
 				}
 			}
-			x, err := bench.Compare(r[0], r[1], args[0], args[1], figure)
+			names := documentNames(args)
+			x, err := bench.Compare(r[0], r[1], names[0], names[1], figure)
 			if err != nil {
 				return &usageError{Err: err}
 			}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -277,6 +278,9 @@ func Read(path string) (*Result, error) {
 	}
 	if _, ok := r.Figure(r.Settings.Figure); !ok {
 		return nil, errors.New(path + " has no figure " + r.Settings.Figure)
+	}
+	if !slices.ContainsFunc(r.Variants, func(v Variant) bool { return len(v.Summaries) > 0 }) {
+		r.conclude() // it was under way when it was written
 	}
 	return r, nil
 }

@@ -147,14 +147,23 @@ func (s *session) one(ctx context.Context, t Task, round int) (done bool, err er
 			s.result.Partial += fmt.Sprintf("%s was given up after %d failures in a row", v.Name, failuresMost)
 		}
 	}
-	if s.Save != nil && !done {
-		s.finish()
-		if err := s.Save(s.result); err != nil {
-			s.result.Partial = err.Error()
-			return true, err
-		}
+	if s.Save == nil || done {
+		return done, nil
 	}
-	return done, nil
+	if err := s.Save(s.soFar()); err != nil {
+		s.result.Partial = err.Error()
+		return true, err
+	}
+	return false, nil
+}
+
+// soFar is the result of a benchmark under way: what follows from the runs is left to who reads it, and is not made anew
+// after each.
+func (s *session) soFar() *Result {
+	r := *s.result
+	r.Partial = firstOf(r.Partial, "it is under way, or its process has died")
+	r.Ended, r.Figures = time.Now().UTC(), s.seen()
+	return &r
 }
 
 func why(ctx context.Context) string {
@@ -193,25 +202,29 @@ func known(name string) (Figure, bool) {
 // finish makes what follows from the runs so far.
 func (s *session) finish() {
 	r := s.result
-	r.Ended = time.Now().UTC()
-	seen := map[string]bool{s.Settings.Figure: true}
-	for _, v := range r.Variants {
-		for _, x := range v.Runs {
-			for name := range maps.Keys(x.Figures) {
-				seen[name] = true
-			}
-		}
-	}
-	r.Figures = nil
-	for _, f := range figures {
-		if seen[f.Name] {
-			r.Figures = append(r.Figures, f)
-		}
-	}
+	r.Ended, r.Figures = time.Now().UTC(), s.seen()
 	r.conclude()
 	for i := range r.Variants {
 		r.Variants[i].keepTimeline(s.Settings.Figure)
 	}
+}
+
+// seen are the figures that the runs have.
+func (s *session) seen() (all []Figure) {
+	names := map[string]bool{s.Settings.Figure: true}
+	for _, v := range s.result.Variants {
+		for _, x := range v.Runs {
+			for name := range maps.Keys(x.Figures) {
+				names[name] = true
+			}
+		}
+	}
+	for _, f := range figures {
+		if names[f.Name] {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 // keepTimeline keeps that of the run which is nearest to the median.

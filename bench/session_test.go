@@ -81,7 +81,13 @@ func TestSession(t *testing.T) {
 	saved := 0
 	c := synthetic(rand.New(rand.NewPCG(1, 1)), map[string]float64{"fast": 1, "slow": 1.9}, nil)
 	c.Say = func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }
-	c.Save = func(r *Result) error { saved++; return nil }
+	partial := ""
+	c.Save = func(r *Result) error {
+		if saved++; saved == 5 {
+			partial = r.Partial
+		}
+		return nil
+	}
 	r, err := Carry(t.Context(), c)
 	if err != nil || r.Partial != "" {
 		t.Fatal(err, r.Partial)
@@ -124,6 +130,9 @@ func TestSession(t *testing.T) {
 	}
 	if saved < 22*3 {
 		t.Errorf("saved %d times", saved)
+	}
+	if partial != "it is under way, or its process has died" || r.Partial != "" {
+		t.Errorf("while it runs, the result says %q", partial)
 	}
 	if tl := r.Variant("slow").Timeline; tl == nil || tl.N < 3 || len(tl.Series) != 1 {
 		t.Errorf("%+v", tl)

@@ -158,7 +158,8 @@ func outliers(values []float64) []int {
 }
 
 const (
-	driftLeast  = 8    // runs
+	driftLeast  = 8 // runs
+	driftMost   = 1000
 	driftP      = 0.01 // looked at once a benchmark
 	driftChange = 0.02 // less is not worth a word
 )
@@ -166,6 +167,14 @@ const (
 // drift looks for a trend in values in the order in which they came (Mann-Kendall), and how far it goes (Theil-Sen). They
 // are relative to what is usual.
 func drift(values []float64) (change, p float64, shown bool) {
+	if len(values) > driftMost { // all pairs are looked at
+		every := (len(values) + driftMost - 1) / driftMost
+		var some []float64
+		for i := 0; i < len(values); i += every {
+			some = append(some, values[i])
+		}
+		values = some
+	}
 	n := len(values)
 	if n < driftLeast {
 		return 0, 1, false

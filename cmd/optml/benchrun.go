@@ -42,6 +42,9 @@ func (a *app) bench(f *jobFlags, b *benchFlags, path string, read func(string) (
 	if err != nil {
 		return err
 	}
+	if n := len(variants) * (b.runs + b.warmups); n > allRunsMost {
+		return usage("%d variants of %d runs are %d runs, more than %d", len(variants), b.runs+b.warmups, n, allRunsMost)
+	}
 	var baseline *bench.Result
 	if b.baseline != "" {
 		if baseline, err = a.result(b.baseline); err != nil {

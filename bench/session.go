@@ -187,7 +187,11 @@ func (s *session) tell(t Task, v *Variant, r *Run) {
 		return
 	}
 	f, _ := known(s.Settings.Figure)
-	s.Say("%s: %s %s", what, f.Label, text(f.Unit, r.Figures[f.Name]))
+	left := ""
+	if n := (s.Settings.Warmups+s.Settings.Runs)*len(s.Variants) - t.N; n > 0 {
+		left = ", about " + secondsText(time.Since(s.result.Began).Seconds()/float64(t.N)*float64(n)) + " left"
+	}
+	s.Say("%s: %s %s%s", what, f.Label, text(f.Unit, r.Figures[f.Name]), left)
 }
 
 func known(name string) (Figure, bool) {

@@ -51,6 +51,13 @@ func (r *Result) Text(w io.Writer) error {
 		}
 	}
 	r.phases(&b, main)
+	for _, v := range r.Variants {
+		for _, x := range v.Runs {
+			if x.Warmup && x.Figures["pull"] > 0 {
+				fmt.Fprintf(&b, "%s: the image was pulled in %s and unpacked in %s, in warm-up run %d\n", plain(v.Name), secondsText(x.Figures["pull"]), secondsText(x.Figures["unpack"]), x.N)
+			}
+		}
+	}
 	if len(r.Warnings) > 0 {
 		b.WriteByte('\n')
 		for _, x := range r.Warnings {

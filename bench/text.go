@@ -154,17 +154,13 @@ func (r *Result) foot(b *bytes.Buffer) {
 	if r.Settings.Outputs == "document" {
 		outputs = "outputs where the document says"
 	}
-	host := fmt.Sprintf("%d processors", r.Host.CPUs)
-	if r.Host.CPU != "" {
-		host += ", " + plain(r.Host.CPU)
+	host := []string{fmt.Sprintf("%d processors", r.Host.CPUs)}
+	for _, x := range slices.Concat([]string{r.Host.CPU}, r.Host.GPUs, []string{r.frequency()}) {
+		if x != "" {
+			host = append(host, plain(x))
+		}
 	}
-	for _, g := range r.Host.GPUs {
-		host += ", " + plain(g)
-	}
-	if f := r.frequency(); f != "" {
-		host += ", " + f
-	}
-	fmt.Fprintf(b, "%s; %s; %s; seed %d; %s\n", cache, outputs, host, r.Settings.Seed, r.Began.UTC().Format(time.DateTime+" UTC"))
+	fmt.Fprintf(b, "%s; %s; %s; seed %d; %s\n", cache, outputs, strings.Join(host, ", "), r.Settings.Seed, r.Began.UTC().Format(time.DateTime+" UTC"))
 }
 
 func (r *Result) frequency() string {

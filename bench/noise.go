@@ -17,6 +17,7 @@ type Machine struct {
 	// Containers counts those of others that run; GPUs those in use by others. nil: not known.
 	Containers func() int
 	GPUs       func() int
+	GPUNames   []string // of all GPUs of the host
 }
 
 // reading is what the host has counted at a moment.
@@ -115,7 +116,7 @@ func (m Machine) frequency() (now, most float64) {
 
 // Host describes the machine.
 func (m Machine) Host() Host {
-	h := Host{CPUs: runtime.NumCPU()}
+	h := Host{CPUs: runtime.NumCPU(), GPUs: m.GPUNames}
 	if m.Root == nil {
 		return h
 	}

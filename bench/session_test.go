@@ -351,7 +351,7 @@ func TestNoise(t *testing.T) {
 			"sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": f(throttled),
 		}
 	}
-	m := Machine{Root: host("1000", "0", "1000000", "3"), Containers: func() int { return 2 }, GPUs: func() int { return 1 }}
+	m := Machine{GPUNames: []string{"A GPU"}, Root: host("1000", "0", "1000000", "3"), Containers: func() int { return 2 }, GPUs: func() int { return 1 }}
 	a := m.read()
 	m.Root = host("1900", "100", "3000000", "5")
 	b := m.read()
@@ -361,7 +361,7 @@ func TestNoise(t *testing.T) {
 		t.Error(diff)
 	}
 	h := m.Host()
-	if h.CPU != "A Processor" || h.MemoryBytes != 16000000<<10 || h.Name != "box" || h.Kernel != "6.12.0" || h.Governor != "powersave" {
+	if h.CPU != "A Processor" || h.MemoryBytes != 16000000<<10 || h.Name != "box" || h.Kernel != "6.12.0" || h.Governor != "powersave" || len(h.GPUs) != 1 {
 		t.Errorf("%+v", h)
 	}
 	if n := (Machine{}).between((Machine{}).read(), (Machine{}).read(), 0); n.OtherCPUs != 0 {

@@ -420,8 +420,12 @@ func dropCaches() error {
 
 // benchMachine is this host as a benchmark looks at it.
 func benchMachine() bench.Machine {
+	var names []string
+	for _, g := range hostGPUs().Inventory(context.Background()).Usable() {
+		names = append(names, g.Name)
+	}
 	return bench.Machine{
-		Root: os.DirFS("/"), Containers: besides,
+		Root: os.DirFS("/"), Containers: besides, GPUNames: names,
 		GPUs: func() (n int) {
 			for _, g := range hostGPUs().Held(context.Background()).GPUs {
 				if g.Holder != nil {

@@ -232,6 +232,7 @@ func (s *modelContainer) start(ctx context.Context) error {
 			return
 		}
 		s.last = x
+		s.run.unattended(s.host)
 		_ = s.run.appendAt(s.host, "transform", ledger.Exited{Container: s.spec.Name, Code: x.Code, Signal: x.Signal, OOM: x.OOM, At: x.At})
 	}()
 	return nil

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/metrics"
@@ -51,6 +54,7 @@ func (r *run) usage(name, host string, first bool, task container.Task) func(*le
 				r.measured(host, first, u.At, live, with.DiskSize > 0)
 			}
 			last = u
+			r.counted(host, name, u)
 		}
 		s.Containers = append(s.Containers, live)
 	}
@@ -60,6 +64,55 @@ func (r *run) usage(name, host string, first bool, task container.Task) func(*le
 type instanceMeter struct {
 	meter  *metrics.Meter
 	others map[string]ledger.ContainerLive // of a pipeline, the last reading of each but the first
+	counts map[string]container.Usage      // the last counters of each
+	began  time.Duration                   // what of the processor this process had used then
+	ended  time.Duration                   // and when the containers had ended; 0: they have not
+}
+
+// counted keeps the counters of a container. Of one that has gone not all can be read any more; none goes back.
+func (r *run) counted(host, name string, u container.Usage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.meters[host]
+	if m == nil {
+		return
+	}
+	was := m.counts[name]
+	u.CPU, u.Throttled, u.MemoryPeak = max(u.CPU, was.CPU), max(u.Throttled, was.Throttled), max(u.MemoryPeak, was.MemoryPeak)
+	u.ReadBytes, u.WrittenBytes = max(u.ReadBytes, was.ReadBytes), max(u.WrittenBytes, was.WrittenBytes)
+	u.RxBytes, u.TxBytes = max(u.RxBytes, was.RxBytes), max(u.TxBytes, was.TxBytes)
+	m.counts[name] = u
+}
+
+// ownCPU is what this process has used of the processors.
+func ownCPU() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// unattended says that a container of the instance has ended: what this process does from now on is not for its run.
+func (r *run) unattended(host string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.meters[host]; m != nil {
+		m.ended = ownCPU()
+	}
+}
+
+func (m *instanceMeter) counters() (c ledger.UsageCounters) {
+	for _, u := range m.counts {
+		c.CPU += u.CPU
+		c.Throttled += u.Throttled
+		c.MemoryPeak += u.MemoryPeak
+		c.Read += u.ReadBytes
+		c.Written += u.WrittenBytes
+		c.Received = max(c.Received, u.RxBytes) // the containers of a pipeline have one network
+		c.Sent = max(c.Sent, u.TxBytes)
+	}
+	return c
 }
 
 // measure begins to measure an instance.
@@ -70,7 +123,7 @@ func (r *run) measure(host string) {
 		r.meters = map[string]*instanceMeter{}
 	}
 	if r.meters[host] == nil {
-		r.meters[host] = &instanceMeter{metrics.NewMeter(host, time.Now()), map[string]ledger.ContainerLive{}}
+		r.meters[host] = &instanceMeter{meter: metrics.NewMeter(host, time.Now()), others: map[string]ledger.ContainerLive{}, counts: map[string]container.Usage{}, began: ownCPU()}
 	}
 }
 
@@ -112,7 +165,8 @@ func (r *run) unmeasured() {
 		if rest := m.Rest(); rest != nil {
 			r.recorder().add(rest...)
 		}
-		var u ledger.InstanceUsage
+		x := meters[host]
+		u := ledger.InstanceUsage{Counters: x.counters(), OwnerCPU: max(0, cmp.Or(x.ended, ownCPU())-x.began)}
 		for _, t := range m.Totals() {
 			u.Metrics = append(u.Metrics, ledger.UsageMetric(t))
 		}

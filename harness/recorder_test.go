@@ -94,9 +94,17 @@ func TestInstanceMetrics(t *testing.T) {
 	if diff := cmp.Diff(want, samplesOf(t, o.MetricsPath())); diff != "" {
 		t.Error(diff)
 	}
-	totals := []ledger.UsageOfHost{{Host: "algo-1", Metrics: []ledger.UsageMetric{{Name: "CPUUtilization", Mean: 150, Max: 300}, {Name: "MemoryUtilization", Mean: 15, Max: 20},
-		{Name: "DiskUtilization", Mean: 25, Max: 25}, {Name: "GPUUtilization", Mean: 100, Max: 100}, {Name: "GPUMemoryUtilization", Mean: 50, Max: 50}}}}
-	if diff := cmp.Diff(totals, o.State().Usage); diff != "" {
+	totals := []ledger.UsageOfHost{{Host: "algo-1", InstanceUsage: ledger.InstanceUsage{Metrics: []ledger.UsageMetric{{Name: "CPUUtilization", Mean: 150, Max: 300}, {Name: "MemoryUtilization", Mean: 15, Max: 20},
+		{Name: "DiskUtilization", Mean: 25, Max: 25}, {Name: "GPUUtilization", Mean: 100, Max: 100}, {Name: "GPUMemoryUtilization", Mean: 50, Max: 50}}}}}
+	usage := o.State().Usage
+	if own := usage[0].OwnerCPU; own <= 0 {
+		t.Errorf("this process has used %v", own)
+	}
+	if c := usage[0].Counters; c != (ledger.UsageCounters{CPU: 3 * time.Second}) { // of both containers
+		t.Errorf("%+v", c)
+	}
+	usage[0].OwnerCPU, usage[0].Counters = 0, ledger.UsageCounters{}
+	if diff := cmp.Diff(totals, usage); diff != "" {
 		t.Error(diff)
 	}
 	text, err := os.ReadFile(o.ExpositionPath())

@@ -28,6 +28,9 @@ const (
 	ExitHost      = 7 // something that the host lacks; optml doctor says what
 	ExitName      = 8 // a name that is in use, or that nobody has
 	ExitVerdict   = 9 // validation: the jobs ended well, but a rule failed
+
+	ExitSlower = 10 // benchmark: slower than the baseline by more than is allowed
+	ExitRuns   = 11 // benchmark: runs failed, the figures are of the others
 )
 
 // ExitCodes is the table in words.
@@ -45,6 +48,8 @@ var ExitCodes = []struct {
 	{ExitHost, "the host lacks something; `optml doctor` says what"},
 	{ExitName, "the name is in use, or nothing has that name"},
 	{ExitVerdict, "the jobs of a validation ended well, but a rule failed"},
+	{ExitSlower, "a benchmark is slower than its baseline by more than is allowed"},
+	{ExitRuns, "runs of a benchmark failed; its figures are of the others"},
 }
 
 // Causes with which a run is cancelled. context.Cause tells them apart.

@@ -33,7 +33,8 @@ func (r *run) ensure(ctx context.Context, host string, c job.Container) (contain
 	}
 	r.images[img.Ref] = img
 	r.mu.Unlock()
-	body := ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, Config: img.Config, User: img.User, Platform: img.OS + "/" + img.Arch}
+	body := ledger.ImageResolved{Container: c.Name, Ref: c.Image.Ref, Digest: img.Digest, Config: img.Config, User: img.User, Platform: img.OS + "/" + img.Arch,
+		Pulled: img.Pulled, Unpacked: img.Unpacked}
 	if img.Manifest != img.Digest {
 		body.Manifest = img.Manifest
 	}

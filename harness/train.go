@@ -310,6 +310,7 @@ func isStop(cause error) bool {
 }
 
 func (in *instance) exited(exit container.Exit) {
+	in.run.unattended(in.host)
 	_ = in.run.appendAt(in.host, "wait", ledger.Exited{Container: in.spec.Name, Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, At: exit.At})
 }
 

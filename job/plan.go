@@ -1,19 +1,24 @@
 package job
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
-// Kind is what a ledger entry is: a training, a transform, or a validation that holds one of each.
+// Kind is what a ledger entry is: a training, a transform, a validation that holds one of each, or a benchmark that holds
+// any number of one of the former.
 type Kind string
 
 const (
 	KindTraining   Kind = "training"
 	KindTransform  Kind = "transform"
 	KindValidation Kind = "validation"
+	KindBench      Kind = "bench"
 )
 
 // Plan is everything that carrying a job out needs, decided before anything runs: complete, serializable data.
 // Nothing after it sees a document. It holds no secrets; credentials are looked up by who needs them, when needed.
-// Exactly one of Training, Transform and Validation is set, as Kind says.
+// Exactly one of Training, Transform, Validation and Bench is set, as Kind says.
 type Plan struct {
 	Format    int    `json:"format"` // 1; a reader refuses what it does not know
 	Kind      Kind   `json:"kind"`
@@ -27,10 +32,33 @@ type Plan struct {
 	Training   *Training   `json:"training,omitempty"`
 	Transform  *Transform  `json:"transform,omitempty"`
 	Validation *Validation `json:"validation,omitempty"`
+	Bench      *Bench      `json:"bench,omitempty"`
 
 	Members  []MemberUse `json:"members,omitempty"`  // how each member of the document is treated, in document order; not in a validation's children
 	Warnings []Warning   `json:"warnings,omitempty"` // each DECISION that mattered, and what the cloud would refuse
 }
+
+// Bench is a benchmark: its jobs have plans of their own, which are made as they are run.
+type Bench struct {
+	CreationTime time.Time `json:"creationTime"`
+}
+
+// PlanBench is the plan of the benchmark that runs a job again and again. name "": one that is made of the job's and suffix.
+// The names of its jobs are JobName's.
+func PlanBench(of *Plan, name, suffix string, now time.Time) *Plan {
+	if name == "" {
+		tail := "-bench-" + suffix
+		name = cut(of.Name, maxName-len(tail)-runTail) + tail
+	}
+	return &Plan{Format: of.Format, Kind: KindBench, Operation: of.Operation, Name: name, Region: of.Region, Account: of.Account, Role: of.Role,
+		Bench: &Bench{CreationTime: now}}
+}
+
+// runTail is how much longer than a benchmark's name the names of its jobs are, at most.
+const runTail = len("-10000")
+
+// JobName names the nth job of a benchmark.
+func (p *Plan) JobName(n int) string { return cut(p.Name, maxName-runTail) + "-" + strconv.Itoa(n) }
 
 // MemberUse says of one member of the document what optml does with it.
 type MemberUse struct {

@@ -69,6 +69,9 @@ type ImageResolved struct {
 	Config    string `json:"config,omitempty"`   // digest of its configuration, which other tools call its id
 	User      string `json:"user,omitempty"`
 	Platform  string `json:"platform"`
+
+	Pulled   time.Duration `json:"pulledNs,omitempty"`   // from the registry; 0: it was here
+	Unpacked time.Duration `json:"unpackedNs,omitempty"` // after that; layers are unpacked while others arrive
 }
 
 // GPUsTaken says which of the machine's GPUs an instance has until the job's end.
@@ -182,6 +185,20 @@ type FinalMetric struct {
 // InstanceUsage is what an instance used while its containers ran, in the service's percentages (training 5.2).
 type InstanceUsage struct {
 	Metrics []UsageMetric `json:"metrics"`
+
+	Counters UsageCounters `json:"counters,omitzero"`
+	OwnerCPU time.Duration `json:"ownerCpuNs,omitempty"` // that the process which carried the job out used meanwhile
+}
+
+// UsageCounters are what its containers have counted by their end, together.
+type UsageCounters struct {
+	CPU        time.Duration `json:"cpuNs,omitempty"`
+	Throttled  time.Duration `json:"throttledNs,omitempty"`  // held back by its quota of processors
+	MemoryPeak int64         `json:"memoryPeak,omitempty"`   // bytes, the page cache included
+	Read       int64         `json:"readBytes,omitempty"`    // from disks
+	Written    int64         `json:"writtenBytes,omitempty"` // to disks
+	Received   int64         `json:"receivedBytes,omitempty"`
+	Sent       int64         `json:"sentBytes,omitempty"`
 }
 
 // UsageMetric is one of them: CPUUtilization, MemoryUtilization …
@@ -197,7 +214,7 @@ type Warning struct {
 	Text string `json:"text"`
 }
 
-// Child says that a validation started another entry.
+// Child says that a validation or a benchmark started another entry.
 type Child struct {
 	Kind  string `json:"kind"`
 	Name  string `json:"name"`

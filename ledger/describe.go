@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/optml/optml/job"
@@ -29,6 +30,8 @@ func (j *Job) Describe() (Document, error) {
 		return describeTraining(&s, j.plan, r), nil
 	case j.plan.Transform != nil:
 		return describeTransform(&s, j.plan, r), nil
+	case j.plan.Bench != nil:
+		return nil, fmt.Errorf("%s/%s: the service has no benchmarks to describe; `optml bench show %s` has this one's figures", j.Kind(), j.Name(), j.Name())
 	}
 	details, err := j.statusDetails(&s)
 	if err != nil {

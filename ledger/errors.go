@@ -29,6 +29,9 @@ type InUseError struct {
 }
 
 func (e *InUseError) Error() string {
+	if e.Kind == job.KindBench { // the service has none
+		return fmt.Sprintf("there is a benchmark %s already", e.Name)
+	}
 	what := map[job.Kind]string{job.KindTransform: "transform job", job.KindValidation: "validation"}[e.Kind]
 	if what == "" {
 		what = "training job"
@@ -39,6 +42,9 @@ func (e *InUseError) Error() string {
 
 // Hint says what the user can do.
 func (e *InUseError) Hint() string {
+	if e.Finished && e.Kind == job.KindBench {
+		return fmt.Sprintf("give another name with --name, or remove it with its runs: optml rm %s/%s", e.Kind, e.Name)
+	}
 	if e.Finished {
 		return "give another name with --name, or take the finished job's place with --replace"
 	}

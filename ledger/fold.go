@@ -36,6 +36,8 @@ func planCreated(p *job.Plan) time.Time {
 		return planCreated(p.Validation.Training)
 	case p.Validation != nil && p.Validation.Transform != nil:
 		return planCreated(p.Validation.Transform)
+	case p.Bench != nil:
+		return p.Bench.CreationTime
 	}
 	return time.Time{}
 }
@@ -81,7 +83,7 @@ func (s *State) apply(e Event) {
 	case FinalMetric:
 		put(&s.Metrics, b, func(m FinalMetric) bool { return m.Name == b.Name })
 	case InstanceUsage:
-		put(&s.Usage, UsageOfHost{e.Host, b.Metrics}, func(u UsageOfHost) bool { return u.Host == e.Host })
+		put(&s.Usage, UsageOfHost{e.Host, b}, func(u UsageOfHost) bool { return u.Host == e.Host })
 	case Warning:
 		put(&s.Warnings, b, func(w Warning) bool { return w == b })
 	case Child:

@@ -130,7 +130,7 @@ func TestFoldDetails(t *testing.T) {
 		ev(8, "", "", Verdict{Rule: "ping", Outcome: "not checked"}), ev(9, "", "", Verdict{Rule: "ping", Outcome: "passed"}),
 		ev(9, "", "", Child{Kind: "training", Name: "t"}), ev(9, "", "", Child{Kind: "training", Name: "t"}),
 		ev(9, "", "", FinalMetric{Name: "m", Value: 1}), ev(9, "", "", FinalMetric{Name: "m", Value: 2}),
-		ev(9, "algo-1", "", InstanceUsage{[]UsageMetric{{"CPUUtilization", 1, 2}}}), ev(9, "algo-1", "", InstanceUsage{[]UsageMetric{{"CPUUtilization", 3, 4}}}),
+		ev(9, "algo-1", "", InstanceUsage{Metrics: []UsageMetric{{"CPUUtilization", 1, 2}}}), ev(9, "algo-1", "", InstanceUsage{Metrics: []UsageMetric{{"CPUUtilization", 3, 4}}}),
 		ev(9, "", "", Transition{Status: "Stopping", Secondary: "Stopping"}),
 		ev(10, "", "", Transition{Status: "Stopped", Secondary: "Stopped"}),
 		ev(11, "", "", Transition{Status: "InProgress", Secondary: "Training"}),
@@ -208,6 +208,8 @@ func randomBody(r *rand.Rand) Body {
 			if n := r.IntN(3); n > 0 {
 				f.Set(reflect.ValueOf(make([]InstanceTotals, n)))
 			}
+		case UsageCounters:
+			f.Set(reflect.ValueOf(UsageCounters{CPU: time.Duration(r.IntN(3)), Read: int64(r.IntN(3))}))
 		case []UsageMetric:
 			if n := r.IntN(3); n > 0 {
 				f.Set(reflect.ValueOf(make([]UsageMetric, n)))

@@ -23,6 +23,7 @@ const (
 	requestsLog = "requests.jsonl"
 	failedFile  = "failures.jsonl"
 	failingDir  = "failing"
+	benchFile   = "bench.json"
 	workDir     = "work"
 
 	// Documents may hold environment values, so a job is for root and root's group only.
@@ -56,6 +57,9 @@ func (l layout) RequestLogPath() string { return l.path(requestsLog) }
 
 // FailuresPath lists the objects that a transform failed on, one JSON line each; it is not there without any.
 func (l layout) FailuresPath() string { return l.path(failedFile) }
+
+// BenchPath is where a benchmark's figures are.
+func (l layout) BenchPath() string { return l.path(benchFile) }
 
 // FailingDir holds the first failing batches of a transform.
 func (l layout) FailingDir() string { return l.path(failingDir) }

@@ -110,8 +110,8 @@ type GPUsOfHost struct {
 
 // UsageOfHost is what one instance used.
 type UsageOfHost struct {
-	Host    string        `json:"host,omitempty"`
-	Metrics []UsageMetric `json:"metrics"`
+	Host string `json:"host,omitempty"`
+	InstanceUsage
 }
 
 // ChannelOfHost is what one channel brought to one host.

@@ -56,7 +56,7 @@ func makeAt(j *ledger.Job, now time.Time) (*Report, error) {
 		if err != nil {
 			return nil, fmt.Errorf("report: %w", err)
 		}
-		if child.Plan().Validation != nil {
+		if child.Plan().Validation != nil || child.Plan().Bench != nil {
 			continue // a validation has jobs, not validations; a record that says otherwise must not go round in circles
 		}
 		r, err := makeAt(child, now)

@@ -146,6 +146,7 @@ var verbs = []struct {
 	{groupRun, (*app).cmdValidate},
 	{groupRun, (*app).cmdTrain},
 	{groupRun, (*app).cmdTransform},
+	{groupRun, (*app).cmdBench},
 	{groupRun, (*app).cmdPlan},
 	{groupRun, (*app).cmdInit},
 	{groupLook, (*app).cmdLs},

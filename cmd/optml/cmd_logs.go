@@ -280,7 +280,7 @@ func (b *lineBuffer) add(c logfile.Chunk, emit func(time.Time, []byte) error) er
 // followLogs prints each log of the job and its children from the time it appears, until the job's end.
 func followLogs(ctx context.Context, j *ledger.Job, o logsOptions, out *logPrinter) error {
 	f := newLogFollower(ctx, out, o)
-	f.label = j.Kind() == job.KindValidation // its jobs have a container each, and all of one name
+	f.label = j.Kind() == job.KindValidation || j.Kind() == job.KindBench // its jobs have a container each, and all of one name
 	defer f.wait()
 	end := f.job(j)
 	<-end

@@ -38,6 +38,15 @@ func runVersion(w io.Writer, f format) error {
 	return err
 }
 
+// madeBy is this optml, for what others read later.
+func madeBy() string {
+	number := version.Version
+	if number == "" {
+		number = "(built without a version)"
+	}
+	return number + ", commit " + version.GetRevision() + ", " + runtime.GOOS + "/" + runtime.GOARCH
+}
+
 // writeJSON prints a result for machines.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

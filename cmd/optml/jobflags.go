@@ -67,11 +67,7 @@ func (f *jobFlags) add(c *cobra.Command, logs bool) {
 	f.plan(c)
 	x := c.Flags()
 	x.BoolVar(&f.replace, "replace", false, "take the place of a finished job with this name")
-	f.pull, f.credentials = string(container.PullMissing), grantNone
-	x.Var(choice{&f.pull, []string{string(container.PullMissing), string(container.PullAlways), string(container.PullNever)}}, "pull", "`when` to ask a registry for the image: missing, always or never")
-	x.Var(platform{&f.platform}, "platform", "`platform` of images for several, such as linux/arm64 (default: this machine's)")
-	x.Var(choice{&f.credentials, grants}, "credentials", "`which` AWS credentials containers of an open network may ask for: none, role (the document's), session (this host's own) or auto (role, else session)")
-	x.Var(bound{&f.spool}, "spool", "most that FastFile channels keep on disk for later epochs, a `size` or 0 (default: half of what is free)")
+	f.reach(c)
 	x.StringVar(&f.metricsListen, "metrics-listen", "", "serve the job's metrics to Prometheus at http://`ADDR`/metrics while it runs, such as 127.0.0.1:9400 or :0")
 	x.BoolVarP(&f.detach, "detach", "d", false, "run in the background and print the job's name")
 	f.progress = progressAuto
@@ -105,6 +101,16 @@ func (f *jobFlags) form() form {
 		return reply
 	}
 	return request
+}
+
+// reach declares the flags that say how images and data are had.
+func (f *jobFlags) reach(c *cobra.Command) {
+	x := c.Flags()
+	f.pull, f.credentials = string(container.PullMissing), grantNone
+	x.Var(choice{&f.pull, []string{string(container.PullMissing), string(container.PullAlways), string(container.PullNever)}}, "pull", "`when` to ask a registry for the image: missing, always or never")
+	x.Var(platform{&f.platform}, "platform", "`platform` of images for several, such as linux/arm64 (default: this machine's)")
+	x.Var(choice{&f.credentials, grants}, "credentials", "`which` AWS credentials containers of an open network may ask for: none, role (the document's), session (this host's own) or auto (role, else session)")
+	x.Var(bound{&f.spool}, "spool", "most that FastFile channels keep on disk for later epochs, a `size` or 0 (default: half of what is free)")
 }
 
 // plan declares the flags that decide what the plan is.

@@ -131,6 +131,7 @@ const (
 type Usage struct {
 	At           time.Time
 	CPU          time.Duration // consumed since start
+	Throttled    time.Duration // of it held back by the quota
 	MemoryBytes  int64         // working set
 	MemoryPeak   int64
 	MemoryLimit  int64 // 0: none
@@ -175,6 +176,9 @@ type Image struct {
 	Labels     map[string]string
 	StopSignal string
 	Created    time.Time
+
+	Pulled   time.Duration // from a registry, by this call of Ensure; 0: it was here
+	Unpacked time.Duration // after that; 0: it was unpacked
 }
 
 // Images resolves names to images that can be launched.

@@ -83,11 +83,19 @@ func (s *Images) Ensure(ctx context.Context, ref string, pull container.Pull) (c
 			return container.Image{}, imageError(ref, container.ImageNotFound, errors.New("not on this machine, and pulling is off"))
 		}
 	}
+	p := progressOf(ctx)
+	ctx, began := WithProgress(ctx, p), time.Now()
 	pulled, err := s.pull(ctx, name)
 	if err != nil {
 		return container.Image{}, classify(ref, err)
 	}
-	return s.c.ready(ctx, ref, pulled)
+	img, err := s.c.ready(ctx, ref, pulled)
+	img.Pulled = time.Since(began)
+	if at := p.arrived.Load(); at > 0 {
+		img.Unpacked = time.Since(time.Unix(0, at))
+		img.Pulled -= img.Unpacked
+	}
+	return img, err
 }
 
 // quiet is ctx in our namespace for containerd's own code, which would log to stderr what it also returns.
@@ -141,7 +149,9 @@ func (c *Client) ready(ctx context.Context, ref string, i images.Image) (contain
 	}
 	if errdefs.IsNotFound(err) {
 		img := client.NewImageWithPlatform(c.containerd(), i, c.platform())
+		began := time.Now()
 		err = c.leased(ctx, func(ctx context.Context) error { return img.Unpack(ctx, c.snapshotter()) })
+		out.Unpacked = time.Since(began)
 	}
 	if err != nil {
 		return container.Image{}, classify(ref, err)

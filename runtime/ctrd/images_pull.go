@@ -71,6 +71,8 @@ type PullProgress struct {
 	Total, Done         atomic.Int64 // bytes; Total is 0 until the manifest is known
 	Layers, LayersDone  atomic.Int64
 	Unpacking, Attempts atomic.Int64 // Unpacking is 1 when all bytes are here and layers are still being unpacked
+
+	arrived atomic.Int64 // when all bytes were here, in ns since 1970
 }
 
 type progressKey struct{}
@@ -129,6 +131,7 @@ func (s *Images) pullOnce(ctx context.Context, name string, p *PullProgress) (cl
 	p.Layers.Store(0)
 	p.LayersDone.Store(0)
 	p.Unpacking.Store(0)
+	p.arrived.Store(0)
 	return s.c.containerd().Pull(ctx, name,
 		client.WithResolver(s.r.resolver(ctx, name, p)),
 		client.WithPlatformMatcher(s.c.platform()),
@@ -256,6 +259,7 @@ func (b *countingBody) move(to int64) {
 	if b.layer && to == b.size {
 		if b.p.LayersDone.Add(1) == b.p.Layers.Load() {
 			b.p.Unpacking.Store(1)
+			b.p.arrived.Store(time.Now().UnixNano())
 		}
 	}
 }

@@ -21,6 +21,7 @@ func groupUsage(g cgroup.Group) container.Usage {
 func groupUsage1(g cgroup.Group) container.Usage {
 	u := container.Usage{
 		CPU:         time.Duration(g.Number("cpuacct", "cpuacct.usage")),
+		Throttled:   time.Duration(g.Keyed("cpu", "cpu.stat")["throttled_time"]),
 		MemoryBytes: g.Number("memory", "memory.usage_in_bytes"),
 		MemoryPeak:  g.Number("memory", "memory.max_usage_in_bytes"),
 		MemoryLimit: limit(g.Number("memory", "memory.limit_in_bytes")),
@@ -36,8 +37,10 @@ func groupUsage1(g cgroup.Group) container.Usage {
 }
 
 func groupUsage2(g cgroup.Group) container.Usage {
+	cpu := g.Keyed("", "cpu.stat")
 	u := container.Usage{
-		CPU:         time.Duration(g.Keyed("", "cpu.stat")["usage_usec"]) * time.Microsecond,
+		CPU:         time.Duration(cpu["usage_usec"]) * time.Microsecond,
+		Throttled:   time.Duration(cpu["throttled_usec"]) * time.Microsecond,
 		MemoryBytes: g.Number("", "memory.current"),
 		MemoryPeak:  g.Number("", "memory.peak"),
 		MemoryLimit: limit(g.Number("", "memory.max")),

@@ -36,15 +36,16 @@ func TestUsageVersion1(t *testing.T) {
 		"memory/optml/j/c/memory.stat":                              "cache 4096\nrss 100\ninactive_file 1\ntotal_inactive_file 4857600\n",
 		"memory/optml/j/c/memory.oom_control":                       "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
 		"pids/optml/j/c/pids.current":                               "7\n",
+		"cpu/optml/j/c/cpu.stat":                                    "nr_periods 10\nnr_throttled 2\nthrottled_time 55000000\n",
 		"blkio/optml/j/c/blkio.throttle.io_service_bytes_recursive": "254:0 Read 8192\n254:0 Write 4096\n254:0 Sync 0\n8:0 Read 1\n254:0 Total 12288\nTotal 12289\n",
 	})
 	h := cgroup.Hierarchy{V1: map[string]string{}}
-	for _, c := range []string{"cpuacct", "memory", "pids", "blkio"} {
+	for _, c := range []string{"cpu", "cpuacct", "memory", "pids", "blkio"} {
 		h.V1[c] = filepath.Join(dir, c)
 	}
 	g := cgroup.Group{H: h, Path: "/optml/j/c"}
 	want := container.Usage{
-		CPU: 1234567890, MemoryBytes: 100_000_000, MemoryPeak: 209715200, ReadBytes: 8193, WrittenBytes: 4096, PIDs: 7,
+		CPU: 1234567890, Throttled: 55 * time.Millisecond, MemoryBytes: 100_000_000, MemoryPeak: 209715200, ReadBytes: 8193, WrittenBytes: 4096, PIDs: 7,
 	}
 	if diff := cmp.Diff(want, groupUsage(g)); diff != "" {
 		t.Error(diff)
@@ -56,7 +57,7 @@ func TestUsageVersion1(t *testing.T) {
 
 func TestUsageVersion2(t *testing.T) {
 	dir := fixture(t, map[string]string{
-		"optml/j/c/cpu.stat":       "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 0\n",
+		"optml/j/c/cpu.stat":       "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 9\nnr_throttled 1\nthrottled_usec 7000\n",
 		"optml/j/c/memory.current": "104857600\n",
 		"optml/j/c/memory.peak":    "209715200\n",
 		"optml/j/c/memory.max":     "max\n",
@@ -67,7 +68,7 @@ func TestUsageVersion2(t *testing.T) {
 	})
 	g := cgroup.Group{H: cgroup.Hierarchy{Unified: dir}, Path: "/optml/j/c"}
 	want := container.Usage{
-		CPU: 2500 * time.Millisecond, MemoryBytes: 100_000_000, MemoryPeak: 209715200, ReadBytes: 8193, WrittenBytes: 4096, PIDs: 7,
+		CPU: 2500 * time.Millisecond, Throttled: 7 * time.Millisecond, MemoryBytes: 100_000_000, MemoryPeak: 209715200, ReadBytes: 8193, WrittenBytes: 4096, PIDs: 7,
 	}
 	if diff := cmp.Diff(want, groupUsage(g)); diff != "" {
 		t.Error(diff)

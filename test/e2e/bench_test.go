@@ -1,0 +1,114 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/optml/optml/bench"
+)
+
+// benchmarked runs a benchmark and returns its result.
+func benchmarked(t *testing.T, args ...string) bench.Result {
+	t.Helper()
+	r := ok(t, append([]string{"bench"}, append(args, "--quiet", "--output", "json")...)...)
+	var x bench.Result
+	if err := json.Unmarshal([]byte(r.stdout), &x); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// A container that sleeps for 200 ms and one that sleeps for 210 ms: with 20 runs of each the difference is found, and the
+// interval holds the truth. Of 20 comparisons of 200 ms with 200 ms two claim a difference at most.
+func TestBenchStatistics(t *testing.T) {
+	if !full {
+		t.Skip("of the full tier: OPTML_FULL=1")
+	}
+	sameHost(t)
+	d := training(jobName("nap"), "sleep", "200ms").file(t)
+	r := benchmarked(t, "train", d, "--vary", "HyperParameters.sleep=200ms,210ms", "--runs", "20", "--figure", "run", "--seed", "1")
+	c := r.Comparisons[0]
+	t.Logf("%s; ratio %+v, from %v to %v, p %v", r.Verdicts[0], c.Ratio.Value, *c.Ratio.Low, *c.Ratio.High, c.P)
+	for _, w := range r.Warnings {
+		t.Log(w)
+	}
+	if !c.Differs || c.Ratio.Value <= 1 || *c.Ratio.Low > 1.05 || *c.Ratio.High < 1.05 {
+		t.Errorf("%+v", c)
+	}
+	const times = 20
+	claimed := 0
+	for range times {
+		r := benchmarked(t, "train", d, "--vary", "HyperParameters.sleep=200ms,0.2s", "--runs", "10", "--warmups", "0", "--figure", "run")
+		if slices.ContainsFunc(r.Comparisons, func(c bench.Comparison) bool { return c.Figure == "run" && c.Differs }) {
+			claimed++
+			t.Log(r.Verdicts)
+		}
+	}
+	t.Logf("%d of %d comparisons of the same claim a difference", claimed, times)
+	if claimed > 2 {
+		t.Errorf("%d of %d comparisons of the same claim a difference", claimed, times)
+	}
+}
+
+// What a benchmark says of a job is what a clock around optml train says, and optml's own part of a job of ten seconds is
+// small.
+func TestBenchAgainstTime(t *testing.T) {
+	if !full {
+		t.Skip("of the full tier: OPTML_FULL=1")
+	}
+	sameHost(t)
+	d := training(jobName("ten"), "sleep", "10s")
+	r := benchmarked(t, "train", d.file(t), "--runs", "2", "--warmups", "0")
+	s := r.Variants[0].Summary("total")
+	var took []time.Duration
+	for range 2 {
+		d["TrainingJobName"] = jobName("timed")
+		took = append(took, ok(t, "train", "--quiet", d.file(t)).took)
+	}
+	by := slices.Min(took).Seconds()
+	t.Logf("optml bench: %.3f s, %.1f %% of it its own; a clock around optml train: %v", s.Min, 100**s.Own/s.Median, took)
+	if diff := s.Min/by - 1; diff < -0.05 || diff > 0.05 {
+		t.Errorf("%.3f s and %.3f s", s.Min, by)
+	}
+	if own := *s.Own / s.Median; own > 0.03 {
+		t.Errorf("%.1f %% of a job of 10 s is optml's own", 100*own)
+	}
+}
+
+// A benchmark whose process is killed leaves what every job leaves: the next command ends its record and its run's, and
+// the runs before are in its result.
+func TestBenchKilled(t *testing.T) {
+	sameHost(t)
+	name := jobName("killed")
+	d := training(name, "sleep", "1h")
+	p := begin(t, nil, "bench", "train", d.file(t), "--vary", "HyperParameters.sleep=50ms,1h", "--warmups", "0", "--seed", "2", "--name", name)
+	eventually(t, "the second run", func() bool {
+		_, err := os.Stat(filepath.Join(w.root, "jobs", "training", name+"-2", "logs", "algo-1.log"))
+		return err == nil
+	})
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	ok(t, "prune")
+	for _, j := range []string{"bench/" + name, "training/" + name + "-2"} {
+		if s := record(t, j); s.Status != "Failed" || s.ExitCode == nil {
+			t.Errorf("%s: %+v", j, s.Status)
+		}
+	}
+	r := ok(t, "bench", "show", name, "--output", "json")
+	var x bench.Result
+	if err := json.Unmarshal([]byte(r.stdout), &x); err != nil || len(x.Variants[0].Runs) != 1 {
+		t.Errorf("%v\n%s", err, r.stdout)
+	}
+	if left, err := filepath.Glob(filepath.Join(w.root, "jobs", "bench", name, "work", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	ok(t, "rm", name)
+}

@@ -113,16 +113,17 @@ func logNormal(n int, median time.Duration, sigma float64) (takes func(int) time
 }
 
 func TestPercentilesOfAKnownDistribution(t *testing.T) {
-	const n = 20_000
-	takes, quantile := logNormal(n, 20*time.Millisecond, 0.5)
 	for _, c := range []struct {
 		name string
+		n    int
 		o    load.Options
 	}{
-		{"open, constant", load.Options{Arrivals: load.Constant(500), Duration: n/500*time.Second + time.Millisecond}},
-		{"open, poisson", load.Options{Arrivals: load.Poisson(500, 7), Requests: n}},
-		{"closed", load.Options{Concurrency: 10, Requests: n}},
+		{"open, constant", 10_000, load.Options{Arrivals: load.Constant(500), Duration: 20*time.Second + time.Millisecond}},
+		{"open, poisson", 4000, load.Options{Arrivals: load.Poisson(500, 7), Requests: 4000}},
+		{"closed", 4000, load.Options{Concurrency: 10, Requests: 4000}},
 	} {
+		n := c.n
+		takes, quantile := logNormal(n, 20*time.Millisecond, 0.5)
 		t.Run(c.name, func(t *testing.T) {
 			onPipes(t, &oracle{takes: takes}, func(t *testing.T, target load.Target) {
 				c.o.Payloads = numbers(n)
@@ -130,13 +131,13 @@ func TestPercentilesOfAKnownDistribution(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if r.Good != n || r.Failed+r.Missed+r.Unfinished != 0 || !r.Held {
+				if r.Good != int64(n) || r.Failed+r.Missed+r.Unfinished != 0 || !r.Held {
 					t.Fatalf("%d good, %d failed, %d missed, %d unfinished, %s, %v", r.Good, r.Failed, r.Missed, r.Unfinished, r.Why, r.Errors)
 				}
 				for _, p := range r.Latency.Percentiles {
 					want := quantile(p.Percent / 100).Seconds()
-					if p.Percent > 99.9 { // two values lie beyond: it is the next one
-						want = quantile((math.Ceil(p.Percent/100*n) - 0.5) / n).Seconds()
+					if p.Percent/100*float64(n) > float64(n)-10 { // a few values lie beyond: it is the next one
+						want = quantile((math.Ceil(p.Percent/100*float64(n)-1e-9) - 0.5) / float64(n)).Seconds()
 					}
 					if math.Abs(p.Seconds-want) > 0.02*want {
 						t.Errorf("p%v is %v, the truth %v", p.Percent, p.Seconds, want)
@@ -226,12 +227,9 @@ func TestStall(t *testing.T) {
 func TestWarmUpDoesNotCount(t *testing.T) {
 	for name, o := range map[string]load.Options{"open": {Arrivals: load.Constant(100)}, "closed": {Concurrency: 1}} {
 		t.Run(name, func(t *testing.T) {
-			var start time.Time
+			start := sync.OnceValue(time.Now)
 			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if start.IsZero() {
-					start = time.Now()
-				}
-				if time.Since(start) < 2*time.Second {
+				if time.Since(start()) < 2*time.Second {
 					time.Sleep(time.Second)
 					w.WriteHeader(503)
 				}
@@ -271,7 +269,7 @@ func TestRateThatIsNotReached(t *testing.T) {
 		{15, 0, true, ""},
 		{40, 8, false, "never sent"},
 		{40, 1000, false, "pile up"},
-		{1_000_000, 8, false, "never sent"},
+		{100_000, 8, false, "never sent"},
 	} {
 		t.Run(fmt.Sprint(c.rate, c.connections), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -286,6 +284,13 @@ func TestRateThatIsNotReached(t *testing.T) {
 				due := int64(c.rate*20) - 1 // the last one would be due at the end
 				if r.Held != c.held || !strings.Contains(r.Why, c.why) || math.Abs(float64(r.Due-due)) > 1 || r.Sent+r.Missed != r.Due || r.Good != r.Sent {
 					t.Errorf("held %v, %q, %d due, want %d, %d sent, %d missed, %d good", r.Held, r.Why, r.Due, due, r.Sent, r.Missed, r.Good)
+				}
+				var rows int64
+				for _, s := range r.Timeline {
+					rows += s.Due
+				}
+				if rows != r.Due {
+					t.Errorf("%d due in the table of seconds, %d in all", rows, r.Due)
 				}
 				if !c.held && (r.Throughput < 19 || r.Throughput > 20.1) {
 					t.Errorf("%v a second", r.Throughput)
@@ -483,24 +488,27 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestCurve is a server of ten workers and 10 ms: it does 1,000 a second.
+// TestCurve is a server of ten workers and 100 ms on average: it does 100 a second.
 func TestCurve(t *testing.T) {
+	const n = 4000
+	var takes []time.Duration
 	random := rand.New(rand.NewPCG(3, 4))
-	var mu sync.Mutex
+	for range n {
+		takes = append(takes, time.Duration(random.ExpFloat64()*1e8))
+	}
 	synctest.Test(t, func(t *testing.T) {
 		slots := make(chan struct{}, 10)
-		in, stop := tt.Pipe(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			mu.Lock()
-			takes := time.Duration(random.ExpFloat64() * 1e7)
-			mu.Unlock()
+		in, stop := tt.Pipe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			i, _ := strconv.Atoi(string(b))
 			slots <- struct{}{}
-			time.Sleep(takes)
+			time.Sleep(takes[i])
 			<-slots
 		}))
 		defer func() { stop(); time.Sleep(time.Hour) }()
 		var rungs []load.Options
-		for _, rate := range append(load.Ladder(1000), 1500, 2000, 3000) {
-			rungs = append(rungs, load.Options{Arrivals: load.Poisson(rate, 5), Duration: 20 * time.Second, WarmUp: time.Second, Payloads: [][]byte{nil}})
+		for _, rate := range append(load.Ladder(100)[3:], 150, 200, 300) {
+			rungs = append(rungs, load.Options{Arrivals: load.Poisson(rate, 5), Duration: 30 * time.Second, WarmUp: time.Second, Payloads: numbers(n)})
 		}
 		told := 0
 		c, err := load.Sweep(t.Context(), load.Target{Container: in.Container}, rungs, func(int, *load.Result) { told++ })
@@ -512,14 +520,14 @@ func TestCurve(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Log("\n" + b.String())
-		// 1,100 and 1,500 a second are too much; of M/M/10 throughput by latency is greatest near 80 %.
-		if c.Skipped != 2 || len(c.Points) != 12 || told != 12 || c.Knee == nil || c.Most == nil {
+		// 110 and 150 a second are too much; of M/M/10 throughput by latency is greatest between 80 and 90 %.
+		if c.Skipped != 2 || len(c.Points) != 9 || told != 9 || c.Knee == nil || c.Most == nil {
 			t.Fatalf("%d points, %d skipped", len(c.Points), c.Skipped)
 		}
-		if knee := c.Points[*c.Knee].Rate; knee < 700 || knee > 850 {
+		if knee := c.Points[*c.Knee].Rate; knee < 75 || knee > 95 {
 			t.Errorf("the knee at %v a second", knee)
 		}
-		if most := c.Points[*c.Most].Rate; most < 900 || most > 1000 {
+		if most := c.Points[*c.Most].Rate; most < 90 || most > 100 {
 			t.Errorf("the most at %v a second", most)
 		}
 		for _, want := range []string{"the knee", "the most that was held", "not held", "2 higher loads were not tried"} {
@@ -537,16 +545,16 @@ func TestOverSockets(t *testing.T) {
 	in := tt.Serve(t, model)
 	payloads := [][]byte{[]byte("small"), []byte(strings.Repeat("large ", 10_000)), nil}
 	var bytes int64
-	for i := range 3000 {
+	for i := range 900 {
 		bytes += int64(len(payloads[i%3]))
 	}
 	for name, o := range map[string]load.Options{"open": {Arrivals: load.Constant(20_000)}, "closed": {Concurrency: 16}} {
-		o.Requests, o.Payloads = 3000, payloads
+		o.Requests, o.Payloads = 900, payloads
 		r, err := load.Run(t.Context(), load.Target{Container: in.Container, ContentType: "text/csv"}, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Good != 3000 || r.Due != 3000 || r.BytesOut != bytes || r.BytesIn != bytes || r.Statuses[200] != 3000 || r.Latency.Count != 3000 || r.Missed != 0 {
+		if r.Good != 900 || r.Due != 900 || r.BytesOut != bytes || r.BytesIn != bytes || r.Statuses[200] != 900 || r.Latency.Count != 900 || r.Missed != 0 {
 			t.Errorf("%s: %+v", name, r)
 		}
 		if _, err := json.Marshal(r); err != nil {

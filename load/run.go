@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"syscall"
 	"time"
@@ -141,7 +142,7 @@ func (s *source) Next(now time.Time) (transform.Request, time.Duration, bool) {
 }
 
 // countMissed is how many requests are counted one by one that were due and not sent; more are reckoned.
-const countMissed = 5_000_000
+const countMissed = 100_000
 
 // end says that nothing more is sent.
 func (s *source) end(now time.Time) {
@@ -160,11 +161,8 @@ func (s *source) miss() {
 		if !due.Before(s.until) {
 			return
 		}
-		if n == countMissed {
-			left := s.until.Sub(due)
-			rest := int64(s.pacer.Rate(s.next+left/2) * left.Seconds())
-			s.r.Due += rest
-			s.r.Missed += rest
+		if n == countMissed && !due.Before(s.from) {
+			s.reckon(due)
 			return
 		}
 		if !due.Before(s.from) {
@@ -173,6 +171,24 @@ func (s *source) miss() {
 			s.second(due).Due++
 		}
 		s.pace()
+	}
+}
+
+// reckon counts what is due from a moment on by the rate.
+func (s *source) reckon(from time.Time) {
+	part := 0.0
+	for at := from; at.Before(s.until); {
+		row := s.second(at)
+		end := s.from.Add(time.Duration(row.At+1) * time.Second)
+		if end.After(s.until) {
+			end = s.until
+		}
+		whole, rest := math.Modf(part + s.pacer.Rate(at.Sub(s.start)+end.Sub(at)/2)*end.Sub(at).Seconds())
+		part = rest
+		row.Due += int64(whole)
+		s.r.Due += int64(whole)
+		s.r.Missed += int64(whole)
+		at = end
 	}
 }
 

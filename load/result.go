@@ -215,8 +215,14 @@ func (r *Result) judge() {
 	r.Held = r.Why == ""
 }
 
+// pathIsMost is the part of what goes over the way to nothing from which on the way is what is measured.
+const pathIsMost = 0.7
+
 // SetPath notes what the way to the server costs, as Baseline has measured it.
 func (r *Result) SetPath(base *Result) {
 	r.Path = &Path{Median: base.Service.Median(), Throughput: base.Throughput}
 	r.Path.P99, _ = base.Service.At(99)
+	if r.Loop == "closed" && r.Throughput > pathIsMost*base.Throughput {
+		r.Notes = append(r.Notes, fmt.Sprintf("a server that does nothing answers %s/s here: this one may bear more than the generator can send", number(base.Throughput)))
+	}
 }

@@ -194,6 +194,15 @@ func TestStall(t *testing.T) {
 				if late := r.Late.Max; connections > 0 && (sent > rate/2 || late < 0.5) || connections == 0 && late > 0.001 {
 					t.Errorf("%d sent in the stall, the last %v s late", sent, late)
 				}
+				var b strings.Builder
+				if err := errors.Join(r.WriteText(&b), r.WriteTimeline(&b)); err != nil {
+					t.Fatal(err)
+				}
+				for _, want := range []string{"open loop, 200/s, 30 s", "6000 sent, 6000 good, 0 failed", "from second 10.0 on", "p99.9", "late  "} {
+					if !strings.Contains(b.String(), want) {
+						t.Errorf("the text does not say %q:\n%s", want, b.String())
+					}
+				}
 				if service := r.Service.Max; service < 0.9 || service > 1.2 {
 					t.Errorf("service %v", service)
 				}
@@ -578,8 +587,11 @@ func TestBaseline(t *testing.T) {
 	if base.Good != 500 || base.Failed != 0 {
 		t.Errorf("%+v", base)
 	}
-	r := &load.Result{Loop: "closed"}
+	r := &load.Result{Loop: "closed", Throughput: base.Throughput}
 	r.SetPath(base)
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "more than the generator can send") {
+		t.Errorf("notes %q", r.Notes)
+	}
 	var b strings.Builder
 	if err := r.WriteText(&b); err != nil || r.Path.Median <= 0 || !strings.Contains(b.String(), "of the median are the way there and back") {
 		t.Errorf("%v, %+v\n%s", err, r.Path, b.String())

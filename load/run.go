@@ -77,7 +77,7 @@ type source struct {
 }
 
 func newSource(o Options) *source {
-	s := &source{o: o, latency: newHistogram(digits), service: newHistogram(digits), row: newHistogram(rowDigits), failed: failures{}}
+	s := &source{o: o, latency: newHistogram(digits), service: newHistogram(digits), row: newHistogram(rowDigits), failed: failures{}, rows: []Second{}}
 	s.r = Result{Loop: "closed", Concurrency: o.Concurrency, Statuses: map[int]int64{}}
 	if a := o.Arrivals; a != nil {
 		s.pacer, s.late = a.pacer(), newHistogram(digits)

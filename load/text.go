@@ -67,8 +67,9 @@ func (r *Result) WriteText(w io.Writer) error {
 	}
 	b.WriteByte('\n')
 	r.Latency.line(&b, "latency")
-	if r.Loop == "open" {
+	if r.Late != nil {
 		r.Service.line(&b, "service")
+		r.Late.line(&b, "late")
 	}
 	if r.Corrected != nil {
 		r.Corrected.line(&b, "corrected")

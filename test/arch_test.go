@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 	"objstore/storetest":      {"objstore"},
 	"objstore/s3test":         {"objstore"},
 	"transform/transformtest": {"transform", "framing", "job"},
+	"load":                    {"transform"},
 	"job":                     {"dataprocessing", "metrics/expression"},
 	"dataprocessing":          {},
 	"objstore":                {},
@@ -68,6 +69,8 @@ var libraries = []struct {
 	{"tags.cncf.io/container-device-interface", "CDI edits are the GPU room's; the runtime applies them", []string{"runtime/gpu", "runtime/gpu/nvml", "runtime/ctrd"}},
 	{"github.com/spf13/cobra", "the command line is cmd's", []string{"cmd/optml"}},
 	{"github.com/dlclark/regexp2", "an expression that backtracks has a limit of time and memory there", []string{"metrics/expression"}},
+	{"github.com/tsenart/vegeta", "its pacers; its attacker leaves out who waits", []string{"load"}},
+	{"github.com/HdrHistogram/", "latencies are the load's", []string{"load"}},
 	{"github.com/hanwen/go-fuse", "one thin file of channels", []string{"channels"}},
 }
 

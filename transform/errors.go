@@ -43,6 +43,8 @@ var (
 	ErrObjects   = errors.New("objects failed")                               // BT-141
 	ErrTimeout   = errors.New("no complete response within the time allowed") // BT-104
 	ErrMalformed = errors.New("malformed HTTP response")                      //
+	ErrConnect   = errors.New("connect")                                      // of a Client
+	ErrAborted   = errors.New("given up")                                     // of a Client that was told to end
 	ErrResponse  = errors.New("response too large")                           // ruling 23
 	ErrHop       = errors.New("too large for the next container")             // INF-55
 	ErrInput     = errors.New("input object")                                 // reading it
@@ -90,6 +92,12 @@ func (f *Failure) Unwrap() error { return f.Err }
 // TooLarge says that it is for the size of a record, an object or an answer, over the limit of the job.
 func (f *Failure) TooLarge() bool {
 	return errors.Is(f.Err, ErrResponse) || errors.Is(f.Err, framing.ErrTooLong)
+}
+
+// silent: an error before the first byte of a response that is no timeout.
+func silent(err error) bool {
+	_, ok := errors.AsType[*errNoAnswer](err)
+	return ok && !timedOut(err)
 }
 
 // StatusError is a response that is no success.

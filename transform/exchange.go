@@ -49,7 +49,17 @@ func (w *worker) converse(c *conn, h header, request payload, deadline time.Time
 
 // hear reads the response to a request of which the rest is being sent, or which could not be sent.
 func (w *worker) hear(c *conn, sent <-chan error, err error, read func(*conn) error) error {
-	p := w.p
+	return c.hear(sent, err, func(status int) error {
+		w.saw.status, w.saw.head = status, c.said
+		if w.p.good(status) {
+			return read(c)
+		}
+		return &StatusError{status, errorBody(c)}
+	})
+}
+
+// hear reads the status and headers of the response, and has its body read.
+func (c *conn) hear(sent <-chan error, err error, read func(status int) error) error {
 	if err != nil {
 		if c.used {
 			return &errNoAnswer{err}
@@ -60,12 +70,7 @@ func (w *worker) hear(c *conn, sent <-chan error, err error, read func(*conn) er
 	}
 	status, rerr := c.readHead()
 	if rerr == nil {
-		w.saw.status, w.saw.head = status, c.said
-		if p.good(status) {
-			rerr = read(c)
-		} else {
-			rerr = &StatusError{status, errorBody(c)}
-		}
+		rerr = read(status)
 	}
 	_, refused := rerr.(*StatusError)
 	werr := c.join(sent, rerr != nil && !refused)

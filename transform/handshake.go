@@ -34,11 +34,9 @@ func (p *pool) get(ctx context.Context, path string, timeout time.Duration) (int
 		} else {
 			p.close(c)
 		}
-		if err != nil && reused {
-			if _, silent := errors.AsType[*errNoAnswer](err); silent && !timedOut(err) {
-				c, reused = nil, false // it was closed meanwhile
-				continue
-			}
+		if reused && silent(err) {
+			c, reused = nil, false // it was closed meanwhile
+			continue
 		}
 		return status, body, err
 	}

@@ -1,14 +1,9 @@
 package transform
 
 import (
-	"errors"
-	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // loop sends the small requests of a pool and takes their answers, over all of its connections, from one goroutine with
@@ -16,29 +11,21 @@ import (
 // then mostly switches and wake-ups. What is out of the ordinary, a new connection, a large body, an answer that is not
 // small and good, is carried on by the connection's worker in a goroutine meanwhile.
 type loop struct {
-	p      *pool
-	epoll  int
-	bell   int // an eventfd: the queue has something, or a worker is back
-	seats  map[int32]*worker
-	free   []*worker
-	back   chan *worker
-	away   int       // workers that carry something on
-	open   int       // requests of ours without an answer
-	due    time.Time // no request must be answered before
-	now    time.Time // of the last wait's end
-	spins  bool
-	events [64]unix.EpollEvent
+	*poller // rung when the queue has something, or a worker is back
+
+	p     *pool
+	seats map[int32]*worker
+	free  []*worker
+	back  chan *worker
+	away  int       // workers that carry something on
+	open  int       // requests of ours without an answer
+	due   time.Time // no request must be answered before
 
 	carriers sync.WaitGroup
 }
 
-const (
-	// An answer that comes within spinTime is waited for without sleep: to be woken up takes as long on a machine whose
-	// processors have nothing else to do. It is tried only where the last wait was so short.
-	spinTime = 100 * time.Microsecond
-	// slowRequests is how long a connection whose answers are not for the loop stays with its worker.
-	slowRequests = 32
-)
+// slowRequests is how long a connection whose answers are not for the loop stays with its worker.
+const slowRequests = 32
 
 // newLoop returns nil where there is none: the workers do without. A connection that the handshake has left tells that
 // the container keeps them; without that each would be of no use here.
@@ -46,20 +33,11 @@ func (p *pool) newLoop() *loop {
 	if !p.single || p.limit == 0 || len(p.in.Next) > 0 || !p.keeps() {
 		return nil
 	}
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	poll, err := newPoller(false)
 	if err != nil {
 		return nil
 	}
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		unix.Close(epoll)
-		return nil
-	}
-	l := &loop{p: p, epoll: epoll, bell: bell, seats: map[int32]*worker{}, back: make(chan *worker, p.settings.MaxConcurrent), now: time.Now()}
-	if l.watch(bell) != nil {
-		l.close()
-		return nil
-	}
+	l := &loop{poller: poll, p: p, seats: map[int32]*worker{}, back: make(chan *worker, p.settings.MaxConcurrent)}
 	for n := p.settings.MaxConcurrent; n > 0; n-- {
 		l.free = append(l.free, &worker{p: p, number: n})
 	}
@@ -77,23 +55,9 @@ func (p *pool) keeps() bool {
 	return ok
 }
 
-func (l *loop) watch(fd int) error {
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
-}
-
-func (l *loop) close() {
-	unix.Close(l.epoll)
-	unix.Close(l.bell)
-}
-
-// ring ends a wait.
-func (l *loop) ring() {
-	unix.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full: it rings already
-}
-
 func (l *loop) run() {
 	for l.fill() || l.open+l.away > 0 {
-		l.wait()
+		l.listen()
 	}
 	for _, w := range l.free {
 		w.hangUp()
@@ -207,45 +171,24 @@ func (l *loop) release(w *worker) {
 	l.free = append(l.free, w)
 }
 
-// wait waits for answers, and takes them.
-func (l *loop) wait() {
-	n, err := unix.EpollWait(l.epoll, l.events[:], 0)
-	if n == 0 && err == nil {
-		start := time.Now()
-		if l.spins && l.open > 0 {
-			for n == 0 && err == nil && time.Since(start) < spinTime {
-				n, err = unix.EpollWait(l.epoll, l.events[:], 0)
-			}
-			l.spins = n > 0
-		}
-		if n == 0 && err == nil {
-			start = time.Now()
-			n, err = unix.EpollWait(l.epoll, l.events[:], l.patience(start))
-			l.now = time.Now()
-			l.spins = l.open > 0 && l.now.Sub(start) < spinTime && runtime.GOMAXPROCS(0) > 1
-		} else {
-			l.now = time.Now()
-		}
-	}
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		panic(fmt.Sprintf("epoll_wait: %v", err)) // of our own arguments
-	}
-	for _, e := range l.events[:max(n, 0)] {
+// listen waits for answers, and takes them.
+func (l *loop) listen() {
+	events := l.wait(l.open > 0, l.patience)
+	for _, e := range events {
 		if int(e.Fd) == l.bell {
-			var b [8]byte
-			unix.Read(l.bell, b[:])
+			l.rung()
 			l.returned()
 		} else if w := l.seats[e.Fd]; w != nil {
 			l.heard(w)
 		}
 	}
-	if n <= 0 || !l.now.Before(l.due) {
+	if len(events) == 0 || !l.now.Before(l.due) {
 		l.late()
 	}
 }
 
-// patience is how long to wait, in milliseconds: till a request is due, or a connection has been idle long enough.
-func (l *loop) patience(now time.Time) int {
+// patience is how long to wait: till a request is due, or a connection has been idle long enough.
+func (l *loop) patience(now time.Time) time.Duration {
 	left := time.Hour
 	if l.open > 0 {
 		left = l.due.Sub(now)
@@ -256,7 +199,7 @@ func (l *loop) patience(now time.Time) int {
 			break
 		}
 	}
-	return int(max(0, left.Milliseconds()+1))
+	return left
 }
 
 // late gives requests up that are over their time (BT-104), and connections that nobody needs.
@@ -299,7 +242,7 @@ func (l *loop) heard(w *worker) {
 		c.r, c.w = 0, 0
 	}
 	n, err := read(c.fd, c.buf[c.w:])
-	if err == unix.EAGAIN || err == unix.EINTR {
+	if wouldBlock(err) {
 		return
 	}
 	if n <= 0 {
@@ -336,13 +279,3 @@ func (l *loop) heard(w *worker) {
 	w.it = item{}
 	l.release(w)
 }
-
-func write(fd int, b []byte) (int, error) {
-	for {
-		if n, err := unix.Write(fd, b); err != unix.EINTR {
-			return n, err
-		}
-	}
-}
-
-func read(fd int, b []byte) (int, error) { return unix.Read(fd, b) }

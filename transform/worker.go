@@ -197,7 +197,7 @@ func (w *worker) attempt(it *item, begun *begun) (b body, err error) {
 		} else {
 			w.keep(c, err)
 		}
-		if _, silent := errors.AsType[*errNoAnswer](err); silent && reused && !timedOut(err) && p.ctx.Err() == nil && !p.exited() {
+		if reused && silent(err) && p.ctx.Err() == nil && !p.exited() {
 			// The container had closed it before the request came: that is no attempt. It is repeated on a new one.
 			continue
 		}

@@ -12,7 +12,8 @@ type Delivery interface {
 	// Fill brings File's bytes, before the container starts. Pipe and FastFile list the source there, so that what is
 	// not there fails before the image runs; their bytes follow in Serve.
 	Fill(ctx context.Context) error
-	// Serve blocks while the container lives, until ctx is done; its error cancels the job with that cause. For File it
+	// Serve blocks while the container lives, until ctx is done; its error cancels the job with that cause. What the
+	// container has met before ctx was done is an error then too: it may have ended at once, well or not. For File Serve
 	// returns nil at once.
 	Serve(ctx context.Context) error
 	Stats() Stats

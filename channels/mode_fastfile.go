@@ -158,6 +158,11 @@ func (f *fastFile) Serve(ctx context.Context) error {
 	case err := <-f.failed:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-f.failed: // a read had it before the container ended
+		return err
+	default:
 		return nil
 	}
 }

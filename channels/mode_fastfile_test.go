@@ -149,7 +149,8 @@ func TestFastFilePartialPrefix(t *testing.T) {
 	}
 }
 
-// TestFastFileBroken: ruling 8. A read that cannot be answered is EIO, and Serve ends with the object's name.
+// TestFastFileBroken: ruling 8. A read that cannot be answered is EIO, and Serve ends with the object's name, also when it
+// comes to it only after the container has ended.
 func TestFastFileBroken(t *testing.T) {
 	for name, fault := range map[string]s3test.Fault{
 		"503 for good": {Method: "GET", Key: "in/x", Status: 503, Code: "SlowDown"},
@@ -165,9 +166,16 @@ func TestFastFileBroken(t *testing.T) {
 		srv.Fault(fault)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		done := make(chan error, 1)
-		go func() { done <- d.Serve(ctx) }()
+		late := name == "gone"
+		if !late {
+			go func() { done <- d.Serve(ctx) }()
+		}
 		if b, err := os.ReadFile(filepath.Join(dir, "x")); !errors.Is(err, syscall.EIO) {
 			t.Errorf("%s: %d bytes, %v", name, len(b), err)
+		}
+		if late {
+			cancel()
+			done <- d.Serve(ctx)
 		}
 		e, ok := errors.AsType[*dataset.Error](<-done)
 		if !ok || e.Object != "s3://bucket/in/x" || !strings.Contains(e.Detail(), "in/x") {

@@ -122,7 +122,7 @@ func (p *pipe) Serve(ctx context.Context) error {
 	f := p.live[0]
 	p.mu.Unlock()
 	g, gctx := errgroup.WithContext(ctx)
-	slots := make(chan struct{}, inFlight)
+	slots, broken := make(chan struct{}, inFlight), make(chan error, 1)
 	g.Go(func() error {
 		for epoch := 0; ; epoch++ {
 			select {
@@ -146,16 +146,28 @@ func (p *pipe) Serve(ctx context.Context) error {
 			this := f
 			g.Go(func() error {
 				defer func() { <-slots }()
-				return p.epoch(gctx, epoch, this)
+				err := p.epoch(gctx, epoch, this)
+				if err != nil && gctx.Err() == nil {
+					select {
+					case broken <- err:
+					default: // the first will do
+					}
+				}
+				return err
 			})
 			f = next
 		}
 	})
 	err := g.Wait()
-	if ctx.Err() != nil {
-		return nil // the container has ended; what was under way is of no use to anyone
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	select { // the container has ended; what was under way is of no use to anyone
+	case err := <-broken: // but this came before
+		return err
+	default:
+		return nil
+	}
 }
 
 // epoch streams one epoch, ends its pipe, and leaves it open if that fails.

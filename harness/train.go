@@ -262,7 +262,7 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 	var wg sync.WaitGroup
 	for _, d := range in.deliveries {
 		wg.Go(func() {
-			if err := d.Serve(serving); err != nil && serving.Err() == nil {
+			if err := d.Serve(serving); err != nil {
 				cancel(err)
 			}
 		})
@@ -295,6 +295,8 @@ func (in *instance) wait(ctx context.Context, cancel context.CancelCauseFunc) (*
 		return nil, errors.Join(causeIf(ctx), err)
 	}
 	in.exited(exit)
+	stopServing()
+	wg.Wait() // a container that has met a broken channel may end before the channel's error is here (ruling 8)
 	cause := causeIf(ctx)
 	if ended && (isStop(cause) || errors.As(cause, new(Interrupted))) {
 		cause = nil // the request came when there was nothing left to stop

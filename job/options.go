@@ -13,7 +13,9 @@ type Options struct {
 	Dir       string // absolute; a document's relative local paths lie below it (D6). CLI: the document's directory
 	Profile   string // which validation profile, when a document has several; "" is the only one
 
-	ModelURI   string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
+	ModelURI string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
+	// Serve makes a plan of a CreateModel request alone: its container serves until it is told to stop.
+	Serve      bool   `json:",omitempty"`
 	ModelImage string // transform without a CreateModel document: the inference image
 	AsInstance string // the instance type whose size and name the containers get; "": the document's; "host": the whole host
 

@@ -33,7 +33,7 @@ func (l *Load) curves() (all []*load.Curve) {
 	return all
 }
 
-// Served adds a load to what became of its run. A run in which some load got no good answer counts for nothing.
+// Served adds a load to what became of its run. A run in which nothing of some load was answered well counts for nothing.
 func (o *Outcome) Served(l *Load) {
 	o.Load = l
 	if o.Error != "" {
@@ -45,7 +45,7 @@ func (o *Outcome) Served(l *Load) {
 	}
 	for i, c := range l.curves() {
 		for k, p := range c.Points {
-			if p.Good == 0 {
+			if p.Good == 0 && p.Sent > 0 { // else it was so slow that all of it waited: it was not held
 				o.Error = fmt.Sprintf("no good answer to %d requests", p.Sent)
 				if len(p.Errors) > 0 && len(p.Errors[0].Texts) > 0 {
 					o.Error += ": " + p.Errors[0].Texts[0]

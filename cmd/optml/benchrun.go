@@ -291,7 +291,7 @@ func (x *benchmark) conclude(r, baseline *bench.Result, err error, final ledger.
 		slow = tooSlow(c, b.slower, a.stderr)
 	}
 	if *final.ExitCode != harness.ExitCompleted {
-		fmt.Fprintf(a.stderr, "optml: %s/%s: %s: %s\n", job.KindBench, r.Name, final.Status, strings.TrimPrefix(strings.Join([]string{final.FailureReason, final.Detail}, "; "), "; "))
+		fmt.Fprintf(a.stderr, "optml: %s/%s: %s: %s\n", job.KindBench, r.Name, final.Status, strings.Trim(strings.Join([]string{final.FailureReason, final.Detail}, "; "), "; "))
 		return ended{*final.ExitCode}
 	}
 	return slow

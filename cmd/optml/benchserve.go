@@ -354,8 +354,11 @@ func (l *loading) tell(r *load.Result) {
 	if r.Loop == "open" {
 		what = fmt.Sprintf("%.4g/s", r.Rate)
 	}
-	how := fmt.Sprintf("%.4g good answers a second, half of them within %s", r.Throughput, time.Duration(r.Latency.Median()*1e9).Round(10*time.Microsecond))
-	if r.Good == 0 {
+	how := fmt.Sprintf("%.4g good answers a second", r.Throughput)
+	if r.Good > 0 {
+		how += fmt.Sprintf(", half of them within %s", time.Duration(r.Latency.Median()*1e9).Round(10*time.Microsecond))
+	}
+	if r.Good == 0 && r.Sent > 0 {
 		how = fmt.Sprintf("no good answer to %d requests", r.Sent)
 	}
 	if r.Cut != "" {

@@ -97,7 +97,10 @@ func (r *Result) loads(b *bytes.Buffer) error {
 			continue
 		}
 		fmt.Fprintf(b, "\nLOAD, %s, run %d%s\n", plain(v.Name), run.N, run.cut())
-		for _, c := range run.Load.curves() {
+		for k, c := range run.Load.curves() {
+			if k > 0 {
+				b.WriteByte('\n')
+			}
 			if err := writeCurve(b, c); err != nil {
 				return err
 			}
@@ -157,8 +160,11 @@ func (r *Result) pageLoads() (all []pageLoad, plots []template.HTML, err error) 
 			continue
 		}
 		x := pageLoad{Title: fmt.Sprintf("%s, run %d%s", v.Name, run.N, run.cut())}
-		for _, c := range run.Load.curves() {
+		for k, c := range run.Load.curves() {
 			var b bytes.Buffer
+			if k > 0 {
+				b.WriteByte('\n')
+			}
 			if err := writeCurve(&b, c); err != nil {
 				return nil, nil, err
 			}
@@ -192,9 +198,9 @@ func (r *Result) pageLoads() (all []pageLoad, plots []template.HTML, err error) 
 	return all, plots, nil
 }
 
-// latencies are the lines of a curve: half and 99 % of the answers, over what was answered.
+// latencies are the lines of a curve: half and 99 % of the answers, over what was answered. A point alone is none.
 func latencies(name string, c *load.Curve) (lines []report.Line) {
-	if c == nil {
+	if c == nil || len(c.Points) < 2 {
 		return nil
 	}
 	for _, percent := range []float64{50, 99} {

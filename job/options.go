@@ -13,11 +13,10 @@ type Options struct {
 	Dir       string // absolute; a document's relative local paths lie below it (D6). CLI: the document's directory
 	Profile   string // which validation profile, when a document has several; "" is the only one
 
-	ModelURI string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
-	// Serve makes a plan of a CreateModel request alone: its container serves until it is told to stop.
-	Serve      bool   `json:",omitempty"`
+	ModelURI   string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
 	ModelImage string // transform without a CreateModel document: the inference image
 	AsInstance string // the instance type whose size and name the containers get; "": the document's; "host": the whole host
+	Serve      bool   // a CreateModel request alone is a plan: its container serves until it is told to stop
 
 	// GPUs is what --gpus and --device say; nil: as the instance type says (ruling 14).
 	GPUs      *GPURequest

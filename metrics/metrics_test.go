@@ -16,6 +16,7 @@ import (
 	"github.com/dlclark/regexp2/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/optml/optml/job"
+	"github.com/optml/optml/metrics/metricstest"
 )
 
 var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -272,9 +273,9 @@ func TestNoDefinitions(t *testing.T) {
 
 // The benchmark's log gives the same line by line.
 func TestBenchmarkLog(t *testing.T) {
-	log := string(benchLog(3000))
+	log := string(metricstest.Log(3000))
 	for _, sizes := range [][]int{{64 << 10}, {1000, 1, 0, 77777}} {
-		if diff := cmp.Diff(byLine(benchDefs, log), sweep(t, compile(t, benchDefs...), log, sizes...)); diff != "" {
+		if diff := cmp.Diff(byLine(metricstest.Definitions, log), sweep(t, compile(t, metricstest.Definitions...), log, sizes...)); diff != "" {
 			t.Error(sizes, diff)
 		}
 	}

@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"ledger":                  {"job"},
 	"metrics":                 {"job", "metrics/expression"},
 	"metrics/expression":      {},
+	"metrics/metricstest":     {"job"},
 	"channels":                {"dataset", "framing", "job"},
 	"transform":               {"dataset", "framing", "job", "dataprocessing"},
 	"dataset":                 {"objstore", "framing", "job"},

@@ -543,7 +543,7 @@ func TestMatrixRefusals(t *testing.T) {
 					t.Errorf("%s is not named: %s", m, r)
 				}
 			}
-			if !strings.Contains(r.stderr, "SageMaker would answer CreateTrainingJob with ValidationException: ") {
+			if !strings.Contains(r.stderr, "SageMaker would answer CreateTrainingJob with ValidationException") {
 				t.Errorf("%s", r)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 
 	"github.com/optml/optml/load"
@@ -69,6 +70,23 @@ func (o *Outcome) Served(l *Load) {
 			o.Figures["knee"] = c.Points[*c.Knee].Throughput
 		}
 	}
+}
+
+// loadsWhole says that no point of a load is missing, as in a file that somebody has edited.
+func (r *Result) loadsWhole() bool {
+	for _, v := range r.Variants {
+		for _, x := range v.Runs {
+			if x.Load == nil {
+				continue
+			}
+			for _, c := range x.Load.curves() {
+				if slices.Contains(c.Points, nil) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // shown is the run whose load is shown: of those that count the nearest to the median, else the last one with a load.

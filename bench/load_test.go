@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +133,31 @@ func TestServedForms(t *testing.T) {
 	}
 	if strings.Contains(page.String(), "<script") {
 		t.Error("the page has a script")
+	}
+}
+
+// A load that is read again is shown as it was; one without its figures is refused.
+func TestServedRead(t *testing.T) {
+	r := served(t, false)
+	var b, was, is bytes.Buffer
+	path := filepath.Join(t.TempDir(), "r.json")
+	if err := errors.Join(r.JSON(&b), os.WriteFile(path, b.Bytes(), 0o644), r.Text(&was)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Text(&is); err != nil || is.String() != was.String() {
+		t.Errorf("%v\n%s\nwas\n%s", err, is.String(), was.String())
+	}
+	r.Variants[0].Runs[0].Load = &Load{Closed: &load.Curve{Points: []*load.Result{nil}}}
+	b.Reset()
+	if err := errors.Join(r.JSON(&b), os.WriteFile(path, b.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "a load has no figures") {
+		t.Error(err)
 	}
 }
 

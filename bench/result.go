@@ -275,6 +275,8 @@ func Read(path string) (*Result, error) {
 	switch {
 	case r.Format == 0 || len(r.Variants) == 0 || len(r.Figures) == 0:
 		return nil, fmt.Errorf("%s is no result of optml bench", path)
+	case !r.loadsWhole():
+		return nil, fmt.Errorf("%s is no result of optml bench: a load has no figures", path)
 	case r.Format != Format:
 		return nil, fmt.Errorf("%s has format %d; this optml knows %d", path, r.Format, Format)
 	}

@@ -52,6 +52,7 @@ const (
 	// What requests are made of is held in memory: the first so many of a data set say enough.
 	serveBytes   = 64 << 20
 	serveRecords = 100_000
+	serveSeconds = 1_000_000 // of load in all runs of a variant: each is a row of a table
 	// sweepAt is the concurrency by which a sweep finds out what to sweep.
 	sweepAt = 16
 )
@@ -65,8 +66,8 @@ func (s *serveFlags) add(c *cobra.Command) {
 	x.Var(choice{&s.arrivals, []string{"constant", "poisson"}}, "arrivals", "`how` requests of an open loop come: constant or poisson (by chance, as of many users)")
 	x.IntVar(&s.connections, "connections", 0, "`number` of requests of an open loop that may be open (default "+strconv.Itoa(load.DefaultConnections)+")")
 	s.duration, s.warmup = span(10*time.Second), span(time.Second)
-	x.Var(&s.duration, "duration", "`time` for which each load is put on the container (default 10s)")
-	x.Var(&s.warmup, "warmup", "`time` of the same load before, which does not count (default 1s)")
+	x.Var(&s.duration, "duration", "`time` for which each load is put on the container")
+	x.Var(&s.warmup, "warmup", "`time` of the same load before, which does not count")
 	x.Var(&s.timeout, "timeout", "`time` in which a request must be answered (default 60s)")
 	x.StringArrayVar(&s.payloads, "payload", nil, "`file` that is the body of a request; repeatable: sent in turn")
 	x.StringVar(&s.data, "data", "", "objects below this path or `URI`, instead of --payload: each, or each record in it, is the body of a request")
@@ -113,8 +114,17 @@ func (s *serveFlags) check(c *cobra.Command, b *benchFlags) error {
 		return usage("--connections: from 1 to %d", transform.MaxConnections)
 	case s.duration < span(100*time.Millisecond) || s.duration > span(load.MaxDuration) || s.warmup > span(load.MaxDuration):
 		return usage("--duration is from 100ms to %s, --warmup at most that", load.MaxDuration)
+	case c.Flags().Changed("max-response"):
+		return usage("--max-response bounds the answers that a transform keeps: a load keeps none")
 	case s.timeout > span(time.Hour):
 		return usage("--timeout: at most 1h")
+	}
+	loads := len(s.concurrency) + len(s.open)
+	if s.sweep {
+		loads += 1 + len(load.Ladder(1))
+	}
+	if all := time.Duration(s.duration).Seconds() * float64(loads*(b.runs+b.warmups)); all > serveSeconds {
+		return usage("%d loads of %s in %d runs are more than the %d seconds that a result has room for", loads, time.Duration(s.duration), b.runs+b.warmups, serveSeconds)
 	}
 	for name, v := range map[string]string{"content-type": s.contentType, "accept": s.accept} {
 		if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {

@@ -30,7 +30,7 @@ func serveArgs(t *testing.T, args ...string) (*serveFlags, *benchFlags, error) {
 	other := *c
 	other.ResetFlags()
 	s.add(&other)
-	b.figure = "throughput"
+	b.figure, b.runs = "throughput", 1
 	if err := other.ParseFlags(args); err != nil {
 		return nil, nil, err
 	}
@@ -62,6 +62,7 @@ func TestServeFlags(t *testing.T) {
 		"--connections: from":                {"--payload", "x", "--rate", "5", "--connections", "1000000"},
 		"--duration is from":                 {"--payload", "x", "--duration", "1ms"},
 		"--timeout: at most":                 {"--payload", "x", "--timeout", "2h"},
+		"room for":                           {"--payload", "x", "--duration", "24h", "--sweep"},
 		"--content-type \"a\\r\\nb\" cannot": {"--payload", "x", "--content-type", "a\r\nb"},
 	} {
 		var u *usageError

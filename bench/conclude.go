@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/job"
 )
 
 // conclude makes all that follows from the runs: summaries, comparisons, verdicts, warnings.
@@ -259,7 +261,7 @@ func (r *Result) warn() {
 		if fewest == 0 || s.N < fewest {
 			fewest = s.N
 		}
-		if s.Low == nil {
+		if s.Low == nil && !(r.Kind == string(job.KindServing) && r.Settings.Runs == 1) { // one says much already, and is the default
 			say("%s: %s are too few for an interval of the median; it takes 6", v.Name, count(s.N, "run"))
 		}
 		if s.Median > 0 {

@@ -36,6 +36,12 @@ var figures = []Figure{
 	{"clear", "clearing up", "s", "lower", "wall"},
 	{"records", "records a second", "1/s", "higher", ""},
 	{"requests", "requests a second", "1/s", "higher", ""},
+	{"first", "first invocation", "s", "lower", ""},
+	{"throughput", "most good answers a second", "1/s", "higher", ""},
+	{"knee", "good answers a second at the knee", "1/s", "higher", ""},
+	{"p50", "half of the answers within, at the first load", "s", "lower", ""},
+	{"p99", "99 % of the answers within, at the first load", "s", "lower", ""},
+	{"path", "the way there and back, at the first load", "s", "lower", ""},
 	{"scriptWaited", "script waited for data", "s", "lower", ""},
 	{"dataWaited", "data waited for the script", "s", "", ""},
 	{"channelBytes", "data brought", "B", "", ""},
@@ -63,9 +69,13 @@ func FigureNames(kind job.Kind) []string {
 	return names
 }
 
+// ofLoad are those that a load has.
+var ofLoad = []string{"first", "throughput", "knee", "p50", "p99", "path"}
+
 var notOf = map[job.Kind][]string{
-	job.KindTraining:  {"model", "ready", "transform", "stop", "records", "requests"},
-	job.KindTransform: {"stage", "firstMetric", "run", "upload", "scriptWaited", "dataWaited", "channelBytes"},
+	job.KindTraining:  append([]string{"model", "ready", "transform", "stop", "records", "requests"}, ofLoad...),
+	job.KindTransform: append([]string{"stage", "firstMetric", "run", "upload", "scriptWaited", "dataWaited", "channelBytes"}, ofLoad...),
+	job.KindServing:   {"stage", "firstMetric", "run", "transform", "upload", "records", "requests", "scriptWaited", "dataWaited", "channelBytes"},
 }
 
 // Outcome is what became of one run.
@@ -77,6 +87,8 @@ type Outcome struct {
 	Image   string
 	Figures map[string]float64
 	Own     map[string]float64
+
+	Load *Load // that was put on it; nil: none
 
 	Busy     time.Duration // processor time of its containers and of this process, for telling others' apart
 	Timeline *Timeline
@@ -208,6 +220,8 @@ func (m measure) times() {
 		if theirs = append(theirs, span{m.started, exited}); s.Kind == job.KindTraining {
 			m.set("run", exited.Sub(m.started))
 		} else if sp, ok := steps["transform"]; ok {
+			m.set("stop", exited.Sub(sp.to))
+		} else if sp, ok := steps["load"]; ok {
 			m.set("stop", exited.Sub(sp.to))
 		}
 	}

@@ -49,6 +49,9 @@ func TestSchemaIsThatOfResult(t *testing.T) {
 	if err := r.AddGoComments("github.com/optml/optml/bench", ".", jsonschema.WithFullComment()); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.AddGoComments("github.com/optml/optml/load", "../load", jsonschema.WithFullComment()); err != nil {
+		t.Fatal(err)
+	}
 	s := r.Reflect(&Result{})
 	s.ID, s.Title = "", "optml bench, format 1"
 	var b bytes.Buffer

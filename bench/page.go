@@ -16,7 +16,7 @@ import (
 //go:embed page.tmpl
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": plain}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": plain, "lines": plainLines}).Parse(pageText))
 
 type pageView struct {
 	*Result
@@ -30,6 +30,8 @@ type pageView struct {
 	Figures    []pageFigure
 	Timelines  []template.HTML
 	Order      template.HTML
+	Loads      []pageLoad
+	Curves     []template.HTML
 	All        []pageRun
 }
 
@@ -74,12 +76,16 @@ func (r *Result) HTML(w io.Writer) error {
 	}
 	v.Timelines = r.timelines()
 	v.Order = r.order(main)
+	var err error
+	if v.Loads, v.Curves, err = r.pageLoads(); err != nil {
+		return err
+	}
 	v.All = r.pageRuns(main)
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, v); err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
-	_, err := w.Write(b.Bytes())
+	_, err = w.Write(b.Bytes())
 	return err
 }
 

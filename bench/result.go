@@ -26,9 +26,9 @@ const Confidence = 0.95
 // Result is a benchmark: its runs, and what follows from them.
 type Result struct {
 	Format int    `json:"format"`
-	Name   string `json:"name"`                                           // of the entry of the ledger
-	Job    string `json:"job"`                                            // the document's job
-	Kind   string `json:"kind" jsonschema:"enum=training,enum=transform"` // training, transform
+	Name   string `json:"name"`                                                        // of the entry of the ledger
+	Job    string `json:"job"`                                                         // the document's job
+	Kind   string `json:"kind" jsonschema:"enum=training,enum=transform,enum=serving"` // training, transform, serving
 
 	Began time.Time `json:"began"`
 	Ended time.Time `json:"ended"`
@@ -55,6 +55,7 @@ type Settings struct {
 	Figure  string `json:"figure"`  // that the verdicts are of
 	Cache   string `json:"cache" jsonschema:"enum=warm,enum=cold"`
 	Outputs string `json:"outputs" jsonschema:"enum=discard,enum=document"` // discard: written to this machine and removed
+	Load    string `json:"load,omitempty"`                                  // that is put on a serving, in words
 }
 
 // Host is the machine.
@@ -112,6 +113,7 @@ type Run struct {
 	Figures map[string]float64 `json:"figures,omitempty"`
 	Own     map[string]float64 `json:"own,omitempty"` // seconds of optml's in the figures that are times
 	Noise   Noise              `json:"noise"`
+	Load    *Load              `json:"load,omitempty"` // of a serving
 
 	timeline *Timeline
 }
@@ -273,6 +275,8 @@ func Read(path string) (*Result, error) {
 	switch {
 	case r.Format == 0 || len(r.Variants) == 0 || len(r.Figures) == 0:
 		return nil, fmt.Errorf("%s is no result of optml bench", path)
+	case !r.loadsWhole():
+		return nil, fmt.Errorf("%s is no result of optml bench: a load has no figures", path)
 	case r.Format != Format:
 		return nil, fmt.Errorf("%s has format %d; this optml knows %d", path, r.Format, Format)
 	}

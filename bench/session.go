@@ -125,7 +125,7 @@ func (s *session) one(ctx context.Context, t Task, round int) (done bool, err er
 		return true, err
 	}
 	r := Run{N: t.N, Round: round, Warmup: t.Warmup, Job: o.Job, Began: o.Began.UTC(), Status: o.Status, Error: o.Error,
-		Figures: o.Figures, Own: o.Own, Noise: s.Machine.between(before, after, o.Busy), timeline: o.Timeline}
+		Figures: o.Figures, Own: o.Own, Load: o.Load, Noise: s.Machine.between(before, after, o.Busy), timeline: o.Timeline}
 	r.Noise.Throttled = o.Figures["throttled"]
 	if o.Image != "" {
 		v.Image = o.Image

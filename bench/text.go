@@ -58,6 +58,9 @@ func (r *Result) Text(w io.Writer) error {
 			}
 		}
 	}
+	if err := r.loads(&b); err != nil {
+		return err
+	}
 	if len(r.Warnings) > 0 {
 		b.WriteByte('\n')
 		for _, x := range r.Warnings {
@@ -159,6 +162,9 @@ func (r *Result) foot(b *bytes.Buffer) {
 		if x != "" {
 			host = append(host, plain(x))
 		}
+	}
+	if r.Settings.Load != "" {
+		outputs = r.Settings.Load
 	}
 	fmt.Fprintf(b, "%s; %s; %s; seed %d; %s\n", cache, outputs, strings.Join(host, ", "), r.Settings.Seed, r.Began.UTC().Format(time.DateTime+" UTC"))
 }

@@ -79,6 +79,15 @@ func count(n int, noun string) string {
 }
 
 // plain keeps what comes from outside on one line, and from moving a terminal's cursor.
+// plainLines is plain of each line.
+func plainLines(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(plain(l), " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == ' ' || unicode.IsGraphic(r) {

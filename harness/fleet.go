@@ -39,6 +39,8 @@ type modelContainer struct {
 	name   string // within a pipeline; "" of one that is alone
 
 	task  container.Task
+	step  string        // in which it serves
+	began time.Time     // its process
 	ended chan struct{} // closed when the main process has ended; nil before it was started
 	last  container.Exit
 }
@@ -48,7 +50,7 @@ const manyAtOnce = 8
 
 // fleet finds each container's part of the plan. Models are staged once and mounted into every instance; only what
 // containers may write to is each instance's own (INF-22).
-func (r *run) fleet() (*fleet, error) {
+func (r *run) fleet(step string) (*fleet, error) {
 	t := r.plan.Transform
 	if len(t.Instances) == 0 {
 		return nil, errors.New("the plan has no instance")
@@ -60,7 +62,7 @@ func (r *run) fleet() (*fleet, error) {
 	for _, in := range t.Instances {
 		var servers []*modelContainer
 		for i, c := range in.Containers {
-			s := &modelContainer{run: r, host: in.Host, size: in, spec: c}
+			s := &modelContainer{run: r, host: in.Host, size: in, spec: c, step: step}
 			if i > 0 {
 				s.of = containerID(r.owner.Dir(), in.Containers[0].Name)
 			}
@@ -223,7 +225,7 @@ func (s *modelContainer) start(ctx context.Context) error {
 	if err := s.run.start(ctx, s.host, s.spec.Name, s.task); err != nil {
 		return err
 	}
-	s.ended = make(chan struct{})
+	s.began, s.ended = time.Now(), make(chan struct{})
 	go func() {
 		defer close(s.ended)
 		x, err := s.task.Wait(context.WithoutCancel(ctx))
@@ -233,7 +235,7 @@ func (s *modelContainer) start(ctx context.Context) error {
 		}
 		s.last = x
 		s.run.unattended(s.host)
-		_ = s.run.appendAt(s.host, "transform", ledger.Exited{Container: s.spec.Name, Code: x.Code, Signal: x.Signal, OOM: x.OOM, At: x.At})
+		_ = s.run.appendAt(s.host, s.step, ledger.Exited{Container: s.spec.Name, Code: x.Code, Signal: x.Signal, OOM: x.OOM, At: x.At})
 	}()
 	return nil
 }

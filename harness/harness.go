@@ -3,7 +3,8 @@
 // and what it made.
 //
 // The steps of a training: layout, then image, channels and create while the data is filled in, start, wait, artifacts,
-// upload. Of a transform: layout, image, model, create, start, serve, transform. Each has its name in the events; the
+// upload. Of a transform: layout, image, model, create, start, serve, transform;
+// of a container that only serves: load in transform's place. Each has its name in the events; the
 // runner of steps alone knows failpoints, so that crash tests can loop over the names.
 //
 // Recover does the same for a job whose owner died: it tells the truth about it, delivers what is there and clears up.
@@ -51,8 +52,10 @@ type Host struct {
 	Page *metrics.Page
 	// Credentials are what containers with an open network may ask for; nil: none (ENV-6).
 	Credentials Credentials
-	CPUs        int // of the host, for percentages
-	Memory      int64
+	// Drive is what a serving's container is there for: it is called when the container is ready, and the job ends with it.
+	Drive  func(context.Context, Served) error
+	CPUs   int // of the host, for percentages
+	Memory int64
 }
 
 // Run carries out the job that o owns and returns its final transition. The error is only for what kept the end from
@@ -76,7 +79,9 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 			end = r.train(ctx, cancel)
 		}
 	case job.KindTransform:
-		end = r.transform(ctx, cancel)
+		end = r.inference(ctx, "transform", (*fleet).drive)
+	case job.KindServing:
+		end = r.inference(ctx, "load", (*fleet).load)
 	default:
 		end = Ending{Err: fmt.Errorf("a plan of kind %q is not for one harness", p.Kind)}
 	}

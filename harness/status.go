@@ -115,8 +115,11 @@ func (e Ending) Outcome() ledger.Transition {
 // finalMessage is the StatusMessage of an end as real logs show it (training 6.1).
 func (e Ending) finalMessage(status string) string {
 	what := "Training job "
-	if e.Kind == job.KindTransform {
+	switch e.Kind {
+	case job.KindTransform:
 		what = "Transform job "
+	case job.KindServing:
+		what = "Serving "
 	}
 	return what + strings.ToLower(status)
 }

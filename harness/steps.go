@@ -12,7 +12,7 @@ import (
 )
 
 // Steps are the names that events carry, in the order of a run.
-var Steps = []string{"layout", "image", "channels", "create", "restore", "fill", "start", "wait", "checkpoints", "artifacts", "upload", "model", "serve", "transform"}
+var Steps = []string{"layout", "image", "channels", "create", "restore", "fill", "start", "wait", "checkpoints", "artifacts", "upload", "model", "serve", "transform", "load"}
 
 // undo takes back what a step did outside the job's directory.
 type undo struct {

@@ -14,19 +14,21 @@ import (
 	"github.com/optml/optml/transform"
 )
 
-// transform carries a batch transform out: the model's containers are started and driven over all input objects.
-func (r *run) transform(ctx context.Context, cancel context.CancelCauseFunc) Ending {
-	f, err := r.fleet()
+// inference carries a batch transform out, or a container that only serves: the model's containers are started, and driven
+// in a step of that name.
+func (r *run) inference(ctx context.Context, step string, drive func(*fleet, context.Context) error) Ending {
+	what := map[string]string{"transform": "the transform job", "load": "the model's container"}[step]
+	f, err := r.fleet(step)
 	if err != nil {
 		return Ending{Err: err}
 	}
-	r.transition("InProgress", "InProgress", "Starting the transform job")
+	r.transition("InProgress", "InProgress", "Starting "+what)
 	defer r.tick()()
 	stopped := func(err error) Ending {
 		err = causeOf(ctx, err)
 		var stop StopRequested
 		if errors.As(err, &stop) {
-			r.transition("Stopping", "Stopping", "Stopping the transform job")
+			r.transition("Stopping", "Stopping", "Stopping "+what)
 		}
 		end := Ending{Err: err}
 		end.Exit, end.Container = f.exit()
@@ -42,7 +44,7 @@ func (r *run) transform(ctx context.Context, cancel context.CancelCauseFunc) End
 		f.stop(ctx)
 		return Ending{Err: err}
 	}
-	err = r.do(ctx, f.host, "transform", f.drive)
+	err = r.do(ctx, f.host, step, func(ctx context.Context) error { return drive(f, ctx) })
 	var end Ending
 	if err != nil {
 		f.settle(err)

@@ -13,7 +13,7 @@ import (
 // CreateTransformJob or CreateAlgorithm and, in any order, what it names: the CreateModel of a transform's ModelName with
 // the CreateModelPackage that it may be of, the CreateAlgorithm of a training's AlgorithmName or of such a package. A
 // CreateAlgorithm alone, or a CreateModelPackage with the CreateAlgorithm that it may name, becomes the plan of its
-// validation.
+// validation. With Options.Serve it is a CreateModel alone, whose container then serves.
 //
 // Its errors are *Invalid (the service's words) and *Unsupported (members that optml does not carry out), joined when
 // both hold; errors.As finds each.
@@ -22,7 +22,7 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set.main == set.model {
+	if set.main == set.model && !o.Serve {
 		return nil, errors.New("a CreateModel request runs nothing: give the CreateTransformJob request that names it too")
 	}
 	if err := errors.Join(o.place(set.main.Operation), o.standIn()); err != nil {
@@ -38,6 +38,8 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 		p, err = m.trainingJob(b)
 	case *createTransformJobRequest:
 		p, err = m.transformJob(b)
+	case *createModelInput:
+		p = m.served(b)
 	case *createAlgorithmInput:
 		p, err = m.validation(b)
 	case *createModelPackageInput:
@@ -168,7 +170,7 @@ func (m *maker) warn(rule, path, format string, a ...any) {
 // plan is the part that all kinds share. role and images decide region and account.
 func (m *maker) plan(kind Kind, name, resource, role string, images ...string) *Plan {
 	region, account := where(m.o, m.h, role, images...)
-	operation := map[Kind]string{KindTraining: CreateTrainingJob, KindTransform: CreateTransformJob, KindValidation: m.set.main.Operation}[kind]
+	operation := map[Kind]string{KindTraining: CreateTrainingJob, KindTransform: CreateTransformJob, KindServing: CreateModel, KindValidation: m.set.main.Operation}[kind]
 	return &Plan{
 		Format: 1, Kind: kind, Operation: operation, Name: name, Region: region, Account: account, Role: role,
 		ARN: arn(region, account, resource, name),

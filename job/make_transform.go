@@ -24,13 +24,14 @@ type transformView struct {
 	client        *modelClientConfig
 	processing    dataProcessing
 	capture       *batchDataCaptureConfig
+	served        bool // by itself, as at an endpoint: there is no batch
 }
 
 func (t transformView) at(member string) string { return join(t.path, member) }
 
 func (r *createTransformJobRequest) view() transformView {
 	return transformView{"", r.MaxConcurrentTransforms, r.MaxPayloadInMB, r.BatchStrategy, r.Environment,
-		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig, value(r.DataProcessing, dataProcessing{}), r.DataCaptureConfig}
+		r.TransformInput, r.TransformOutput, r.TransformResources, r.ModelClientConfig, value(r.DataProcessing, dataProcessing{}), r.DataCaptureConfig, false}
 }
 
 // dataProcessing is the DataProcessing with what it depends on.
@@ -44,7 +45,7 @@ func (t transformView) dataProcessing() dataprocessing.Options {
 
 func (d *transformJobDefinition) view(path string) transformView {
 	return transformView{path, d.MaxConcurrentTransforms, d.MaxPayloadInMB, d.BatchStrategy, d.Environment,
-		d.TransformInput, d.TransformOutput, d.TransformResources, nil, dataProcessing{}, nil}
+		d.TransformInput, d.TransformOutput, d.TransformResources, nil, dataProcessing{}, nil, false}
 }
 
 // servedModel is the model that a transform drives, from whatever document describes it.
@@ -90,6 +91,31 @@ func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 	p.Transform = m.transform(p, r.view(), model)
 	p.Transform.Isolated = m.isolated(model.isolated)
 	return p, nil
+}
+
+// served makes the plan of a model whose container serves whoever asks it. No document names an instance: it is
+// --as-instance's, or the whole host.
+func (m *maker) served(r *createModelInput) *Plan {
+	model := m.servedModel(r)
+	if m.o.ModelURI != "" {
+		model.containers[model.untrained()].model = ModelSource{URI: resolve(m.o.Dir, m.o.ModelURI)}
+	}
+	if n := len(model.containers); n > 1 {
+		m.cannot = append(m.cannot, RefusedMember{File: m.set.main.Name, Path: "Containers", Value: strconv.Itoa(n), Rule: "INF-54",
+			Text: "a pipeline is not served by itself: give a model of one container, or drive the pipeline with a transform"})
+	}
+	view := transformView{served: true, resources: transformResources{InstanceType: m.o.AsInstance, InstanceCount: 1}}
+	if m.o.AsInstance == wholeHost || m.o.AsInstance == "" {
+		m.o.AsInstance, view.resources.InstanceType = "", "local"
+		if m.h.GPUs > 0 {
+			view.resources.InstanceType = "local_gpu"
+		}
+	}
+	p := m.plan(KindServing, cmp.Or(m.o.Name, r.ModelName), "model", model.role, model.containers[0].image.Ref)
+	p.Transform = m.transform(p, view, model)
+	p.Transform.Input, p.Transform.Output = TransformInput{}, TransformOutput{}
+	p.Transform.Isolated = m.isolated(model.isolated)
+	return p
 }
 
 func (m *maker) servedModel(r *createModelInput) servedModel {
@@ -192,8 +218,11 @@ func (m *maker) transform(p *Plan, t transformView, model servedModel) *Transfor
 	if c := t.capture; c != nil {
 		tr.Capture = &Capture{Path: resolve(m.o.Dir, c.DestinationS3Uri), KMSKeyID: c.KmsKeyId, InferenceIDs: c.GenerateInferenceId}
 	}
-	batch := map[string]string{"SAGEMAKER_BATCH": "true"} // BT-10
-	if t.maxPayload != nil {                              // 0 is a value: streaming (BT-15)
+	batch := map[string]string{}
+	if !t.served {
+		batch["SAGEMAKER_BATCH"] = "true" // BT-10
+	}
+	if t.maxPayload != nil { // 0 is a value: streaming (BT-15)
 		tr.MaxPayloadMB = new(int(*t.maxPayload))
 		batch["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = strconv.Itoa(*tr.MaxPayloadMB) // BT-11
 	}

@@ -16,6 +16,7 @@ type Options struct {
 	ModelURI   string // transform: the model.tar.gz, instead of the model's own ModelDataUrl
 	ModelImage string // transform without a CreateModel document: the inference image
 	AsInstance string // the instance type whose size and name the containers get; "": the document's; "host": the whole host
+	Serve      bool   // a CreateModel request alone is a plan: its container serves until it is told to stop
 
 	// GPUs is what --gpus and --device say; nil: as the instance type says (ruling 14).
 	GPUs      *GPURequest

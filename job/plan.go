@@ -5,20 +5,22 @@ import (
 	"time"
 )
 
-// Kind is what a ledger entry is: a training, a transform, a validation that holds one of each, or a benchmark that holds
-// any number of one of the former.
+// Kind is what a ledger entry is: a training, a transform, a model's container that serves whoever asks it, a validation
+// that holds a training and a transform, or a benchmark that holds any number of one of the former.
 type Kind string
 
 const (
 	KindTraining   Kind = "training"
 	KindTransform  Kind = "transform"
+	KindServing    Kind = "serving"
 	KindValidation Kind = "validation"
 	KindBench      Kind = "bench"
 )
 
 // Plan is everything that carrying a job out needs, decided before anything runs: complete, serializable data.
 // Nothing after it sees a document. It holds no secrets; credentials are looked up by who needs them, when needed.
-// Exactly one of Training, Transform, Validation and Bench is set, as Kind says.
+// Exactly one of Training, Transform, Validation and Bench is set, as Kind says. A serving has a Transform that has neither
+// input nor output: who drives the container is not in the plan.
 type Plan struct {
 	Format    int    `json:"format"` // 1; a reader refuses what it does not know
 	Kind      Kind   `json:"kind"`

@@ -28,6 +28,8 @@ func (j *Job) Describe() (Document, error) {
 	switch {
 	case j.plan.Training != nil:
 		return describeTraining(&s, j.plan, r), nil
+	case j.plan.Kind == job.KindServing:
+		return nil, fmt.Errorf("%s/%s: the service has nothing like it to describe; `optml report %s --output json` has what is known", j.Kind(), j.Name(), j.Name())
 	case j.plan.Transform != nil:
 		return describeTransform(&s, j.plan, r), nil
 	case j.plan.Bench != nil:

@@ -32,6 +32,9 @@ func (e *InUseError) Error() string {
 	if e.Kind == job.KindBench { // the service has none
 		return fmt.Sprintf("there is a benchmark %s already", e.Name)
 	}
+	if e.Kind == job.KindServing { // nor these: it has endpoints
+		return fmt.Sprintf("there is a serving %s already", e.Name)
+	}
 	what := map[job.Kind]string{job.KindTransform: "transform job", job.KindValidation: "validation"}[e.Kind]
 	if what == "" {
 		what = "training job"

@@ -179,7 +179,7 @@ func unescapeMount(s string) string {
 }
 
 // kinds of entries, in the order in which they are listed and searched.
-var kinds = []job.Kind{job.KindTraining, job.KindTransform, job.KindValidation, job.KindBench}
+var kinds = []job.Kind{job.KindTraining, job.KindTransform, job.KindServing, job.KindValidation, job.KindBench}
 
 func knownKind(k job.Kind) bool {
 	for _, x := range kinds {

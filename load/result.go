@@ -203,7 +203,7 @@ const (
 // judge says whether the server bore the load.
 func (r *Result) judge() {
 	switch {
-	case r.Sent == 0:
+	case r.Sent == 0 && r.Missed == 0:
 		r.Why = "nothing was sent"
 	case r.Missed > 0:
 		r.Why = fmt.Sprintf("%d of %d requests were due and never sent: all %d connections waited for answers", r.Missed, r.Due, r.Connections)

@@ -181,7 +181,11 @@ func (c *Curve) WriteText(w io.Writer) error {
 		}
 	}
 	if c.Skipped > 0 {
-		_, err := fmt.Fprintf(w, "%d higher loads were not tried\n", c.Skipped)
+		what := "loads were"
+		if c.Skipped == 1 {
+			what = "load was"
+		}
+		_, err := fmt.Fprintf(w, "%d higher %s not tried\n", c.Skipped, what)
 		return err
 	}
 	return nil

@@ -25,8 +25,17 @@ type Line struct {
 
 // Timeline draws lines over time from 0 s on. format is how values are said.
 func Timeline(title string, lines []Line, format func(float64) string) template.HTML {
+	return lineFigure(&series{name: title, over: "time"}, lines, format)
+}
+
+// Curve draws lines over something else than time, which over names and x says. Points stand in the order in which they
+// are joined.
+func Curve(title, over string, lines []Line, x, format func(float64) string) template.HTML {
+	return lineFigure(&series{name: title, over: over, x: x}, lines, format)
+}
+
+func lineFigure(s *series, lines []Line, format func(float64) string) template.HTML {
 	t0 := time.Unix(0, 0)
-	s := &series{name: title}
 	for _, l := range lines {
 		if len(s.lines) == linesMost {
 			s.left += int64(len(l.Points))

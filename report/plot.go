@@ -17,6 +17,7 @@ const (
 // plot is a picture of lines over time, ready for the page.
 type plot struct {
 	Title, Note string
+	Over        string // what X is
 	Last        string
 	X0, X1      string // seconds from the job's creation at the left and the right edge
 	Y0, Y1      string
@@ -42,7 +43,11 @@ type dot struct{ X, Y, Time, Value, Says string }
 
 // newPlot draws a series; format is how its values are said, zero whether the axis begins at 0.
 func newPlot(s *series, t0 time.Time, format func(float64) string, zero bool) plot {
-	p := plot{Title: s.name, Wide: plotWide, High: plotHigh, Left: plotLeft, Right: plotRight, Top: plotTop, Bottom: plotBottom}
+	p := plot{Title: s.name, Over: "time", Wide: plotWide, High: plotHigh, Left: plotLeft, Right: plotRight, Top: plotTop, Bottom: plotBottom}
+	sayX, ticksX := secondsText, timeTicks
+	if s.x != nil {
+		p.Over, sayX, ticksX = s.over, s.x, roundTicks
+	}
 	x0, x1, y0, y1 := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 	drawn := make([][]point, len(s.lines))
 	var last point
@@ -72,8 +77,8 @@ func newPlot(s *series, t0 time.Time, format func(float64) string, zero bool) pl
 		v, _ := strconv.ParseFloat(p.YTicks[i].At, 64)
 		p.YTicks[i].At = at(v, y0, y1, plotBottom, plotTop)
 	}
-	for _, v := range timeTicks(x0, x1) {
-		x := tick{At: at(v, x0, x1, plotLeft, plotRight), Text: secondsText(v)}
+	for _, v := range ticksX(x0, x1) {
+		x := tick{At: at(v, x0, x1, plotLeft, plotRight), Text: sayX(v)}
 		if (v-x0)/(x1-x0) > 0.94 { // so that the edge does not cut it
 			x.Edge = "e"
 		}
@@ -90,7 +95,7 @@ func newPlot(s *series, t0 time.Time, format func(float64) string, zero bool) pl
 			y := at(q.v, y0, y1, plotBottom, plotTop)
 			b = append(append(append(append(b, x...), ','), y...), ' ')
 			if l.n <= pointsRaw {
-				says := secondsText(q.t.Sub(t0).Seconds()) + ": " + format(q.v)
+				says := sayX(q.t.Sub(t0).Seconds()) + ": " + format(q.v)
 				if len(s.lines) > 1 {
 					says = l.host + ", " + says
 				}
@@ -104,6 +109,9 @@ func newPlot(s *series, t0 time.Time, format func(float64) string, zero bool) pl
 	}
 	p.Last = format(last.v)
 	p.Note = countText(s.n, "sample")
+	if s.x != nil {
+		p.Note = "over " + s.over
+	}
 	if kept < s.n-s.left {
 		p.Note += "; of each column of pixels the least and the greatest"
 	}
@@ -142,6 +150,17 @@ func scale(low, high float64, format func(float64) string) (ticks []tick, from, 
 		ticks = append(ticks, tick{At: exact(v), Text: format(v)})
 	}
 	return ticks, from, to
+}
+
+// roundTicks are round numbers between two.
+func roundTicks(from, to float64) (out []float64) {
+	ticks, _, _ := scale(from, to, tickText)
+	for _, t := range ticks {
+		if v, err := strconv.ParseFloat(t.At, 64); err == nil && v >= from && v <= to {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // timeTicks are round numbers of seconds between two.

@@ -19,7 +19,7 @@ const Format = 1
 // Report is everything that is said of a job.
 type Report struct {
 	Format int      `json:"format"`
-	Kind   job.Kind `json:"kind" jsonschema:"enum=training,enum=transform,enum=validation,enum=bench"` // training, transform, validation, bench
+	Kind   job.Kind `json:"kind" jsonschema:"enum=training,enum=transform,enum=serving,enum=validation,enum=bench"` // training, transform, serving, validation, bench
 	Name   string   `json:"name"`
 	ARN    string   `json:"arn"`
 	Probe  string   `json:"probe,omitempty"` // of a job of a validation that is not its profile's: what it tries. Its own end is no verdict: it may be to fail

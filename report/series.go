@@ -115,7 +115,9 @@ type series struct {
 	name  string
 	lines []*line
 	n     int64
-	left  int64 // points of hosts that are not drawn
+	left  int64                // points of hosts that are not drawn
+	over  string               // what X is; "": time
+	x     func(float64) string // how it is said where it is not time
 }
 
 // seriesSet is the metrics of a file.

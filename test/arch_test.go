@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"validate":                {"harness", "ledger", "logfile", "job"},
 	"harness":                 {"job", "ledger", "logfile", "dataset", "channels", "transform", "runtime/container", "runtime/volume", "metrics", "artifact", "objstore"},
 	"report":                  {"ledger", "logfile", "job"},
-	"bench":                   {"report", "ledger", "logfile", "job"},
+	"bench":                   {"report", "load", "ledger", "logfile", "job"},
 	"ledger":                  {"job"},
 	"metrics":                 {"job", "metrics/expression"},
 	"metrics/expression":      {},

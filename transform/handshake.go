@@ -66,6 +66,20 @@ func (p *pool) ready(ctx context.Context, window time.Duration, r *InstanceResul
 	return p.await(ctx, window, r, p.get)
 }
 
+// Ready waits until a container answers /ping with 200, which it is asked every so often, at most for window. Its error is
+// the *Error of a transform whose container is not ready in time, or why ctx is done.
+func Ready(ctx context.Context, c Container, window, every time.Duration) error {
+	p := newPool(ctx, &Config{}, Instance{Container: c}, new(Stats), nil)
+	p.pingEvery = every
+	defer context.AfterFunc(ctx, func() { p.hangUp(true) })()
+	defer p.hangUp(true)
+	err := p.await(ctx, window, &InstanceResult{}, p.get)
+	if errors.Is(err, ErrPing) {
+		return &Error{Reason: reasonPing, Err: err}
+	}
+	return err
+}
+
 // await pings about once a second until the answer is 200 (INF-60 to INF-65, BT-20). Refusals, other statuses and timeouts
 // are all the same: not yet.
 func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResult, get func(context.Context, string, time.Duration) (int, []byte, error)) error {
@@ -97,7 +111,7 @@ func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResul
 		default:
 			last = fmt.Errorf("status %d", status)
 		}
-		timer.Reset(max(0, pingInterval-time.Since(asked)))
+		timer.Reset(max(0, p.pingEvery-time.Since(asked)))
 	}
 }
 

@@ -44,9 +44,11 @@ type pool struct {
 		one dataprocessing.Scratch
 	}
 
-	q       *queue
-	workers sync.WaitGroup
-	started int
+	q         *queue
+	workers   sync.WaitGroup
+	started   int
+	pingEvery time.Duration
+
 	commits chan struct{} // bounds how many outputs are ended at once
 	tail    sync.WaitGroup
 
@@ -73,6 +75,7 @@ func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record
 		contentType: t.Output.Accept,
 		line:        t.Output.AssembleWith == "Line",
 		commits:     make(chan struct{}, maxCommits),
+		pingEvery:   pingInterval,
 		conns:       map[*conn]struct{}{},
 	}
 	if p.contentType == "" {

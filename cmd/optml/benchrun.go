@@ -34,10 +34,13 @@ type benchmark struct {
 	owner    *ledger.Owner
 	variants []benchVariant
 	stops    chan ledger.Stop // for the run under way
+	say      func(string, ...any)
+	serve    *serveFlags // nil: no serving
+	payloads [][]byte    // of the requests to one
 }
 
 // bench carries a benchmark out. read reads a document and those that go with it.
-func (a *app) bench(f *jobFlags, b *benchFlags, path string, read func(string) ([]given, error), more func(*job.Options)) error {
+func (a *app) bench(f *jobFlags, b *benchFlags, s *serveFlags, path string, read func(string) ([]given, error), more func(*job.Options)) error {
 	variants, err := a.variants(f, b, path, read, more)
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func (a *app) bench(f *jobFlags, b *benchFlags, path string, read func(string) (
 	say := sayTo(con)
 	ctx, sig := watchSignals(say, con.detach)
 	defer sig.end()
-	x := &benchmark{app: a, flags: b, hostOpts: a.hostOptions(f), variants: variants, stops: make(chan ledger.Stop, 8)}
+	x := &benchmark{app: a, flags: b, hostOpts: a.hostOptions(f), variants: variants, stops: make(chan ledger.Stop, 8), serve: s}
 	if x.host, err = x.hostOpts.open(ctx, a.log()); err != nil {
 		return interrupted(ctx, err)
 	}
@@ -93,6 +96,11 @@ func (a *app) bench(f *jobFlags, b *benchFlags, path string, read func(string) (
 	}
 	if ctx.Err() != nil {
 		return interrupted(ctx, ctx.Err())
+	}
+	if s != nil {
+		if x.payloads, err = s.read(ctx, x.host.Stores, say); err != nil {
+			return interrupted(ctx, err)
+		}
 	}
 	docs := map[string][]byte{}
 	for _, d := range variants[0].docs {
@@ -108,12 +116,11 @@ func (a *app) bench(f *jobFlags, b *benchFlags, path string, read func(string) (
 		return err
 	}
 	sig.begin("The result so far is kept; the container is killed, and `optml prune` or the next job clears up")
-	runs, endStops := x.watchStops(sig.Stops)
-	quiet := say
-	if f.quiet {
-		quiet = func(string, ...any) {}
+	if x.say = say; f.quiet {
+		x.say = func(string, ...any) {}
 	}
-	result, runErr := bench.Carry(runs, x.config(first, quiet))
+	runs, endStops := x.watchStops(sig.Stops)
+	result, runErr := bench.Carry(runs, x.config(first, x.say))
 	endStops()
 	final := x.final(result, runErr)
 	if err := errors.Join(os.RemoveAll(x.owner.WorkDir()), x.owner.Append(final), x.owner.Close()); err != nil {
@@ -135,6 +142,9 @@ func (x *benchmark) config(of *job.Plan, say func(string, ...any)) bench.Config 
 			}
 			return writeFile(x.owner.Job().BenchPath(), w.Bytes())
 		},
+	}
+	if x.serve != nil {
+		c.Settings.Load = x.serve.said()
 	}
 	for _, v := range x.variants {
 		c.Variants = append(c.Variants, v.Variant)
@@ -200,6 +210,11 @@ func (x *benchmark) run(ctx context.Context, t bench.Task) (bench.Outcome, error
 	}
 	h := x.host.Host
 	h.Stops = x.stops
+	var l loading
+	if x.serve != nil {
+		l = loading{flags: x.serve, payloads: x.payloads, say: x.say}
+		h.Drive = l.drive
+	}
 	// A stop comes by the channel, with its grace; the context only says that there is to be no other run.
 	if _, err := harness.Run(context.WithoutCancel(ctx), child, plan, h); err != nil {
 		return bench.Outcome{}, err
@@ -207,7 +222,11 @@ func (x *benchmark) run(ctx context.Context, t bench.Task) (bench.Outcome, error
 	if err := child.Close(); err != nil {
 		return bench.Outcome{}, err
 	}
-	return bench.Measure(child.Job())
+	became, err := bench.Measure(child.Job())
+	if err == nil && l.result != nil {
+		became.Served(l.result)
+	}
+	return became, err
 }
 
 // redirect sends what a run makes to a directory that is removed. Its checkpoints go there too: with those of the run
@@ -224,7 +243,7 @@ func redirect(p *job.Plan, dir string) {
 			t.Checkpoint = &c
 		}
 	}
-	if t := p.Transform; t != nil {
+	if t := p.Transform; t != nil && p.Kind == job.KindTransform {
 		t.Output.Path, t.Output.KMSKeyID = filepath.Join(dir, "transform"), ""
 		if t.Capture != nil {
 			c := *t.Capture
@@ -272,7 +291,7 @@ func (x *benchmark) conclude(r, baseline *bench.Result, err error, final ledger.
 		slow = tooSlow(c, b.slower, a.stderr)
 	}
 	if *final.ExitCode != harness.ExitCompleted {
-		fmt.Fprintf(a.stderr, "optml: %s/%s: %s: %s\n", job.KindBench, r.Name, final.Status, strings.TrimPrefix(strings.Join([]string{final.FailureReason, final.Detail}, "; "), "; "))
+		fmt.Fprintf(a.stderr, "optml: %s/%s: %s: %s\n", job.KindBench, r.Name, final.Status, strings.Trim(strings.Join([]string{final.FailureReason, final.Detail}, "; "), "; "))
 		return ended{*final.ExitCode}
 	}
 	return slow

@@ -39,7 +39,7 @@ logs, stop and rm know them.`,
 			return unknownCommand(c, args[0])
 		},
 	}
-	c.AddCommand(a.cmdBenchTrain(), a.cmdBenchTransform(), a.cmdBenchCompare(), a.cmdBenchShow())
+	c.AddCommand(a.cmdBenchTrain(), a.cmdBenchTransform(), a.cmdBenchServe(), a.cmdBenchCompare(), a.cmdBenchShow())
 	return c
 }
 
@@ -69,16 +69,22 @@ const (
 func (b *benchFlags) add(c *cobra.Command, kind job.Kind) {
 	x := c.Flags()
 	x.SortFlags = false
-	x.IntVarP(&b.runs, "runs", "n", 10, "`number` of runs of each variant that count")
-	x.IntVar(&b.warmups, "warmups", 1, "`number` of runs of each variant before, which do not")
+	runs, warmups := 10, 1
+	b.figure = "total"
+	if kind == job.KindServing { // one container says much already
+		runs, warmups, b.figure = 1, 0, "throughput"
+	}
+	x.IntVarP(&b.runs, "runs", "n", runs, "`number` of runs of each variant that count")
+	x.IntVar(&b.warmups, "warmups", warmups, "`number` of runs of each variant before, which do not")
 	x.StringArrayVar(&b.vary, "vary", nil, "`MEMBER=A,B,…`: run with each of these values of a member of a document, by its path or what tells it apart, or of image or gpus; repeatable: each with each")
 	x.StringArrayVar(&b.vs, "vs", nil, "compare with the job in this `file`; repeatable")
-	b.figure = "total"
 	x.Var(choice{&b.figure, bench.FigureNames(kind)}, "figure", "`which` figure the verdicts are of: "+strings.Join(bench.FigureNames(kind), ", "))
 	x.Uint64Var(&b.seed, "seed", 0, "`number` that decides the order within the rounds (default: another each time)")
 	x.BoolVar(&b.cold, "cold", false, "before each run, drop the page cache of the whole machine, with directory entries and inodes (default: warm)")
 	b.outputs = benchOutputs
-	x.Var(choice{&b.outputs, []string{benchOutputs, "document"}}, "outputs", "`where` outputs and checkpoints go: discard (to this machine, and they are removed) or document (where it says)")
+	if kind != job.KindServing {
+		x.Var(choice{&b.outputs, []string{benchOutputs, "document"}}, "outputs", "`where` outputs and checkpoints go: discard (to this machine, and they are removed) or document (where it says)")
+	}
 	x.StringVar(&b.baseline, "baseline", "", "compare with the result in this `file`, in its JSON form")
 	x.Var(&b.slower, "fail-if-slower", "with --baseline: exit code 10 if a variant is shown to be slower by more than this `share`, such as 5%")
 	b.forms.add(c)
@@ -198,7 +204,7 @@ runs failed, 6 when it was stopped: then the result is of what there is.`,
 				}
 				return a.withAlgorithm(docs, f.quiet)
 			}
-			return a.bench(&f, &b, args[0], read, nil)
+			return a.bench(&f, &b, nil, args[0], read, nil)
 		},
 	}
 	b.add(c, job.KindTraining)
@@ -236,7 +242,7 @@ the model's documents can be varied too: --vary Environment.WORKERS=1,2,4.
 				}
 				return a.withAlgorithm(docs, f.quiet)
 			}
-			return a.bench(&f, &b, args[0], read, m.set)
+			return a.bench(&f, &b, nil, args[0], read, m.set)
 		},
 	}
 	b.add(c, job.KindTransform)

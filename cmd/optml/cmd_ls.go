@@ -37,7 +37,7 @@ func (a *app) cmdLs() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.Var(choice{&kind, []string{string(job.KindTraining), string(job.KindTransform), string(job.KindValidation), string(job.KindBench)}}, "kind", "only jobs of this `kind`: training, transform, validation or bench")
+	f.Var(choice{&kind, []string{string(job.KindTraining), string(job.KindTransform), string(job.KindServing), string(job.KindValidation), string(job.KindBench)}}, "kind", "only jobs of this `kind`: training, transform, serving, validation or bench")
 	f.StringVar(&o.status, "status", "", "only jobs in this `status`: InProgress, Completed, Failed, Stopping or Stopped")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "names only (kind/name)")
 	return c

@@ -17,20 +17,34 @@ type Stream struct {
 	set  *Set
 	host string
 
-	line   []byte // the beginning of the line that is not over yet, at most maxMatched bytes
-	begun  int64  // where that line begins in the log
-	off    int64  // where the next piece begins
+	line  []byte // the beginning of the line that is not over yet, at most maxMatched bytes
+	begun int64  // where that line begins in the log
+	off   int64  // where the next piece begins
+	share int    // bytes of whole lines that two goroutines share
+	lanes [2]lane
+}
+
+// lane is what one goroutine needs, and what it has found in the piece under way.
+type lane struct {
 	search search
 	escape []byte
-	found  []Sample     // of the piece under way
+	found  []Sample
 	defs   []int        // of each of them, the definition
-	stats  []Definition // of the piece under way; added to the set's at its end
-	long   int64
+	stats  []Definition // added to the set's at the piece's end
+	long   int64        // lines of which only the beginning was matched
 }
+
+// parallelFrom is how much of whole lines two goroutines share: a log that comes in such pieces comes faster than one of
+// them looks through it.
+const parallelFrom = 128 << 10
 
 // Stream begins a host's log.
 func (s *Set) Stream(host string) *Stream {
-	return &Stream{set: s, host: host, stats: make([]Definition, len(s.defs))}
+	st := &Stream{set: s, host: host, share: parallelFrom}
+	for i := range st.lanes {
+		st.lanes[i].stats = make([]Definition, len(s.defs))
+	}
+	return st
 }
 
 // Sweep takes the next piece of the log, of any size, read at a time, and calls emit for each sample of the lines that
@@ -48,23 +62,28 @@ func (st *Stream) Sweep(piece []byte, at time.Time, emit func(Sample)) {
 		}
 		st.hold(piece[:end])
 		st.off++ // the line feed
-		st.block(st.line, st.begun, at)
+		st.block(&st.lanes[0], st.line, st.begun, at)
 		piece = piece[end+1:]
 		st.line, st.begun = st.line[:0], st.off
 	}
 	whole := bytes.LastIndexByte(piece, '\n') + 1
-	for rest := piece[:whole]; len(rest) > 0; {
-		n := len(rest)
-		if n > blockSize {
-			n = bytes.LastIndexByte(rest[:blockSize], '\n') + 1
-			if n == 0 { // a line longer than a block
-				n = lineEnd(rest, blockSize) + 1
-			}
-		}
-		st.block(rest[:n], st.off, at)
-		st.off += int64(n)
-		rest = rest[n:]
+	half := whole
+	if whole >= st.share {
+		half = lineEnd(piece[:whole], whole/2) + 1
 	}
+	var second chan struct{}
+	if half < whole {
+		second = make(chan struct{})
+		go func() {
+			defer close(second)
+			st.blocks(&st.lanes[1], piece[half:whole], st.off+int64(half), at)
+		}()
+	}
+	st.blocks(&st.lanes[0], piece[:half], st.off, at)
+	if second != nil {
+		<-second
+	}
+	st.off += int64(whole)
 	st.begun = st.off
 	st.hold(piece[whole:])
 	st.publish(emit)
@@ -73,10 +92,26 @@ func (st *Stream) Sweep(piece []byte, at time.Time, emit func(Sample)) {
 // Close takes the last line, if no line feed ends it.
 func (st *Stream) Close(at time.Time, emit func(Sample)) {
 	if len(st.line) > 0 {
-		st.block(st.line, st.begun, at)
+		st.block(&st.lanes[0], st.line, st.begun, at)
 		st.line, st.begun = st.line[:0], st.off
 	}
 	st.publish(emit)
+}
+
+// blocks matches whole lines that begin at off in the log.
+func (st *Stream) blocks(l *lane, lines []byte, off int64, at time.Time) {
+	for len(lines) > 0 {
+		n := len(lines)
+		if n > blockSize {
+			n = bytes.LastIndexByte(lines[:blockSize], '\n') + 1
+			if n == 0 { // a line longer than a block
+				n = lineEnd(lines, blockSize) + 1
+			}
+		}
+		st.block(l, lines[:n], off, at)
+		off += int64(n)
+		lines = lines[n:]
+	}
 }
 
 // hold keeps the part of a line that is matched once it is over.
@@ -88,28 +123,28 @@ func (st *Stream) hold(part []byte) {
 }
 
 // block matches whole lines that begin at off in the log. It holds more than maxMatched bytes only if it is one line.
-func (st *Stream) block(b []byte, off int64, at time.Time) {
+func (st *Stream) block(l *lane, b []byte, off int64, at time.Time) {
 	if len(b) > maxMatched && lineEnd(b, maxMatched) > maxMatched {
 		b = b[:maxMatched]
-		st.long++
+		l.long++
 	}
 	var escaped []byte
-	hits := st.set.finder.find(&st.search, b)
+	hits := st.set.finder.find(&l.search, b)
 	for i, h := range hits {
 		line := b[h.start:h.end]
 		if i == 0 || hits[i-1].start != h.start {
 			var changed bool
-			if escaped, changed = escape(st.escape, line); changed {
-				st.escape = escaped
+			if escaped, changed = escape(l.escape, line); changed {
+				l.escape = escaped
 			}
 		}
-		st.match(h.def, line, escaped, off+int64(h.start), at)
+		st.match(l, h.def, line, escaped, off+int64(h.start), at)
 	}
 }
 
 // match applies a definition to a line: escaped first, if escaping changed it, then as it is (MET-3).
-func (st *Stream) match(def int, raw, escaped []byte, off int64, at time.Time) {
-	d, n := st.set.defs[def], &st.stats[def]
+func (st *Stream) match(l *lane, def int, raw, escaped []byte, off int64, at time.Time) {
+	d, n := st.set.defs[def], &l.stats[def]
 	line := raw
 	if escaped != nil {
 		line = escaped
@@ -140,8 +175,8 @@ func (st *Stream) match(def int, raw, escaped []byte, off int64, at time.Time) {
 			}
 		default:
 			n.Samples++
-			st.found = append(st.found, Sample{At: at, Host: st.host, Name: d.name, Value: v, Offset: off})
-			st.defs = append(st.defs, def)
+			l.found = append(l.found, Sample{At: at, Host: st.host, Name: d.name, Value: v, Offset: off})
+			l.defs = append(l.defs, def)
 		}
 	}
 }
@@ -178,19 +213,22 @@ func (d *definition) matches(line []byte, n *Definition) [][]int {
 
 // publish adds what the piece gave to the set, and emits it.
 func (st *Stream) publish(emit func(Sample)) {
-	st.set.add(st)
-	if emit != nil {
-		for _, f := range st.found {
-			emit(f)
+	for i := range st.lanes {
+		l := &st.lanes[i]
+		st.set.add(l)
+		if emit != nil {
+			for _, f := range l.found {
+				emit(f)
+			}
 		}
+		l.found, l.defs = l.found[:0], l.defs[:0]
 	}
-	st.found, st.defs = st.found[:0], st.defs[:0]
 }
 
-func (s *Set) add(st *Stream) {
+func (s *Set) add(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, n := range st.stats {
+	for i, n := range l.stats {
 		d := &s.stats[i]
 		d.Matches += n.Matches
 		d.Samples += n.Samples
@@ -202,13 +240,13 @@ func (s *Set) add(st *Stream) {
 		if d.Example == "" {
 			d.Example = n.Example
 		}
-		st.stats[i] = Definition{}
+		l.stats[i] = Definition{}
 	}
-	for i, f := range st.found {
-		final := &s.finals[s.series[st.defs[i]]]
+	for i, f := range l.found {
+		final := &s.finals[s.series[l.defs[i]]]
 		final.Value, final.At = f.Value, f.At
 		final.Count++
 	}
-	s.long += st.long
-	st.long = 0
+	s.long += l.long
+	l.long = 0
 }

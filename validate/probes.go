@@ -344,7 +344,13 @@ func judgeRequest(e evidence) ledger.Verdict {
 			case p.failures[at].Status > 0:
 				return fail(fmt.Sprintf("the container answered a malformed request with %d, as if the fault were its own; the service then sends it again, and fails the job as AlgorithmError", p.failures[at].Status), remedy)
 			default:
-				return fail("a malformed request had no answer: "+p.failures[at].Error, remedy)
+				said := "a malformed request had no answer: " + p.failures[at].Error
+				for _, c := range s.Containers { // it may end a moment after its connection
+					if x := c.Exited; x != nil && (x.Code != 0 || x.OOM) {
+						said += "; the container " + exitText(x)
+					}
+				}
+				return fail(said, remedy)
 			}
 		}
 		if slices.Contains(said, "a request of arbitrary bytes was answered well") {

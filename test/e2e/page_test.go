@@ -82,7 +82,7 @@ var alike = []struct {
 	{regexp.MustCompile(`[0-9a-f]{12,}`), "HASH"},
 	{regexp.MustCompile(`(sklearn(?:-first-(?:training|transform))?)-[a-z0-9]{6}\b`), "$1-RUN"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
-	{regexp.MustCompile(`\b[0-9.]+ (ms|s|B|KiB|MiB)\b`), "SIZE"},
+	{regexp.MustCompile(`\b[0-9.]+ ?(ms|s|B|bytes|KiB|MiB)\b`), "SIZE"},
 	{regexp.MustCompile(`/\S+?/iris\b`), "DIR/iris"},
 	{regexp.MustCompile(`--s3-dir \S+`), "--s3-dir DIR"},
 	{regexp.MustCompile(`\s+`), " "},

@@ -94,7 +94,7 @@ var brokenRules = []broken{
 	{rule: "an empty channel is refused", says: "channel train: the training completed", todo: "check that there is data", hp: map[string]string{"refuse_empty": ""}, flags: []string{"--probe"}, code: 9},
 	{rule: "a malformed request is refused", says: "not of content type text/csv", todo: "answer 400", env: map[string]string{"TINY_FAIL_IF": "", "TINY_STATUS": ""}, flags: []string{"--probe"}, code: 9},
 	{rule: "a malformed request is refused", says: "with 500", todo: "answer 400", env: map[string]string{"TINY_STATUS": "500"}, flags: []string{"--probe"}, code: 9},
-	{rule: "a malformed request is refused", says: "ended with exit code 1 at a malformed request", todo: "go on serving", env: map[string]string{"TINY_FAIL_HOW": "exit"}, flags: []string{"--probe"}, code: 9},
+	{rule: "a malformed request is refused", says: "ended with exit code 1", todo: "go on serving", env: map[string]string{"TINY_FAIL_HOW": "exit"}, flags: []string{"--probe"}, code: 9},
 	{rule: "serve ends on SIGTERM", says: "while it started", todo: "handle SIGTERM", env: map[string]string{"TINY_START_DELAY": "4s", "TINY_SIGTERM_LATE": "1", "TINY_SIGTERM": "exit"},
 		flags: []string{"--probe", "--grace", "2s"}, code: 9},
 	{rule: "a failure is told", says: "wrote nothing to /opt/ml/output/failure", todo: "before exiting", hp: map[string]string{"silent": "1"}, flags: []string{"--probe"}, code: 9},

@@ -151,12 +151,7 @@ func (b *bench) prepare(bin, dir, disk string) (err error) {
 	if err := os.MkdirAll(filepath.Join(b.data, bucket), 0o755); err != nil {
 		return err
 	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.reader, "github.com/optml/optml/hack/benchchannels/reader")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build the reader: %w\n%s", err, text)
-	}
-	program, err := os.ReadFile(b.reader)
+	program, err := measure.Program(b.reader, "benchchannels/reader")
 	if err != nil {
 		return err
 	}

@@ -116,12 +116,7 @@ func (b *bench) prepare(bin, against, dir string) (err error) {
 		}
 	}
 	program := filepath.Join(b.dir, "train")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/optml/optml/hack/benchjob/train")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build the image's program: %w\n%s", err, text)
-	}
-	data, err := os.ReadFile(program)
+	data, err := measure.Program(program, "benchjob/train")
 	if err != nil {
 		return err
 	}

@@ -193,12 +193,7 @@ func (b *bench) start() error {
 		return nil
 	}
 	program := filepath.Join(b.dir, "train")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/optml/optml/hack/benchmetrics/train")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build the image's program: %w\n%s", err, text)
-	}
-	data, err := os.ReadFile(program)
+	data, err := measure.Program(program, "benchmetrics/train")
 	if err != nil {
 		return err
 	}

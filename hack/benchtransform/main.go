@@ -131,12 +131,7 @@ func (b *bench) prepare(bin, dir string) (err error) {
 		}
 	}
 	program, archive := filepath.Join(b.dir, "server"), filepath.Join(b.dir, "server.tar")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/optml/optml/hack/benchtransform/server")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build the server: %w\n%s", err, text)
-	}
-	data, err := os.ReadFile(program)
+	data, err := measure.Program(program, "benchtransform/server")
 	if err != nil {
 		return err
 	}

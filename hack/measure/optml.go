@@ -75,6 +75,16 @@ func (o *Optml) Helpers() map[int]string {
 	return all
 }
 
+// Program builds a program of ours for an image, at path, and reads it.
+func Program(path, pkg string) ([]byte, error) {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "github.com/optml/optml/hack/"+pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build %s: %w\n%s", pkg, err, text)
+	}
+	return os.ReadFile(path)
+}
+
 // Plain is the environment without what would lead a program elsewhere.
 func Plain() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {

@@ -36,7 +36,7 @@ type lane struct {
 
 // parallelFrom is how much of whole lines two goroutines share: a log that comes in such pieces comes faster than one of
 // them looks through it.
-const parallelFrom = 128 << 10
+const parallelFrom = 32 << 10
 
 // Stream begins a host's log.
 func (s *Set) Stream(host string) *Stream {

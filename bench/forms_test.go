@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,9 +13,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/perf/benchfmt"
+
+	"github.com/optml/optml/test/schematest"
 )
 
 var update = flag.Bool("update", false, "write the files that the tests compare with")
@@ -45,34 +45,7 @@ func three(t *testing.T) *Result {
 
 // The schema in docs is that of Result, with what its comments say. go test ./bench -update writes it.
 func TestSchemaIsThatOfResult(t *testing.T) {
-	r := jsonschema.Reflector{AllowAdditionalProperties: true} // members may be added
-	if err := r.AddGoComments("github.com/optml/optml/bench", ".", jsonschema.WithFullComment()); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.AddGoComments("github.com/optml/optml/load", "../load", jsonschema.WithFullComment()); err != nil {
-		t.Fatal(err)
-	}
-	s := r.Reflect(&Result{})
-	s.ID, s.Title = "", "optml bench, format 1"
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile(schemaFile, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Error(diff)
-	}
+	schematest.Check(t, schemaFile, "optml bench, format 1", &Result{}, *update, map[string]string{"bench": ".", "load": "../load"})
 }
 
 // A validator that is not ours finds that what is written keeps to the schema; what is read is what was written.

@@ -2,46 +2,20 @@ package report
 
 import (
 	"bytes"
-	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/invopop/jsonschema"
 	junit "github.com/joshdk/go-junit"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/optml/optml/test/schematest"
 )
 
 const schemaFile = "../docs/report.schema.json"
 
 // The schema in docs is that of Report, with what its comments say. go test ./report -update writes it.
 func TestSchemaIsThatOfReport(t *testing.T) {
-	r := jsonschema.Reflector{AllowAdditionalProperties: true} // members may be added
-	if err := r.AddGoComments("github.com/optml/optml/report", ".", jsonschema.WithFullComment()); err != nil {
-		t.Fatal(err)
-	}
-	s := r.Reflect(&Report{})
-	s.ID, s.Title = "", "optml report, format 1"
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile(schemaFile, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Error(diff)
-	}
+	schematest.Check(t, schemaFile, "optml report, format 1", &Report{}, *update, map[string]string{"report": "."})
 }
 
 // A validator that is not ours finds that what we print keeps to the schema, and that what does not is refused.

@@ -34,8 +34,7 @@ type lane struct {
 	long   int64        // lines of which only the beginning was matched
 }
 
-// parallelFrom is how much of whole lines two goroutines share: a log that comes in such pieces comes faster than one of
-// them looks through it.
+// parallelFrom is how much of whole lines two goroutines share. A program that prints in its own time gives less at once.
 const parallelFrom = 32 << 10
 
 // Stream begins a host's log.

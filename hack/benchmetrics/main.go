@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	lines    = 1_000_000
-	copies   = 4 // of the log that a job prints
-	sampled  = 20 * time.Second
-	refName  = "optml.bench/printer:1"
-	tinyName = "optml.bench/tiny:1"
+	lines       = 1_000_000
+	copies      = 4 // of the log that a job prints
+	sampled     = 20 * time.Second
+	printerName = "optml.bench/printer:1"
+	tinyName    = "optml.bench/tiny:1"
 )
 
 // bench is what all rows share.
@@ -206,7 +206,7 @@ func (b *bench) start() error {
 		return err
 	}
 	archive := filepath.Join(b.dir, "images.tar")
-	if err := images.WriteOCIArchive(archive, images.Named{Ref: tinyName, Image: tiny}, images.Named{Ref: refName, Image: printer}); err != nil {
+	if err := images.WriteOCIArchive(archive, images.Named{Ref: tinyName, Image: tiny}, images.Named{Ref: printerName, Image: printer}); err != nil {
 		return err
 	}
 	b.optml, err = measure.NewOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), archive)
@@ -256,7 +256,7 @@ func (b *bench) printed() (*measure.Contest, error) {
 		for _, d := range defs {
 			all = append(all, map[string]string{"Name": d.Name, "Regex": d.Regex})
 		}
-		algorithm := map[string]any{"TrainingImage": refName, "TrainingInputMode": "File"}
+		algorithm := map[string]any{"TrainingImage": printerName, "TrainingInputMode": "File"}
 		if all != nil {
 			algorithm["MetricDefinitions"] = all
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -99,10 +100,8 @@ func ParseFailpoint(s string) (Failpoint, error) {
 	if f.Step == "" {
 		return Failpoint{}, nil
 	}
-	for _, n := range Steps {
-		if n == f.Step {
-			return f, nil
-		}
+	if slices.Contains(Steps, f.Step) {
+		return f, nil
 	}
 	return Failpoint{}, fmt.Errorf("OPTML_FAIL %q: no such step; the steps are %s", s, strings.Join(Steps, ", "))
 }

@@ -278,7 +278,7 @@ var ages = []age{
 // memberOf is the member of the model at a path of a request: Shape.Member.
 func memberOf(op, path string) string {
 	s, member := facts().Shapes[facts().Operations[op]], ""
-	for _, name := range strings.Split(indexes.ReplaceAllString(path, ""), ".") {
+	for name := range strings.SplitSeq(indexes.ReplaceAllString(path, ""), ".") {
 		for s.Type == "list" {
 			s = facts().Shapes[s.Member]
 		}
@@ -421,7 +421,7 @@ func TestClientsCannotTell(t *testing.T) {
 				t.Fatal("it passes")
 			}
 			rest := err.Error()
-			for _, part := range strings.Split(tc.want, "…") {
+			for part := range strings.SplitSeq(tc.want, "…") {
 				i := strings.Index(rest, part)
 				if i < 0 || i > 0 && rest == err.Error() {
 					t.Fatalf("got %s\nwant %s", err, tc.want)

@@ -142,8 +142,7 @@ func TestStructsMatchTheModel(t *testing.T) {
 			if typ.Name() != lowerFirst(s.Name) {
 				t.Errorf("%s: shape %s is the struct %s", path, s.Name, typ.Name())
 			}
-			for i := range typ.NumField() {
-				f := typ.Field(i)
+			for f := range typ.Fields() {
 				if s.Members[f.Name] == "" {
 					t.Errorf("%s: %s has no member %s", path, s.Name, f.Name)
 					continue
@@ -515,8 +514,7 @@ func TestPlanIsRead(t *testing.T) {
 			return
 		}
 		done[typ] = true
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			name := typ.Name() + "." + f.Name
 			if !read[f.Name] && !slices.Contains(notReadYet, name) {
 				t.Errorf("nothing outside package job reads Plan field %s", name)

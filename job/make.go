@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -271,12 +272,8 @@ func (m *maker) spread(all []Instance, each int, path string) {
 func serviceEnv(request map[string]string, region string, gpus int, own map[string]string) map[string]string {
 	env := make(map[string]string, len(request)+len(own)+2)
 	env["AWS_REGION"] = region
-	for k, v := range request {
-		env[k] = v
-	}
-	for k, v := range own {
-		env[k] = v
-	}
+	maps.Copy(env, request)
+	maps.Copy(env, own)
 	if gpus == 0 {
 		env["NVIDIA_VISIBLE_DEVICES"] = "void" // START-14
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,9 +152,7 @@ func TestTransformEnvironment(t *testing.T) {
 	base := map[string]string{"AWS_REGION": "us-east-2", "NVIDIA_VISIBLE_DEVICES": "void", "SAGEMAKER_BATCH": "true", "WORKERS": "2", "LOG": "job"}
 	with := func(kv ...string) map[string]string {
 		m := map[string]string{}
-		for k, v := range base {
-			m[k] = v
-		}
+		maps.Copy(m, base)
 		for i := 0; i < len(kv); i += 2 {
 			m[kv[i]] = kv[i+1]
 		}

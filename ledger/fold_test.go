@@ -186,8 +186,8 @@ func randomBody(r *rand.Rand) Body {
 	slices.Sort(names)
 	v := reflect.New(bodies[names[r.IntN(len(names))]]).Elem()
 	words := []string{"", "InProgress", "Stopping", "Stopped", "Completed", "Failed", "Training", "Downloading", "algo-1", "x\x00\n", "é"}
-	for i := range v.NumField() {
-		switch f := v.Field(i); f.Interface().(type) {
+	for _, field := range v.Fields() {
+		switch f := field; f.Interface().(type) {
 		case string:
 			f.SetString(words[r.IntN(len(words))])
 		case int, int64, time.Duration:

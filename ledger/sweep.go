@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -182,10 +183,5 @@ func unescapeMount(s string) string {
 var kinds = []job.Kind{job.KindTraining, job.KindTransform, job.KindServing, job.KindValidation, job.KindBench}
 
 func knownKind(k job.Kind) bool {
-	for _, x := range kinds {
-		if x == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(kinds, k)
 }

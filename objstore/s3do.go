@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -120,9 +121,7 @@ func (s *S3) request(ctx context.Context, dog *watchdog, at *place, c call) (*ht
 		u.RawQuery = strings.ReplaceAll(c.query.Encode(), "+", "%20")
 	}
 	req := (&http.Request{Method: c.method, URL: &u, Host: u.Host, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
-	for k, v := range c.header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, c.header)
 	hash := emptySHA
 	if c.body != nil && len(c.body) == 0 {
 		req.Body = http.NoBody // a length of 0 beside a body would mean "unknown"

@@ -372,7 +372,7 @@ func TestPlotsEqualMetrics(t *testing.T) {
 			seen++
 			left, right, low, high := float(t, x0), float(t, x1), float(t, y0), float(t, y1)
 			var drawn []point
-			for _, xy := range strings.Fields(attr(elements(g, "polyline")[0], "points")) {
+			for xy := range strings.FieldsSeq(attr(elements(g, "polyline")[0], "points")) {
 				x, y, _ := strings.Cut(xy, ",")
 				drawn = append(drawn, point{at(left + (float(t, x)-plotLeft)/(plotRight-plotLeft)*(right-left)), low + (plotBottom-float(t, y))/(plotBottom-plotTop)*(high-low)})
 			}

@@ -40,20 +40,21 @@ func (t *text) rows(rows []row, indent string) {
 		}
 	}
 	for _, r := range rows {
-		line := indent
+		var line strings.Builder
+		line.WriteString(indent)
 		for i, c := range r {
 			if wide[i] == 0 {
 				continue
 			}
 			pad := strings.Repeat(" ", max(0, wide[i]-width(c)))
 			if rest, ok := strings.CutPrefix(c, mark); ok {
-				line += pad + rest
+				line.WriteString(pad + rest)
 			} else {
-				line += c + pad
+				line.WriteString(c + pad)
 			}
-			line += "  "
+			line.WriteString("  ")
 		}
-		t.WriteString(strings.TrimRight(line, " ") + "\n")
+		t.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 }
 

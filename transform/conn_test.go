@@ -86,15 +86,15 @@ func FuzzResponse(f *testing.F) {
 func TestResponsesOfAllSizes(t *testing.T) {
 	for _, n := range []int{0, 1, readBuffer - 50, readBuffer, readBuffer + 1, maxHead, 1 << 20} {
 		body := strings.Repeat("x", n)
-		chunks := ""
+		var chunks strings.Builder
 		for rest := body; rest != ""; {
 			k := min(len(rest), 1000)
-			chunks += strconv.FormatInt(int64(k), 16) + "\r\n" + rest[:k] + "\r\n"
+			chunks.WriteString(strconv.FormatInt(int64(k), 16) + "\r\n" + rest[:k] + "\r\n")
 			rest = rest[k:]
 		}
 		for name, in := range map[string]string{
 			"length": "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(n) + "\r\n\r\n" + body,
-			"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + "0\r\n\r\n",
+			"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks.String() + "0\r\n\r\n",
 			"end":    "HTTP/1.1 200 OK\r\n\r\n" + body,
 		} {
 			for _, r := range []io.Reader{strings.NewReader(in), iotest.HalfReader(strings.NewReader(in))} {

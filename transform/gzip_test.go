@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"strings"
 	"testing"
 
 	tt "github.com/optml/optml/transform/transformtest"
@@ -41,11 +42,11 @@ func TestGzip(t *testing.T) { // BT-40 to BT-43
 				b.Job.Input.Compression, b.Job.Input.SplitType, b.Job.MaxPayloadMB = c.compression, split, &c.payload
 				b.must(t)
 				same(t, "requests", model.Invocations(), c.want)
-				want := ""
+				var want strings.Builder
 				for _, w := range c.want {
-					want += w
+					want.WriteString(w)
 				}
-				outputs(t, b, map[string]string{"x.csv.gz.out": want})
+				outputs(t, b, map[string]string{"x.csv.gz.out": want.String()})
 			})
 		}
 	}

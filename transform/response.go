@@ -149,8 +149,8 @@ func (c *conn) complete(room int) answerState {
 // chunks says whether a chunked body lies in b, without trailers.
 func chunks(b []byte, room int) answerState {
 	for total := uint64(0); ; {
-		i := bytes.IndexByte(b, '\n')
-		if i < 0 {
+		found := bytes.Contains(b, []byte{'\n'})
+		if !found {
 			return answerPartial
 		}
 		line, rest := cutLine(b)

@@ -233,10 +233,11 @@ func judgeTrainStop(e evidence) ledger.Verdict {
 		if i == nil {
 			return open("%s", or(warned(p.state, "STOP-9"), or(p.state.FailureReason, "the training was not interrupted")))
 		}
-		said := i.Says
+		all := []string{i.Says}
 		for _, s := range i.Saved {
-			said += fmt.Sprintf(". %s: %s", s.What, s.Says)
+			all = append(all, fmt.Sprintf("%s: %s", s.What, s.Says))
 		}
+		said := strings.Join(all, ". ")
 		switch {
 		case i.Killed || slices.Contains([]string{"ignored", "discarded", "swallowed"}, i.Signal):
 			return fail(said, or(i.Remedy, "handle SIGTERM in the main process, and end before the grace is over (STOP-1)"))
@@ -344,13 +345,13 @@ func judgeRequest(e evidence) ledger.Verdict {
 			case p.failures[at].Status > 0:
 				return fail(fmt.Sprintf("the container answered a malformed request with %d, as if the fault were its own; the service then sends it again, and fails the job as AlgorithmError", p.failures[at].Status), remedy)
 			default:
-				said := "a malformed request had no answer: " + p.failures[at].Error
+				all := []string{"a malformed request had no answer: " + p.failures[at].Error}
 				for _, c := range s.Containers { // it may end a moment after its connection
 					if x := c.Exited; x != nil && (x.Code != 0 || x.OOM) {
-						said += "; the container " + exitText(x)
+						all = append(all, "the container "+exitText(x))
 					}
 				}
-				return fail(said, remedy)
+				return fail(strings.Join(all, "; "), remedy)
 			}
 		}
 		if slices.Contains(said, "a request of arbitrary bytes was answered well") {

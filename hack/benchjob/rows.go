@@ -170,7 +170,7 @@ func modelIn(archive string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("tar -tzf %s: %w", archive, err)
 	}
-	for _, name := range strings.Fields(string(list)) {
+	for name := range strings.FieldsSeq(string(list)) {
 		if strings.TrimPrefix(name, "./") == "model.txt" {
 			text, err := exec.Command("tar", "-xzOf", archive, name).Output()
 			return int64(len(text)), err

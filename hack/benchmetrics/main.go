@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -226,9 +227,7 @@ func (b *bench) job(change map[string]any) (s measure.Sample, err error) {
 		"ResourceConfig":    map[string]any{"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
 		"StoppingCondition": map[string]any{"MaxRuntimeInSeconds": 600},
 	}
-	for k, v := range change {
-		d[k] = v
-	}
+	maps.Copy(d, change)
 	text, err := json.Marshal(d)
 	if err != nil {
 		return s, err

@@ -3,6 +3,7 @@ package s3test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -97,9 +98,7 @@ func (f *Fault) spoil(s *Server, w http.ResponseWriter, r *http.Request) http.Re
 		s.hang(r)
 		return nil
 	}
-	for k, v := range f.Header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), f.Header)
 	if f.Answer != nil {
 		f.Answer(w, r)
 		return nil

@@ -47,7 +47,7 @@ func TestChooseCPUs(t *testing.T) {
 	// Two that do not see each other do not always get the same.
 	h := v2(map[string]string{"cgroup.controllers": controllers, "cpuset.cpus.effective": "0-63\n"})
 	different := map[string]bool{}
-	for _, id := range strings.Fields("a b c d e f g h") {
+	for id := range strings.FieldsSeq("a b c d e f g h") {
 		got, err := h.ChooseCPUs(2, id)
 		if err != nil {
 			t.Fatal(err)

@@ -73,7 +73,7 @@ func goDown(t *testing.T, root, run string) {
 		return len(left) == 0
 	})
 	for _, below := range []string{run, root} {
-		for _, line := range strings.Split(string(read("/proc/self/mountinfo")), "\n") {
+		for line := range strings.SplitSeq(string(read("/proc/self/mountinfo")), "\n") {
 			if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], below+"/") {
 				_ = syscall.Unmount(f[4], syscall.MNT_DETACH)
 			}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -22,13 +23,9 @@ import (
 // environment.
 func careful(name string, hp, env map[string]string) doc {
 	all := map[string]string{"refuse_empty": "1", "sigterm": "save", "sleep": "300ms", "metrics": "3"}
-	for k, v := range hp {
-		all[k] = v
-	}
+	maps.Copy(all, hp)
 	serving := map[string]string{"TINY_INVOKE": "upper", "TINY_REQUIRE_MODEL": "model.txt", "TINY_FAIL_IF": "no number", "TINY_STATUS": "400"}
-	for k, v := range env {
-		serving[k] = v
-	}
+	maps.Copy(serving, env)
 	flat := func(m map[string]string) (kv []string) {
 		for k, v := range m {
 			if v != "" {
@@ -216,7 +213,7 @@ func TestKilledWhileProbing(t *testing.T) {
 	p := begin(t, nil, "validate", "--probe", "--quiet", careful(name, map[string]string{"sleep": "2s", "lenient": "1"}, nil).file(t))
 	probe := ""
 	eventually(t, "a probe to run", func() bool {
-		for _, j := range strings.Fields(ok(t, "ls", "-q", "--kind", "training").stdout) {
+		for j := range strings.FieldsSeq(ok(t, "ls", "-q", "--kind", "training").stdout) {
 			if strings.Contains(j, name+"-p1-probe-") {
 				probe = j
 			}
@@ -299,7 +296,7 @@ func TestMetricsOfAValidation(t *testing.T) {
 // ofValidation finds the validation that a job is of.
 func ofValidation(t *testing.T, job string) string {
 	t.Helper()
-	for _, v := range strings.Fields(ok(t, "ls", "-q", "--kind", "validation").stdout) {
+	for v := range strings.FieldsSeq(ok(t, "ls", "-q", "--kind", "validation").stdout) {
 		for _, c := range record(t, v).Children {
 			if strings.HasSuffix(job, c.Name) {
 				return v

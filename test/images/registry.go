@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -333,9 +334,7 @@ func changeBlob(w http.ResponseWriter, r *http.Request, next http.Handler, chang
 	}
 	rec := httptest.NewRecorder()
 	next.ServeHTTP(rec, r)
-	for k, v := range rec.Header() {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), rec.Header())
 	w.WriteHeader(rec.Code)
 	if b := rec.Body.Bytes(); len(b) > 0 {
 		b = change(b)

@@ -168,7 +168,7 @@ func sourcesFor(suite, dir string) (string, error) {
 			return "", fmt.Errorf("read package sources: %w", err)
 		}
 		if style == ".sources" {
-			for _, stanza := range strings.Split(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n\n") {
+			for stanza := range strings.SplitSeq(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n\n") {
 				if stanzaFits(stanza, suite) {
 					deb822 = append(deb822, strings.Trim(stanza, "\n")+"\n")
 				}

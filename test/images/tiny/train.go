@@ -68,7 +68,7 @@ func train(args []string) int {
 	}
 	if o.has("write_input") {
 		written := map[string]string{}
-		for _, name := range strings.Fields(o.text("write_input", "")) {
+		for name := range strings.FieldsSeq(o.text("write_input", "")) {
 			written[name] = ""
 			if err := os.WriteFile(ml("input/data", name), []byte("tiny\n"), 0o644); err != nil {
 				written[name] = err.Error()
@@ -315,7 +315,7 @@ func writeJSON(path string, v any) {
 func sayJSON(v any) {
 	raw, err := json.Marshal(v)
 	if err != nil {
-		raw = []byte(fmt.Sprintf("{\"error\":%q}", err))
+		raw = fmt.Appendf(nil, "{\"error\":%q}", err)
 	}
 	os.Stdout.Write(append(raw, '\n'))
 }

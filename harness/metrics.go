@@ -49,20 +49,21 @@ func (f *follower) read(host string) error {
 		return err
 	}
 	defer log.Close()
+	log.Keep(metrics.Ahead + 1)
 	out := f.run.recorder()
-	emit := func(s metrics.Sample) { out.add(s) }
-	stream := f.set.Stream(host)
+	stream := f.set.Stream(host, func(found []metrics.Sample) {
+		out.add(found...)
+		out.flush() // others follow the file
+	})
 	last := time.Now()
+	defer func() { stream.Close(last) }()
 	for c, err := range log.Follow(context.Background(), 0, f.done) {
 		if err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
 		last = c.Time
-		stream.Sweep(c.Data, c.Time, emit)
-		out.flush() // others follow the file
+		stream.Sweep(c.Data, c.Time)
 	}
-	stream.Close(last, emit)
-	out.flush()
 	return nil
 }
 

@@ -54,13 +54,13 @@ func (r *run) newRecorder() *recorder {
 func (c *recorder) add(samples ...metrics.Sample) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range samples {
-		if c.out != nil {
+	if c.out != nil {
+		for _, s := range samples {
 			_ = c.out.Add(s) // Close tells
 		}
-		c.last.Add(s)
-		c.dirty = true
 	}
+	c.last.Add(samples...)
+	c.dirty = c.dirty || len(samples) > 0
 }
 
 // flush lets others read what was added.

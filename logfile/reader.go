@@ -21,6 +21,7 @@ type Reader struct {
 	end      *record  // the last record, once seen
 	buf      []byte   // of the index
 	records  []record // in buf, not yet used
+	data     [][]byte // what chunks lie in, in turn
 }
 
 // Open opens the log whose path without its ending is base. A log whose index is missing (its writer was killed
@@ -35,7 +36,7 @@ func Open(base string) (*Reader, error) {
 		log.Close()
 		return nil, fmt.Errorf("open log index: %w", err)
 	}
-	return &Reader{log: log, idx: idx, pos: int64(len(header))}, nil
+	return &Reader{log: log, idx: idx, pos: int64(len(header)), data: make([][]byte, 1)}, nil
 }
 
 // Close closes the files.
@@ -124,7 +125,7 @@ type Chunk struct {
 	Offset int64
 	Stream Stream    // 0: unknown
 	Time   time.Time // of reading its first byte; zero: unknown
-	Data   []byte    // valid until the next step
+	Data   []byte    // valid until the next step, or as many more as Keep has said
 }
 
 const (
@@ -132,6 +133,9 @@ const (
 	pollMin      = 2 * time.Millisecond
 	pollMax      = 100 * time.Millisecond
 )
+
+// Keep lets the data of a chunk stay valid for a number of steps more, each of which takes 256 KiB.
+func (r *Reader) Keep(steps int) { r.data = make([][]byte, 1+steps) }
 
 // Chunks yields what the log holds from offset from on, up to its present end.
 func (r *Reader) Chunks(from int64) iter.Seq2[Chunk, error] {
@@ -145,8 +149,7 @@ func (r *Reader) Chunks(from int64) iter.Seq2[Chunk, error] {
 // could mark the end. With ctx done it ends with ctx's cause.
 func (r *Reader) Follow(ctx context.Context, from int64, done <-chan struct{}) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
-		buf := make([]byte, followBuffer)
-		wait := pollMin
+		wait, turn := pollMin, 0
 		timer := time.NewTimer(0)
 		defer timer.Stop()
 		for off := from; ; {
@@ -156,6 +159,11 @@ func (r *Reader) Follow(ctx context.Context, from int64, done <-chan struct{}) i
 			case <-done:
 				last = true
 			default:
+			}
+			buf := r.data[turn]
+			if buf == nil {
+				buf = make([]byte, followBuffer)
+				r.data[turn] = buf
 			}
 			n, err := r.log.ReadAt(buf, off)
 			if err != nil && !errors.Is(err, io.EOF) {
@@ -174,7 +182,7 @@ func (r *Reader) Follow(ctx context.Context, from int64, done <-chan struct{}) i
 				b = b[len(c.Data):]
 			}
 			if n > 0 {
-				wait = pollMin
+				wait, turn = pollMin, (turn+1)%len(r.data)
 				if ctx.Err() == nil {
 					continue
 				}

@@ -25,12 +25,13 @@ func sweepBench(b *testing.B, text []byte) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	st := s.Stream("algo-1")
+	st := s.Stream("algo-1", nil)
 	for rest := text; len(rest) > 0; {
 		n := min(len(rest), 64<<10)
-		st.Sweep(rest[:n], time.Time{}, nil)
+		st.Sweep(rest[:n], time.Time{})
 		rest = rest[n:]
 	}
+	st.Close(time.Time{})
 	if len(s.Unmatched()) > 0 {
 		b.Fatal(s.Unmatched())
 	}

@@ -42,18 +42,20 @@ func NewExposition(kind, job string) *Exposition {
 	return &Exposition{job: job, kind: kind, last: map[seriesKey]*lastValue{}}
 }
 
-// Add takes a sample.
-func (e *Exposition) Add(s Sample) {
+// Add takes samples.
+func (e *Exposition) Add(samples ...Sample) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	k := seriesKey{s.Instance, s.Host, s.Name}
-	v := e.last[k]
-	if v == nil {
-		v = new(lastValue)
-		e.last[k] = v
+	for _, s := range samples {
+		k := seriesKey{s.Instance, s.Host, s.Name}
+		v := e.last[k]
+		if v == nil {
+			v = new(lastValue)
+			e.last[k] = v
+		}
+		v.value = s.Value
+		v.count++
 	}
-	v.value = s.Value
-	v.count++
 }
 
 // families that are exposed, by what a sample is.

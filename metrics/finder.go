@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 )
 
@@ -11,7 +12,6 @@ import (
 type finder struct {
 	always  []int // definitions without literals: every line
 	needles []needle
-	folds   bool // some needle is folded
 }
 
 // needle is a literal with the definitions that it speaks for.
@@ -36,18 +36,69 @@ func (f *finder) add(def int, lits []literal) {
 		if i < 0 {
 			i = len(f.needles)
 			f.needles = append(f.needles, needle{literal: l, text: []byte(l.text)})
-			f.folds = f.folds || l.fold
 		}
 		f.needles[i].defs = append(f.needles[i].defs, def)
 	}
 }
 
-// search is what a stream needs to find hits: scratch space, and of each needle which byte to look for.
+// search is what a stream needs to find hits: scratch space, and how to look for which needle, by what its log is like.
 type search struct {
 	hits   []hit
 	lower  []byte
-	rare   []int
 	census census
+	passes []pass // needles that are looked for one after the other
+	grams  grams  // the others
+	past   []int  // of each needle, where the line ends on which it was found last
+}
+
+// pass is a search for one needle by its rarest byte.
+type pass struct{ needle, rare int }
+
+// What looking at a log costs, in nanoseconds: a byte in a pass, each place where the rare byte is, a gram, and
+// turning a byte to lower case.
+const (
+	passCost = 0.04
+	rareCost = 5
+	gramCost = 0.6
+	foldCost = 0.2
+)
+
+// plan decides how to look for each needle: the shorter ones each in a pass of its own, so that all others can be found
+// by few grams.
+func (f *finder) plan(s *search) {
+	order := make([]int, len(f.needles)) // the shortest first
+	for k := range order {
+		order[k] = k
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(f.needles[a].text), len(f.needles[b].text)) })
+	all := make([]pass, len(order))
+	best, least, passes, folds := 0, math.Inf(1), 0.0, false
+	for i := 0; i <= len(order); i++ { // the first i in passes
+		cost := passes
+		if folds {
+			cost += foldCost
+		}
+		if i < len(order) {
+			if step := len(f.needles[order[i]].text) - gramSize + 1; step > 0 {
+				cost += gramCost / float64(step)
+			} else {
+				cost = math.Inf(1)
+			}
+		}
+		if cost < least {
+			best, least = i, cost
+		}
+		if i < len(order) {
+			n := f.needles[order[i]]
+			all[i] = pass{order[i], s.census.rarest(n.text, n.fold)}
+			passes += passCost + rareCost*s.census.share(n.text[all[i].rare], n.fold)
+			folds = folds || n.fold
+		}
+	}
+	s.passes, s.grams.step = all[:best], 0
+	if rest := order[best:]; len(rest) > 0 {
+		s.grams.build(f.needles, rest, len(f.needles[rest[0]].text)-gramSize+1, &s.census)
+	}
 }
 
 // find returns the hits in block: in the order of lines, then of definitions, each once. A block is whole lines; the
@@ -55,48 +106,75 @@ type search struct {
 func (f *finder) find(s *search, block []byte) []hit {
 	if s.census.due(len(block)) {
 		s.census.take(block)
-		s.rare = s.rare[:0]
-		for _, n := range f.needles {
-			s.rare = append(s.rare, s.census.rarest(n.text, n.fold))
-		}
+		f.plan(s)
 	}
-	if f.folds {
-		s.lower = lowerASCII(s.lower[:0], block)
-	}
-	hits := s.hits[:0]
-	for k, n := range f.needles {
-		text := block
+	s.hits = s.hits[:0]
+	lowered := false
+	for _, p := range s.passes {
+		n, text := &f.needles[p.needle], block
 		if n.fold {
+			if !lowered {
+				s.lower, lowered = lowerASCII(s.lower[:0], block), true
+			}
 			text = s.lower
 		}
 		for pos := 0; pos < len(text); {
-			i := index(text[pos:], n.text, s.rare[k])
+			i := index(text[pos:], n.text, p.rare)
 			if i < 0 {
 				break
 			}
-			start := pos + bytes.LastIndexByte(text[pos:pos+i], '\n') + 1
-			end := lineEnd(block, pos+i)
-			for _, d := range n.defs {
-				hits = append(hits, hit{start, end, d})
-			}
-			pos = end + 1
+			pos = s.hit(n, block, pos+i) + 1
 		}
+	}
+	if s.grams.step > 0 {
+		f.sweep(s, block)
 	}
 	for pos := 0; pos < len(block) && len(f.always) > 0; {
 		end := lineEnd(block, pos)
 		for _, d := range f.always {
-			hits = append(hits, hit{pos, end, d})
+			s.hits = append(s.hits, hit{pos, end, d})
 		}
 		pos = end + 1
 	}
-	slices.SortFunc(hits, func(a, b hit) int {
+	slices.SortFunc(s.hits, func(a, b hit) int {
 		if c := cmp.Compare(a.start, b.start); c != 0 {
 			return c
 		}
 		return cmp.Compare(a.def, b.def)
 	})
-	s.hits = slices.Compact(hits) // a line may hold several literals of one definition
+	s.hits = slices.Compact(s.hits) // a line may hold several literals of one definition
 	return s.hits
+}
+
+// sweep finds the needles that are found by their grams.
+func (f *finder) sweep(s *search, block []byte) {
+	s.past = slices.Grow(s.past[:0], len(f.needles))[:len(f.needles)]
+	clear(s.past)
+	for at, kind := s.grams.next(block, 0); kind != 0; at, kind = s.grams.next(block, at+s.grams.step) {
+		for _, p := range s.grams.places[kind] {
+			if n, start := &f.needles[p.needle], at-p.at; start >= s.past[p.needle] && n.at(block, start) {
+				s.past[p.needle] = s.hit(n, block, start)
+			}
+		}
+	}
+}
+
+// hit notes that a needle stands in the line that at is in, and returns where the line ends.
+func (s *search) hit(n *needle, block []byte, at int) int {
+	start, end := bytes.LastIndexByte(block[:at], '\n')+1, lineEnd(block, at)
+	for _, d := range n.defs {
+		s.hits = append(s.hits, hit{start, end, d})
+	}
+	return end
+}
+
+// at says that the needle stands at i in b.
+func (n *needle) at(b []byte, i int) bool {
+	if i < 0 || i+len(n.text) > len(b) {
+		return false
+	}
+	b = b[i : i+len(n.text)]
+	return n.fold && equalFold(b, n.text) || bytes.Equal(b, n.text)
 }
 
 // lineEnd is the index of the next line feed from i on, or the end.
@@ -130,17 +208,23 @@ func lowerASCII(dst, src []byte) []byte {
 }
 
 // containsFold says that b, lower-cased, contains text, which is lower-case. b is the rest of a line.
-func containsFold(b []byte, text string) bool {
+func containsFold(b, text []byte) bool {
 	for i := 0; i+len(text) <= len(b); i++ {
-		k := 0
-		for k < len(text) && lower(b[i+k]) == text[k] {
-			k++
-		}
-		if k == len(text) {
+		if equalFold(b[i:i+len(text)], text) {
 			return true
 		}
 	}
 	return false
+}
+
+// equalFold says that b, lower-cased, is text, which is lower-case and as long.
+func equalFold(b, text []byte) bool {
+	for i, c := range b {
+		if lower(c) != text[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func lower(c byte) byte {

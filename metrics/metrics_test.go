@@ -80,17 +80,16 @@ func oneByOne(pattern string) func(string) [][]string {
 // sweep feeds log in pieces of the given sizes, over and over.
 func sweep(t testing.TB, s *Set, log string, sizes ...int) (samples []Sample) {
 	t.Helper()
-	st := s.Stream("algo-1")
+	st := s.Stream("algo-1", func(some []Sample) { samples = append(samples, some...) })
 	if sizes[0]%2 > 0 {
-		st.share = 2
+		st.alone = 2
 	}
-	emit := func(x Sample) { samples = append(samples, x) }
 	for i := 0; len(log) > 0; i++ {
 		n := min(sizes[i%len(sizes)], len(log))
-		st.Sweep([]byte(log[:n]), t0, emit)
+		st.Sweep([]byte(log[:n]), t0)
 		log = log[n:]
 	}
-	st.Close(t0, emit)
+	st.Close(t0)
 	return samples
 }
 
@@ -222,14 +221,14 @@ func TestHosts(t *testing.T) {
 	var total [3]int
 	for h := range 3 {
 		wg.Go(func() {
-			st := s.Stream(fmt.Sprintf("algo-%d", h+1))
+			st := s.Stream(fmt.Sprintf("algo-%d", h+1), func(some []Sample) {
+				if x := some[0]; len(some) == 1 && x.Value == 12 && x.Host == fmt.Sprintf("algo-%d", h+1) {
+					total[h]++
+				}
+			})
 			for range 1000 {
 				for _, part := range []string{"l=", "12", ".\n"} {
-					st.Sweep([]byte(part), t0, func(x Sample) {
-						if x.Value == 12 && x.Host == fmt.Sprintf("algo-%d", h+1) {
-							total[h]++
-						}
-					})
+					st.Sweep([]byte(part), t0)
 				}
 			}
 		})

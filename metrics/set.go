@@ -33,6 +33,7 @@ type definition struct {
 	re       *regexp.Regexp // expr's; nil: it backtracks
 	literals []literal      // a match contains one of them; nil: nothing is known
 	greedy   *greedy        // nil: the pattern is of another form
+	lead     *lead          // the same
 	budget   *budget        // of one that backtracks
 }
 
@@ -45,7 +46,7 @@ func Compile(defs []job.MetricDefinition) (*Set, error) {
 			return nil, &DefinitionError{Index: i, Name: d.Name, Err: err}
 		}
 		literals := required(d.Regex)
-		s.defs = append(s.defs, &definition{d.Name, expr, expr.Regexp(), literals, newGreedy(d.Regex), new(budget)})
+		s.defs = append(s.defs, &definition{d.Name, expr, expr.Regexp(), literals, newGreedy(d.Regex), newLead(d.Regex), new(budget)})
 		s.stats = append(s.stats, Definition{Name: d.Name, Regex: d.Regex})
 		s.finder.add(i, literals)
 		f := slices.IndexFunc(s.finals, func(f Final) bool { return f.Name == d.Name })

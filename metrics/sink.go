@@ -25,13 +25,21 @@ type JSONL struct {
 	f       *os.File
 	w       *bufio.Writer
 	buf     []byte
-	names   map[string][]byte // as JSON
+	series  map[string]*written // by name
+	hosts   map[string][]byte   // as JSON
+	at      time.Time           // the last, which many samples share
+	stamp   []byte              // as JSON
 	err     error
-	left    int64            // bytes
-	half    int64            // of left: where the next thinning begins
-	every   int64            // of samples of a name, one is kept
-	seen    map[string]int64 // of each name, since the last thinning
+	left    int64 // bytes
+	half    int64 // of left: where the next thinning begins
+	every   int64 // of samples of a name, one is kept
 	skipped int64
+}
+
+// written is what is known of a series.
+type written struct {
+	name []byte // as JSON
+	seen int64  // samples since the last thinning
 }
 
 // maxJSONL is what the samples of a job may take on disk: half a million of them.
@@ -43,7 +51,7 @@ func OpenJSONL(path string) (*JSONL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
-	s := &JSONL{f: f, w: bufio.NewWriterSize(f, 32<<10), names: make(map[string][]byte), seen: make(map[string]int64), every: 1, left: maxJSONL}
+	s := &JSONL{f: f, w: bufio.NewWriterSize(f, 32<<10), series: make(map[string]*written), hosts: make(map[string][]byte), every: 1, left: maxJSONL}
 	last := make([]byte, 1)
 	if fi, err := f.Stat(); err == nil && fi.Size() > 0 {
 		s.left -= fi.Size()
@@ -60,16 +68,32 @@ func (s *JSONL) Add(x Sample) error {
 	if s.err != nil {
 		return s.err
 	}
-	if !s.keep(x) {
+	series := s.series[x.Name]
+	if series == nil {
+		series = &written{name: quote(x.Name)}
+		s.series[x.Name] = series
+	}
+	if !s.keep(series, x.Instance) {
 		s.skipped++
 		return nil
 	}
-	b := append(s.buf[:0], `{"time":"`...)
-	b = x.At.UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","host":`...)
-	b = append(b, s.quote(x.Host)...)
+	host := s.hosts[x.Host]
+	if host == nil {
+		host = quote(x.Host)
+		s.hosts[x.Host] = host
+	}
+	if s.stamp == nil || !x.At.Equal(s.at) {
+		s.at = x.At
+		s.stamp = append(s.stamp[:0], '"')
+		s.stamp = x.At.UTC().AppendFormat(s.stamp, time.RFC3339Nano)
+		s.stamp = append(s.stamp, '"')
+	}
+	b := append(s.buf[:0], `{"time":`...)
+	b = append(b, s.stamp...)
+	b = append(b, `,"host":`...)
+	b = append(b, host...)
 	b = append(b, `,"name":`...)
-	b = append(b, s.quote(x.Name)...)
+	b = append(b, series.name...)
 	b = append(b, `,"value":`...)
 	b = strconv.AppendFloat(b, x.Value, 'g', -1, 64)
 	if x.Instance {
@@ -86,21 +110,22 @@ func (s *JSONL) Add(x Sample) error {
 }
 
 // keep decides whether a sample is written.
-func (s *JSONL) keep(x Sample) bool {
+func (s *JSONL) keep(series *written, instance bool) bool {
 	for s.left < s.half {
 		s.half /= 2
 		s.every *= 10
-		clear(s.seen)
+		for _, other := range s.series {
+			other.seen = 0
+		}
 	}
 	if s.left < 1<<10 {
 		return false
 	}
-	if x.Instance { // few, and with a rate of their own
+	if instance { // few, and with a rate of their own
 		return true
 	}
-	n := s.seen[x.Name]
-	s.seen[x.Name] = n + 1
-	return n%s.every == 0
+	series.seen++
+	return (series.seen-1)%s.every == 0
 }
 
 // Skipped is how many samples were not written because of the limit.
@@ -130,12 +155,8 @@ func (s *JSONL) fail(err error) error {
 	return s.err
 }
 
-func (s *JSONL) quote(name string) []byte {
-	q, ok := s.names[name]
-	if !ok {
-		q, _ = json.Marshal(name) // a string always has a JSON form
-		s.names[name] = q
-	}
+func quote(name string) []byte {
+	q, _ := json.Marshal(name) // a string always has a JSON form
 	return q
 }
 

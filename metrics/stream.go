@@ -16,16 +16,27 @@ const blockSize = 256 << 10
 type Stream struct {
 	set  *Set
 	host string
+	emit func([]Sample)
 
-	line  []byte // the beginning of the line that is not over yet, at most maxMatched bytes
+	line  []byte // the beginning of the line that is not over yet, at most maxMatched bytes and one
 	begun int64  // where that line begins in the log
 	off   int64  // where the next piece begins
-	share int    // bytes of whole lines that two goroutines share
-	lanes [2]lane
+	lanes [1 + Ahead]lane
+	next  int           // the lane of the next piece
+	last  chan struct{} // closed when the last piece is over; nil: it is
+	alone int           // bytes of whole lines that are worth a goroutine
 }
 
-// lane is what one goroutine needs, and what it has found in the piece under way.
+// Ahead is how many pieces may be under way when Sweep returns, beside the one that it was given.
+const Ahead = 1
+
+// aloneFrom is how much of whole lines is worth a goroutine. A program that prints in its own time gives less at once.
+const aloneFrom = 32 << 10
+
+// lane is what the search of one piece needs, and what it has found.
 type lane struct {
+	busy   chan struct{} // closed when its piece is over; nil: it is
+	line   []byte        // that ends where the piece begins, or a little behind
 	search search
 	escape []byte
 	found  []Sample
@@ -34,25 +45,29 @@ type lane struct {
 	long   int64        // lines of which only the beginning was matched
 }
 
-// parallelFrom is how much of whole lines two goroutines share. A program that prints in its own time gives less at once.
-const parallelFrom = 32 << 10
-
-// Stream begins a host's log.
-func (s *Set) Stream(host string) *Stream {
-	st := &Stream{set: s, host: host, share: parallelFrom}
+// Stream begins a host's log. emit gets its samples in the order of lines, definitions and matches (MET-6, MET-7),
+// several at a time, which are good until it returns. It is called by one goroutine at a time, not always by that which
+// calls Sweep, and must not use the Stream. It may be nil.
+func (s *Set) Stream(host string, emit func([]Sample)) *Stream {
+	st := &Stream{set: s, host: host, emit: emit, alone: aloneFrom}
 	for i := range st.lanes {
 		st.lanes[i].stats = make([]Definition, len(s.defs))
 	}
 	return st
 }
 
-// Sweep takes the next piece of the log, of any size, read at a time, and calls emit for each sample of the lines that
-// end in it, in the order of lines, definitions and matches (MET-6, MET-7). A line ends with a line feed; a carriage
-// return does not end one (MET-4). emit may be nil, and must not use the Stream.
-func (st *Stream) Sweep(piece []byte, at time.Time, emit func(Sample)) {
+// Sweep takes the next piece of the log, of any size, read at a time. A line ends with a line feed; a carriage return does
+// not end one (MET-4). The samples of a large piece may come after Sweep has returned, while it takes the next one: piece
+// must stay as it is until Sweep has returned Ahead+1 times more, or Close has.
+func (st *Stream) Sweep(piece []byte, at time.Time) {
 	if len(st.set.defs) == 0 {
 		return
 	}
+	l := &st.lanes[st.next]
+	st.next = (st.next + 1) % len(st.lanes)
+	wait(l.busy)
+	l.busy, l.line = nil, l.line[:0]
+	lineOff := st.begun
 	if len(st.line) > 0 {
 		end := bytes.IndexByte(piece, '\n')
 		if end < 0 {
@@ -61,40 +76,50 @@ func (st *Stream) Sweep(piece []byte, at time.Time, emit func(Sample)) {
 		}
 		st.hold(piece[:end])
 		st.off++ // the line feed
-		st.block(&st.lanes[0], st.line, st.begun, at)
 		piece = piece[end+1:]
-		st.line, st.begun = st.line[:0], st.off
+		l.line, st.line = st.line, l.line
 	}
-	whole := bytes.LastIndexByte(piece, '\n') + 1
-	half := whole
-	if whole >= st.share {
-		half = lineEnd(piece[:whole], whole/2) + 1
-	}
-	var second chan struct{}
-	if half < whole {
-		second = make(chan struct{})
-		go func() {
-			defer close(second)
-			st.blocks(&st.lanes[1], piece[half:whole], st.off+int64(half), at)
-		}()
-	}
-	st.blocks(&st.lanes[0], piece[:half], st.off, at)
-	if second != nil {
-		<-second
-	}
+	whole, off := bytes.LastIndexByte(piece, '\n')+1, st.off
 	st.off += int64(whole)
 	st.begun = st.off
 	st.hold(piece[whole:])
-	st.publish(emit)
+	before := st.last
+	search := func() {
+		if len(l.line) > 0 {
+			st.block(l, l.line, lineOff, at)
+		}
+		st.blocks(l, piece[:whole], off, at)
+		wait(before)
+		st.publish(l)
+	}
+	if whole < st.alone {
+		st.last = nil
+		search()
+		return
+	}
+	done := make(chan struct{})
+	l.busy, st.last = done, done
+	go func() {
+		defer close(done)
+		search()
+	}()
 }
 
-// Close takes the last line, if no line feed ends it.
-func (st *Stream) Close(at time.Time, emit func(Sample)) {
+func wait(done chan struct{}) {
+	if done != nil {
+		<-done
+	}
+}
+
+// Close takes the last line, if no line feed ends it. All samples have been emitted when it returns.
+func (st *Stream) Close(at time.Time) {
+	wait(st.last)
+	l := &st.lanes[st.next]
 	if len(st.line) > 0 {
-		st.block(&st.lanes[0], st.line, st.begun, at)
+		st.block(l, st.line, st.begun, at)
 		st.line, st.begun = st.line[:0], st.off
 	}
-	st.publish(emit)
+	st.publish(l)
 }
 
 // blocks matches whole lines that begin at off in the log.
@@ -197,31 +222,32 @@ func (d *definition) matches(line []byte, n *Definition) [][]int {
 	if d.literals == nil {
 		return d.re.FindAllSubmatchIndex(line, -1)
 	}
-	m := d.re.FindSubmatchIndex(line)
+	m, ok := []int(nil), false
+	if d.lead != nil {
+		m, ok = d.lead.match(line)
+	}
+	if !ok {
+		m = d.re.FindSubmatchIndex(line)
+	}
 	if m == nil {
 		return nil
 	}
 	rest := line[m[1]:]
 	for _, l := range d.literals {
-		if l.fold && containsFold(rest, l.text) || !l.fold && bytes.Contains(rest, []byte(l.text)) {
+		if text := []byte(l.text); l.fold && containsFold(rest, text) || !l.fold && bytes.Contains(rest, text) {
 			return d.re.FindAllSubmatchIndex(line, -1)
 		}
 	}
 	return [][]int{m}
 }
 
-// publish adds what the piece gave to the set, and emits it.
-func (st *Stream) publish(emit func(Sample)) {
-	for i := range st.lanes {
-		l := &st.lanes[i]
-		st.set.add(l)
-		if emit != nil {
-			for _, f := range l.found {
-				emit(f)
-			}
-		}
-		l.found, l.defs = l.found[:0], l.defs[:0]
+// publish adds what a piece gave to the set, and emits it.
+func (st *Stream) publish(l *lane) {
+	st.set.add(l)
+	if st.emit != nil && len(l.found) > 0 {
+		st.emit(l.found)
 	}
+	l.found, l.defs = l.found[:0], l.defs[:0]
 }
 
 func (s *Set) add(l *lane) {

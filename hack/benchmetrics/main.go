@@ -157,12 +157,13 @@ func (b *bench) swept(bool) (measure.Sample, error) {
 		return measure.Sample{}, err
 	}
 	found, cpu, began := int64(0), measure.Spent(), time.Now()
-	st := set.Stream("algo-1")
+	st := set.Stream("algo-1", func(some []metrics.Sample) { found += int64(len(some)) })
 	for rest := b.log; len(rest) > 0; {
 		n := min(len(rest), 64<<10)
-		st.Sweep(rest[:n], time.Time{}, func(metrics.Sample) { found++ })
+		st.Sweep(rest[:n], time.Time{})
 		rest = rest[n:]
 	}
+	st.Close(time.Time{})
 	return measure.Sample{Took: []time.Duration{time.Since(began)}, CPU: measure.Spent() - cpu, Bytes: found}, nil
 }
 

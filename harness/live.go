@@ -148,9 +148,7 @@ func (r *run) measured(host string, first bool, at time.Time, x ledger.Container
 		in.Disk = &x.DiskPercent
 	}
 	if samples := m.meter.Read(in); samples != nil {
-		c := r.recorder()
-		c.add(samples...)
-		c.flush()
+		r.recorder().add(samples...)
 	}
 }
 

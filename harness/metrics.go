@@ -51,10 +51,7 @@ func (f *follower) read(host string) error {
 	defer log.Close()
 	log.Keep(metrics.Ahead + 1)
 	out := f.run.recorder()
-	stream := f.set.Stream(host, func(found []metrics.Sample) {
-		out.add(found...)
-		out.flush() // others follow the file
-	})
+	stream := f.set.Stream(host, func(found []metrics.Sample) { out.add(found...) })
 	last := time.Now()
 	defer func() { stream.Close(last) }()
 	for c, err := range log.Follow(context.Background(), 0, f.done) {

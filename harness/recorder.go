@@ -63,19 +63,13 @@ func (c *recorder) add(samples ...metrics.Sample) {
 	c.dirty = c.dirty || len(samples) > 0
 }
 
-// flush lets others read what was added.
-func (c *recorder) flush() {
+// expose lets others read what was added. metrics.prom is written anew if there is news and time for it.
+func (c *recorder) expose() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out != nil {
 		_ = c.out.Flush()
 	}
-}
-
-// expose writes metrics.prom if there is news and time for it.
-func (c *recorder) expose() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.dirty && time.Since(c.wrote) >= exposeEvery {
 		c.write()
 	}

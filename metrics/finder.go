@@ -59,7 +59,7 @@ type pass struct{ needle, rare int }
 const (
 	passCost = 0.04
 	rareCost = 5
-	gramCost = 0.6
+	gramCost = 0.5
 	foldCost = 0.2
 )
 

@@ -14,48 +14,35 @@ import (
 // can match last, at q; there is a match if PRE matches before q, whatever way; and none can follow it. So TAIL is
 // tried, anchored, where its literal is, from the end on, and PRE is looked for once.
 type greedy struct {
-	literal []byte
-	tail    *regexp.Regexp // anchored
-	pre     *regexp.Regexp // nil: matches anything
+	tail *lead
+	pre  *regexp.Regexp // nil: matches anything
 }
 
-// maxTries bounds the places where TAIL is tried, since each may cost as much as the whole line.
-const maxTries = 8
-
-// newGreedy is nil for a pattern of another form.
-func newGreedy(pattern string) *greedy {
-	re, err := syntax.Parse(pattern, syntax.Perl)
-	if err != nil || re.Op != syntax.OpConcat {
-		return nil
-	}
-	at := -1 // of the last .* before the first group
-	for i, sub := range re.Sub {
-		if anyRun(sub) && sub.Flags&syntax.NonGreedy == 0 {
+// newGreedy is nil for a pattern of another form. subs are what it is a concatenation of.
+func newGreedy(subs []*syntax.Regexp) *greedy {
+	at, groups := -1, 0 // of the last .* before the first group
+	for i, sub := range subs {
+		if groups == 0 && anyRun(sub) && sub.Flags&syntax.NonGreedy == 0 {
 			at = i
 		}
-		if sub.MaxCap() > 0 {
-			break
-		}
+		groups += sub.MaxCap()
 	}
-	if at < 0 || at+1 >= len(re.Sub) {
+	if at < 0 || groups == 0 {
 		return nil
 	}
-	first := re.Sub[at+1]
-	if first.Op != syntax.OpLiteral || first.Flags&syntax.FoldCase != 0 || slices.Contains(first.Rune, '\uFFFD') {
-		return nil
-	}
-	pre := re.Sub[:at]
+	pre := subs[:at]
 	for len(pre) > 0 && anyRun(pre[0]) {
 		pre = pre[1:] // to be found somewhere is all that is asked of PRE
 	}
-	if re.MaxCap() == 0 || slices.ContainsFunc(pre, asserts) {
+	if slices.ContainsFunc(pre, asserts) {
 		return nil
 	}
-	g := &greedy{literal: []byte(string(first.Rune))}
-	if g.tail, err = regexp.Compile(`\A(?:` + concat(re.Sub[at+1:]) + `)`); err != nil {
+	g := &greedy{tail: newLead(subs[at+1:])}
+	if g.tail == nil {
 		return nil
 	}
 	if len(pre) > 0 {
+		var err error
 		if g.pre, err = regexp.Compile(concat(pre)); err != nil {
 			return nil
 		}
@@ -68,25 +55,33 @@ func newGreedy(pattern string) *greedy {
 func (g *greedy) match(line []byte) (m []int, ok bool) {
 	end := len(line)
 	for range maxTries {
-		q := bytes.LastIndex(line[:end], g.literal)
+		q := lastIndex(line[:end], g.tail.literal)
 		if q < 0 {
 			return nil, true
 		}
-		if m = g.tail.FindSubmatchIndex(line[q:]); m == nil {
-			end = q + len(g.literal) - 1 // the next one may overlap
+		if m = g.tail.at(line, q); m == nil {
+			end = q + len(g.tail.literal) - 1 // the next one may overlap
 			continue
 		}
 		if g.pre != nil && !g.pre.Match(line[:q]) {
 			return nil, true // nor is there a PRE before a TAIL further left
 		}
-		for i := range m {
-			if m[i] >= 0 {
-				m[i] += q
-			}
-		}
 		return m, true
 	}
 	return nil, false
+}
+
+// lastIndex is bytes.LastIndex, which is several times as slow as looking forwards where there are few.
+func lastIndex(b, text []byte) int {
+	last := -1
+	for i := 0; ; i++ {
+		n := bytes.Index(b[i:], text)
+		if n < 0 {
+			return last
+		}
+		i += n
+		last = i
+	}
 }
 
 // anyRun says of a part that it is .* of either kind.

@@ -53,7 +53,7 @@ func (c *census) take(b []byte) {
 	for i, x := range b {
 		c.counts[x]++
 		if i+gramSize <= len(b) {
-			c.grams[gramKind(b[i:])]++
+			c.grams[gramKind((*gram)(b[i:]))]++
 		}
 	}
 }
@@ -84,7 +84,7 @@ func (c *census) window(text []byte, step int) int {
 	for from := 0; from+step+gramSize-1 <= len(text); from++ {
 		sum := 0
 		for at := from; at < from+step; at++ {
-			sum += int(c.grams[gramKind(text[at:])])
+			sum += int(c.grams[gramKind((*gram)(text[at:]))])
 		}
 		if sum < least {
 			best, least = from, sum

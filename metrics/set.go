@@ -45,8 +45,8 @@ func Compile(defs []job.MetricDefinition) (*Set, error) {
 		if err != nil {
 			return nil, &DefinitionError{Index: i, Name: d.Name, Err: err}
 		}
-		literals := required(d.Regex)
-		s.defs = append(s.defs, &definition{d.Name, expr, expr.Regexp(), literals, newGreedy(d.Regex), newLead(d.Regex), new(budget)})
+		literals, subs := required(d.Regex), sequence(d.Regex)
+		s.defs = append(s.defs, &definition{d.Name, expr, expr.Regexp(), literals, newGreedy(subs), newLead(subs), new(budget)})
 		s.stats = append(s.stats, Definition{Name: d.Name, Regex: d.Regex})
 		s.finder.add(i, literals)
 		f := slices.IndexFunc(s.finals, func(f Final) bool { return f.Name == d.Name })

@@ -77,6 +77,36 @@ func chunks(t *testing.T, r *Reader, from int64) []string {
 	return out
 }
 
+// What Keep promises: the data of a chunk is as it was while as many more are read.
+func TestKeep(t *testing.T) {
+	w, base := create(t)
+	var want []byte
+	for i := range 100_000 {
+		want = fmt.Appendf(want, "line %d of a log\n", i)
+	}
+	w.Write(Stdout, want)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, base)
+	r.Keep(2)
+	var last []Chunk
+	for c, err := range r.Chunks(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = append(last, c)
+		for _, old := range last[max(0, len(last)-3):] {
+			if !bytes.Equal(old.Data, want[old.Offset:][:len(old.Data)]) {
+				t.Fatalf("the chunk at %d has changed at the one at %d", old.Offset, c.Offset)
+			}
+		}
+	}
+	if len(last) < 4 {
+		t.Errorf("%d chunks are too few to tell", len(last))
+	}
+}
+
 func TestWholeLines(t *testing.T) {
 	w, base := create(t)
 	w.Write(Stdout, []byte("one\ntw"))

@@ -289,6 +289,7 @@ var fuzzPatterns = []string{
 	`\tx=(\d)`, `#0(\d)`, `^(\d+)$`, `a?b?c?(\d)`, `(\d)x{2,3}`, `[xX]y=(\d)|z=(\d)`, "\uFFFD(\\d)", `(?s).(\d)`, `\b1(\d*)\b`, `e(p|P)och ?(\d)`,
 	`1#(\d)`, `0119(\d)?`, `(?i)k+(\d)`, `é=(\d)`, `(?i)É=(\d)`, `(?m)^s(\d)$`, `()`, `x*`, `7auc(\d)`,
 	`(?<=loss=)(\d)`, `(\d)#011\1`, `(?i)s++=(\d)(?!x)`, `(?<!1)(\d)(?=\t|#)`,
+	`sk=(\S+)`, `loss=([^1]+)`, `x=(\d)\b`, `aa=?(\d+)/\d`, `k(\x80*\d)$`,
 	`.*=(\d)`, `s.*k.*u=(\d).*`, `.*\bx.*=(\d)$`, `a?.*#(\d+)#`, `(?s).*?x.*y=(\d)`, `.*aa(\d)?`, `[a-c]+.*=(\d)(\d)`,
 }
 
@@ -358,6 +359,62 @@ func FuzzIndex(f *testing.F) {
 		}
 		if got, want := index(b, text, int(rare)%len(text)), bytes.Index(b, text); got != want {
 			t.Errorf("index(%q, %q, %d) = %d, want %d", b, text, int(rare)%len(text), got, want)
+		}
+	})
+}
+
+// Whatever the literals and the log, their lines are found: in passes, by grams, and by both.
+func FuzzFinder(f *testing.F) {
+	f.Add([]byte("train_loss=1 val_loss: 2\nACCURACY = 3\nno\nEpoch 4 train_loss="), "train_loss=\x00val_loss: \x00accuracy\x00Epoch ", uint8(4))
+	f.Add([]byte("aaaaaaaaaaaa\naaaabaaa\n\n"), "aaaa\x00aaab\x00aaaaaaaaa\x00b", uint8(0))
+	f.Fuzz(func(t *testing.T, block []byte, texts string, folds uint8) {
+		var find finder
+		var lits []literal
+		for i, text := range strings.Split(texts, "\x00") {
+			l := literal{text: text, fold: folds>>(i%8)&1 == 1}
+			if l.fold {
+				l.text = string(lowerASCII(nil, []byte(text)))
+			}
+			if text == "" || strings.Contains(text, "\n") || i == 40 {
+				return
+			}
+			lits = append(lits, l)
+			find.add(i, []literal{l})
+		}
+		var want []hit
+		pos := 0
+		for line := range bytes.Lines(block) {
+			text := bytes.TrimSuffix(line, []byte("\n"))
+			for i, l := range lits {
+				if l.fold && bytes.Contains(lowerASCII(nil, text), []byte(l.text)) || !l.fold && bytes.Contains(text, []byte(l.text)) {
+					want = append(want, hit{pos, pos + len(text), i})
+				}
+			}
+			pos += len(line)
+		}
+		var s search
+		if got := find.find(&s, block); !slices.Equal(got, want) {
+			t.Errorf("%v in %q: %v, want %v", lits, block, got, want)
+		}
+		var all []int // by grams, whatever plan thinks of it
+		shortest := math.MaxInt
+		for k, n := range find.needles {
+			if len(n.text) >= gramSize {
+				all, shortest = append(all, k), min(shortest, len(n.text))
+			}
+		}
+		if all == nil {
+			return
+		}
+		s.passes = nil
+		for k, n := range find.needles {
+			if len(n.text) < gramSize {
+				s.passes = append(s.passes, pass{needle: k})
+			}
+		}
+		s.grams.build(find.needles, all, shortest-gramSize+1, &s.census)
+		if got := find.find(&s, block); !slices.Equal(got, want) {
+			t.Errorf("%v in %q by grams: %v, want %v", lits, block, got, want)
 		}
 	})
 }

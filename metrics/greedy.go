@@ -15,7 +15,7 @@ import (
 // tried, anchored, where its literal is, from the end on, and PRE is looked for once.
 type greedy struct {
 	tail *lead
-	pre  *regexp.Regexp // nil: matches anything
+	pre  func() *regexp.Regexp // nil: it matches anything; gives nil: it cannot be used
 }
 
 // newGreedy is nil for a pattern of another form. subs are what it is a concatenation of.
@@ -42,10 +42,7 @@ func newGreedy(subs []*syntax.Regexp) *greedy {
 		return nil
 	}
 	if len(pre) > 0 {
-		var err error
-		if g.pre, err = regexp.Compile(concat(pre)); err != nil {
-			return nil
-		}
+		g.pre = later("", pre)
 	}
 	return g
 }
@@ -59,11 +56,21 @@ func (g *greedy) match(line []byte) (m []int, ok bool) {
 		if q < 0 {
 			return nil, true
 		}
-		if m = g.tail.at(line, q); m == nil {
+		if m, ok = g.tail.at(line, q); !ok {
+			return nil, false
+		}
+		if m == nil {
 			end = q + len(g.tail.literal) - 1 // the next one may overlap
 			continue
 		}
-		if g.pre != nil && !g.pre.Match(line[:q]) {
+		if g.pre == nil {
+			return m, true
+		}
+		pre := g.pre()
+		if pre == nil {
+			return nil, false
+		}
+		if !pre.Match(line[:q]) {
 			return nil, true // nor is there a PRE before a TAIL further left
 		}
 		return m, true

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -12,9 +13,9 @@ import (
 // walks over the literal a character at a time: the literal is looked for, and the rest is tried behind it.
 type lead struct {
 	literal []byte
-	skip    int                  // bytes of the literal that rest does not begin with
-	rest    *regexp.Regexp       // anchored
-	run     *[utf8.RuneSelf]bool // the rest is a group of one of these or more, or of others beyond ASCII; nil: it is not
+	skip    int                   // bytes of the literal that rest does not begin with
+	rest    func() *regexp.Regexp // anchored; nil: it cannot be used
+	run     *[utf8.RuneSelf]bool  // the rest is a group of one of these or more, or of others beyond ASCII; nil: it is not
 }
 
 // maxTries bounds the places where a rest is tried, since each may cost as much as the whole line.
@@ -31,10 +32,7 @@ func newLead(subs []*syntax.Regexp) *lead {
 		rest, l.skip = subs[1:], len(l.literal)
 		l.run = newRun(rest)
 	}
-	var err error
-	if l.rest, err = regexp.Compile(`\A(?:` + concat(rest) + `)`); err != nil {
-		return nil
-	}
+	l.rest = later(`\A`, rest)
 	return l
 }
 
@@ -65,16 +63,16 @@ func (l *lead) match(line []byte) (m []int, ok bool) {
 		if i < 0 {
 			return nil, true
 		}
-		if m = l.at(line, from+i); m != nil {
-			return m, true
+		if m, ok = l.at(line, from+i); m != nil || !ok {
+			return m, ok
 		}
 		from += i + 1
 	}
 	return nil, false
 }
 
-// at matches where the literal stands at i.
-func (l *lead) at(line []byte, i int) []int {
+// at matches where the literal stands at i. ok is false when it gives up.
+func (l *lead) at(line []byte, i int) (m []int, ok bool) {
 	behind := i + l.skip
 	if l.run != nil {
 		end := behind
@@ -83,14 +81,17 @@ func (l *lead) at(line []byte, i int) []int {
 		}
 		if end == len(line) || line[end] < utf8.RuneSelf {
 			if end == behind {
-				return nil
+				return nil, true
 			}
-			return []int{i, end, behind, end}
+			return []int{i, end, behind, end}, true
 		}
 	}
-	m := l.rest.FindSubmatchIndex(line[behind:])
-	if m == nil {
-		return nil
+	rest := l.rest()
+	if rest == nil {
+		return nil, false
+	}
+	if m = rest.FindSubmatchIndex(line[behind:]); m == nil {
+		return nil, true
 	}
 	for k := range m {
 		if m[k] >= 0 {
@@ -98,7 +99,19 @@ func (l *lead) at(line []byte, i int) []int {
 		}
 	}
 	m[0] = i
-	return m
+	return m, true
+}
+
+// later compiles when it is asked for the first time: writing a large class down takes a millisecond. It gives nil if
+// that fails, which it should not with parts of what was compiled before.
+func later(begin string, subs []*syntax.Regexp) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp {
+		re, err := regexp.Compile(begin + "(?:" + concat(subs) + ")")
+		if err != nil {
+			return nil
+		}
+		return re
+	})
 }
 
 // sequence is what a pattern is a concatenation of, nil if it is none.

@@ -45,7 +45,8 @@ func newPoller(precise bool) (p *poller, err error) {
 		if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 			return nil, err
 		}
-		if err = p.watch(p.timer); err != nil {
+		// By its edge: once over, it would else end each wait to come until it is read, or set again.
+		if err = p.add(p.timer, unix.EPOLLIN|unix.EPOLLET); err != nil {
 			return nil, err
 		}
 	}
@@ -60,8 +61,10 @@ func (p *poller) close() {
 	}
 }
 
-func (p *poller) watch(fd int) error {
-	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+func (p *poller) watch(fd int) error { return p.add(fd, unix.EPOLLIN) }
+
+func (p *poller) add(fd int, events uint32) error {
+	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
 }
 
 // ring ends a wait. Others may call it.
@@ -126,13 +129,6 @@ func (p *poller) sleep(busy bool, patience func(time.Time) time.Duration) (n int
 		// Its first argument is a timer of ours, and it is set to a time.
 		_ = unix.TimerfdSettime(p.timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, left.Nanoseconds()))}, nil)
 		n, err = unix.EpollWait(p.epoll, p.events[:], -1)
-		for i := range max(n, 0) {
-			if int(p.events[i].Fd) == p.timer {
-				var b [8]byte
-				unix.Read(p.timer, b[:])
-				break
-			}
-		}
 	}
 	p.now = time.Now()
 	p.spins = busy && p.now.Sub(start) < spinTime && runtime.GOMAXPROCS(0) > 1

@@ -15,7 +15,8 @@ type poller struct {
 	bell  int // an eventfd: ends a wait
 	timer int // a timerfd, where a wait ends in time to the microsecond; else -1, and it ends within two milliseconds
 
-	now    time.Time // of the last wait's end
+	now    time.Time     // of the last wait's end
+	slept  time.Duration // how long nothing was there in it
 	spins  bool
 	events [64]unix.EpollEvent
 }
@@ -82,8 +83,11 @@ func (p *poller) rung() {
 // to wait at most; it is asked only if nothing is there yet.
 func (p *poller) wait(busy bool, patience func(time.Time) time.Duration) []unix.EpollEvent {
 	n, err := unix.EpollWait(p.epoll, p.events[:], 0)
+	p.slept = 0
 	if n == 0 && err == nil {
-		n, err = p.sleep(busy, patience)
+		start := time.Now()
+		n, err = p.sleep(start, busy, patience)
+		p.slept = p.now.Sub(start)
 	} else {
 		p.now = time.Now()
 	}
@@ -93,8 +97,7 @@ func (p *poller) wait(busy bool, patience func(time.Time) time.Duration) []unix.
 	return p.events[:max(n, 0)]
 }
 
-func (p *poller) sleep(busy bool, patience func(time.Time) time.Duration) (n int, err error) {
-	start := time.Now()
+func (p *poller) sleep(start time.Time, busy bool, patience func(time.Time) time.Duration) (n int, err error) {
 	left := time.Duration(-1) // not asked for
 	spin := time.Duration(0)
 	if p.spins && busy {

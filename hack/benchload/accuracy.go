@@ -30,7 +30,7 @@ const (
 	accuracyRate = 500
 	accuracyTime = knownN / accuracyRate * time.Second
 	// accuracyClosed is so many at a time that they get about as much.
-	accuracyClosed = 11
+	accuracyClosed         = 11
 	accuracyWithin float64 = 0.02
 )
 

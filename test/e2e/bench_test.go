@@ -116,20 +116,21 @@ func TestBenchKilled(t *testing.T) {
 	ok(t, "rm", name)
 }
 
-// A container that answers nothing for a second, from the 200th request of an open loop on: at 200 requests a second 200
-// users wait for it, half of them for more than half a second, and the stall is told. Two clients who wait for each other's
-// answers send two requests in that second, and their percentiles know nothing of it: that, too, is said.
+// A container that answers nothing for two seconds, from the 100th request of an open loop on: at 50 requests a second 100
+// users wait for it, three quarters of them for more than half a second, and the stall is told. Two clients who wait for each
+// other's answers send two requests in that time, and their percentiles know nothing of it: that, too, is said. A busy
+// machine delays some requests more: it is what takes half a second that counts.
 func TestBenchServeShowsStall(t *testing.T) {
 	if !full {
 		t.Skip("of the full tier: OPTML_FULL=1")
 	}
 	sameHost(t)
-	const rate, seconds = 200, 4
+	const rate, seconds = 50, 8
 	row := filepath.Join(t.TempDir(), "row.csv")
 	if err := os.WriteFile(row, []byte("1,2,3\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m := modelDoc("", "TINY_INVOKE_DELAY", "2ms", "TINY_STALL_NTH", "201", "TINY_STALL_FOR", "1s").file(t) // one goes before the load
+	m := modelDoc("", "TINY_INVOKE_DELAY", "2ms", "TINY_STALL_NTH", "101", "TINY_STALL_FOR", "2s").file(t) // one goes before the load
 	loaded := func(args ...string) *load.Result {
 		t.Helper()
 		r := benchmarked(t, append([]string{"serve", m, "--payload", row, "--duration", fmt.Sprintf("%ds", seconds), "--warmup", "0s", "--name", jobName("stall")}, args...)...)
@@ -145,11 +146,11 @@ func TestBenchServeShowsStall(t *testing.T) {
 		t.Fatal("no load")
 		return nil
 	}
-	// delayed is how many took a tenth of a second or more.
+	// delayed is how many took half a second or more.
 	delayed := func(d load.Distribution) float64 {
 		below := 0.0
 		for _, p := range d.Curve {
-			if p.Seconds < 0.1 {
+			if p.Seconds < 0.5 {
 				below = p.Percent
 			}
 		}
@@ -157,29 +158,29 @@ func TestBenchServeShowsStall(t *testing.T) {
 	}
 
 	open := loaded("--rate", fmt.Sprint(rate), "--connections", "1000")
-	t.Logf("open loop: %.0f of %d took 0.1 s or more; %+v; stalls %+v", delayed(open.Latency), open.Sent, open.Latency.Percentiles, open.Stalls)
-	if open.Due < rate*seconds-2 || open.Sent != open.Due || open.Good != open.Sent {
+	t.Logf("open loop: %.0f of %d took 0.5 s or more; %+v; stalls %+v", delayed(open.Latency), open.Sent, open.Latency.Percentiles, open.Stalls)
+	if open.Due < rate*seconds-2 || open.Sent < open.Due-rate/5 || open.Good != open.Sent {
 		t.Errorf("%d due, %d sent, %d good", open.Due, open.Sent, open.Good)
 	}
-	// Of 800 the 200 wait from 0 to 1 s: 80 for more than 0.6 s, 40 for more than 0.8 s.
-	if n := delayed(open.Latency); n < 0.6*rate || n > 2*rate {
-		t.Errorf("%.0f of %d took 0.1 s or more", n, open.Sent)
+	// Of 400 the 100 wait from 0 to 2 s: 75 for more than 0.5 s, 40 for more than 1.2 s, 20 for more than 1.6 s.
+	if n := delayed(open.Latency); n < rate || n > 3*rate {
+		t.Errorf("%.0f of %d took 0.5 s or more", n, open.Sent)
 	}
-	for p, least := range map[float64]float64{90: 0.5, 95: 0.7, 99: 0.9} {
+	for p, least := range map[float64]float64{90: 1, 95: 1.4, 99: 1.8} {
 		if got, ok := open.Latency.At(p); !ok || got < least {
 			t.Errorf("p%v is %v s, at least %v", p, got, least)
 		}
 	}
 	if got, _ := open.Latency.At(50); got > 0.5 {
-		t.Errorf("half of the requests took %v s: the stall is to be a second's, not everybody's", got)
+		t.Errorf("half of the requests took %v s: the stall is some's, not everybody's", got)
 	}
-	if !slices.ContainsFunc(open.Stalls, func(s load.Stall) bool { return s.Seconds > 0.9 }) {
+	if !slices.ContainsFunc(open.Stalls, func(s load.Stall) bool { return s.Seconds > 1.8 }) {
 		t.Errorf("stalls %+v", open.Stalls)
 	}
 
 	closed := loaded("--concurrency", "2")
-	t.Logf("closed loop: %.0f of %d took 0.1 s or more; %+v", delayed(closed.Latency), closed.Sent, closed.Latency.Percentiles)
-	if got, _ := closed.Latency.At(90); closed.Latency.Max < 0.9 || got > 0.5 {
+	t.Logf("closed loop: %.0f of %d took 0.5 s or more; %+v", delayed(closed.Latency), closed.Sent, closed.Latency.Percentiles)
+	if got, _ := closed.Latency.At(90); closed.Latency.Max < 1.8 || got > 0.5 {
 		t.Errorf("p90 %v s, the most %v s", got, closed.Latency.Max)
 	}
 	if !strings.Contains(strings.Join(closed.Notes, "\n"), "coordinated omission") {

@@ -14,7 +14,8 @@ import (
 // CreateTransformJob or CreateAlgorithm and, in any order, what it names: the CreateModel of a transform's ModelName with
 // the CreateModelPackage that it may be of, the CreateAlgorithm of a training's AlgorithmName or of such a package. A
 // CreateAlgorithm alone, or a CreateModelPackage with the CreateAlgorithm that it may name, becomes the plan of its
-// validation. With Options.Serve it is a CreateModel alone, whose container then serves.
+// validation. With Options.Serve it is a CreateModel, whose container then serves, with the
+// CreateModelPackage and the CreateAlgorithm that it may be of.
 //
 // Its errors are *Invalid (the service's words) and *Unsupported (members that optml does not carry out), joined when
 // both hold; errors.As finds each.
@@ -128,19 +129,19 @@ func arrange(docs []*Document) (documents, error) {
 	s.algorithm, s.model, s.pkg = by[CreateAlgorithm], by[CreateModel], by[CreateModelPackage]
 	switch {
 	case s.main != nil:
+	case s.model != nil && s.algorithm == nil, s.model != nil && s.pkg != nil:
+		s.main = s.model // it is of the package
 	case s.pkg != nil:
 		s.main = s.pkg
 	case s.algorithm != nil:
 		s.main = s.algorithm
-	case s.model != nil:
-		s.main = s.model
 	default:
 		return s, errors.New("no document")
 	}
 	if s.main.Operation != CreateTransformJob && s.model != nil && s.model != s.main {
 		return s, fmt.Errorf("%s: a %s request uses no CreateModel request", s.model.Name, s.main.Operation)
 	}
-	if s.main.Operation != CreateTransformJob && s.pkg != nil && s.pkg != s.main {
+	if s.main.Operation != CreateTransformJob && s.main != s.model && s.pkg != nil && s.pkg != s.main {
 		return s, fmt.Errorf("%s: a %s request uses no CreateModelPackage request", s.pkg.Name, s.main.Operation)
 	}
 	if s.pkg != nil && s.pkg != s.main && s.model == nil {

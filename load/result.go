@@ -38,10 +38,13 @@ type Result struct {
 
 	// Throughput is good answers a second, of all that came while there was load.
 	Throughput float64 `json:"throughput"`
-	// Held says whether the server bore it: nothing missed, at least 95 % of what was due answered while there was load, and
-	// at most 1 % failed. Why says why not.
+	// Held says whether the server bore it: at most 0.1 % missed, at least 95 % of what was due answered while there was
+	// load, and at most 1 % failed. Why says why not.
 	Held bool   `json:"held"`
 	Why  string `json:"why,omitempty"`
+	// Limit says whom an open loop's rate was too much for: the server, or the generator, which then says little of the
+	// server. Absent: the rate was held.
+	Limit string `json:"limit,omitempty" jsonschema:"enum=server,enum=generator"`
 
 	// Latency is from when a request was due, in a closed loop sent, to the end of its answer. It is of good answers and of
 	// time-outs, which would make a server look fast if they were left out, as other failures would if they were not.
@@ -51,6 +54,8 @@ type Result struct {
 	// Late is by how much requests of an open loop were sent after they were due, for want of a free connection or of
 	// processors.
 	Late *Distribution `json:"late,omitempty"`
+	// OwnLate is the part of Late that is the generator's: a connection was free, and the request due.
+	OwnLate *Distribution `json:"ownLate,omitempty"`
 	// Corrected is a closed loop's Latency with HdrHistogram's correction for the interval that was given.
 	Corrected *Distribution `json:"corrected,omitempty"`
 
@@ -61,6 +66,8 @@ type Result struct {
 
 	// Path is what the way to the server costs by itself; absent: it was not measured.
 	Path *Path `json:"path,omitempty"`
+	// Busy is the part of the time of load in which the generator had something to do: at 1 it is at its end.
+	Busy float64 `json:"busy,omitempty"`
 	// OwnCPU is the processor time of the process that made the load, in seconds.
 	OwnCPU float64 `json:"ownCPU"`
 
@@ -198,6 +205,24 @@ func (f failures) list() (out []ErrorKind) {
 const (
 	heldPart   = 0.95 // of what is due, to be answered in time
 	heldFailed = 0.01 // of what is sent, to fail
+	// heldMissed is the part of what is due that may never be sent: a request that is due as the time ends may find each
+	// connection in use, and a queue that grows no faster is none.
+	heldMissed = 0.001
+)
+
+// Who a rate was too much for.
+const (
+	LimitServer    = "server"
+	LimitGenerator = "generator"
+)
+
+const (
+	// fullyBusy is the part of its time from which on the generator is at its end: what is left are moments.
+	fullyBusy = 0.9
+	// ownPart is the part of the delays from which on they are the generator's.
+	ownPart = 0.5
+	// What the generator is late by itself is told if it is so much, and so much of the latency.
+	ownLateTold, ownLatePart = 1e-3, 0.1
 )
 
 // judge says whether the server bore the load.
@@ -205,14 +230,36 @@ func (r *Result) judge() {
 	switch {
 	case r.Sent == 0 && r.Missed == 0:
 		r.Why = "nothing was sent"
-	case r.Missed > 0:
-		r.Why = fmt.Sprintf("%d of %d requests were due and never sent: all %d connections waited for answers", r.Missed, r.Due, r.Connections)
 	case float64(r.Failed) > heldFailed*float64(r.Sent):
 		r.Why = fmt.Sprintf("%d of %d requests failed", r.Failed, r.Sent)
+	case float64(r.Missed) > heldMissed*float64(r.Due):
+		r.Why = fmt.Sprintf("%d of %d requests were due and never sent: all %d connections waited for answers", r.Missed, r.Due, r.Connections)
 	case r.Loop == "open" && r.Throughput < heldPart*r.awaited*(1-float64(r.Failed)/float64(r.Sent)):
 		r.Why = fmt.Sprintf("%s good answers a second to %s requests that were due: they pile up", number(r.Throughput), number(r.dueRate))
 	}
-	r.Held = r.Why == ""
+	if r.Held = r.Why == ""; r.Loop != "open" || r.Sent == 0 {
+		return
+	}
+	late, own := r.OwnLate.Mean, 0.0
+	if p, ok := r.OwnLate.At(99); ok {
+		own = p
+	}
+	switch all, _ := r.Latency.At(99); {
+	case r.Held && own >= ownLateTold && own >= ownLatePart*all:
+		r.Notes = append(r.Notes, fmt.Sprintf("the generator, not the server, was late: a request in a hundred was sent %s or more after it was due, with a connection free. This is in the latencies; the machine was short of processors", span(own)))
+	case r.Held:
+	case float64(r.Failed) > heldFailed*float64(r.Sent):
+		r.Limit = LimitServer
+	case r.Busy >= fullyBusy:
+		r.Limit = LimitGenerator
+		r.Why = fmt.Sprintf("the generator, not the server, is at its limit: it was busy for %.0f %% of the time and sent %s of the %s requests a second that were due",
+			100*r.Busy, number(float64(r.Sent)/r.Seconds), number(r.dueRate))
+	case late >= ownPart*r.Late.Mean && late >= ownLateTold:
+		r.Limit = LimitGenerator
+		r.Why = fmt.Sprintf("the generator, not the server, was late: on average it sent %s after a request was due with a connection free; the machine was short of processors", span(late))
+	default:
+		r.Limit = LimitServer
+	}
 }
 
 // pathIsMost is the part of what goes over the way to nothing from which on the way is what is measured.

@@ -62,9 +62,11 @@ type source struct {
 	lastDue time.Time
 	r       Result
 
-	latency, service, late *histogram
-	failed                 failures
-	inTime                 int64 // good answers while there was load
+	latency, service, late, own *histogram
+	first, latest               moment // of answers, while there was load
+
+	failed failures
+	inTime int64 // good answers while there was load
 
 	open   int
 	waits  time.Time // since then at least one request is open
@@ -76,11 +78,17 @@ type source struct {
 	rows []Second
 }
 
+// moment is how long the Client had had nothing to do by then.
+type moment struct {
+	at   time.Time
+	idle time.Duration
+}
+
 func newSource(o Options) *source {
 	s := &source{o: o, latency: newHistogram(digits), service: newHistogram(digits), row: newHistogram(rowDigits), failed: failures{}, rows: []Second{}}
 	s.r = Result{Loop: "closed", Concurrency: o.Concurrency, Statuses: map[int]int64{}}
 	if a := o.Arrivals; a != nil {
-		s.pacer, s.late = a.pacer(), newHistogram(digits)
+		s.pacer, s.late, s.own = a.pacer(), newHistogram(digits), newHistogram(digits)
 		s.r.Loop, s.r.Arrivals, s.r.Rate, s.r.Seed = "open", a.Name, a.Rate, a.Seed
 	}
 	return s
@@ -192,6 +200,9 @@ func (s *source) reckon(from time.Time) {
 	}
 }
 
+// leastBusy is a time from which on it means something how busy the generator was in it.
+const leastBusy = 10 * time.Millisecond
+
 // second is the row of a moment, which is not before from.
 func (s *source) second(t time.Time) *Second {
 	i := max(0, int(t.Sub(s.from)/time.Second))
@@ -210,6 +221,11 @@ func (s *source) Done(c *transform.Call) {
 			s.r.Unfinished++
 		}
 		return
+	}
+	if counts && c.Ended.Before(s.until) {
+		if s.latest = (moment{c.Ended, c.Idle}); s.first.at.IsZero() {
+			s.first = s.latest
+		}
 	}
 	latency := c.Ended.Sub(c.Due)
 	good := c.Err == nil
@@ -255,7 +271,12 @@ func (s *source) Done(c *transform.Call) {
 		s.service.record(c.Ended.Sub(c.Sent))
 	}
 	if s.late != nil {
+		could := c.Due
+		if c.Free.After(could) {
+			could = c.Free
+		}
 		s.late.record(c.Sent.Sub(c.Due))
+		s.own.record(c.Sent.Sub(could))
 	}
 }
 
@@ -334,6 +355,9 @@ func (s *source) result(now time.Time, err error) *Result {
 		}
 		r.awaited = r.dueRate * (1 - max(0, wait.Seconds())/end.Sub(s.from).Seconds())
 	}
+	if took := s.latest.at.Sub(s.first.at); took >= leastBusy {
+		r.Busy = max(0, 1-(s.latest.idle-s.first.idle).Seconds()/took.Seconds())
+	}
 	r.Latency, r.Service = s.latency.distribution(), s.service.distribution()
 	for _, stall := range s.stalls {
 		if stall.Seconds > stallTimes*max(r.Service.Median(), 1/r.Throughput) {
@@ -343,8 +367,8 @@ func (s *source) result(now time.Time, err error) *Result {
 	slices.SortFunc(r.Stalls, func(a, b Stall) int { return cmp.Compare(a.At, b.At) })
 	r.Errors, r.Timeline = s.failed.list(), s.rows
 	if s.late != nil {
-		d := s.late.distribution()
-		r.Late = &d
+		d, own := s.late.distribution(), s.own.distribution()
+		r.Late, r.OwnLate = &d, &own
 	} else {
 		r.Notes = append(r.Notes, "a closed loop sends nothing while it waits for an answer: who would have come meanwhile is not in its percentiles (coordinated omission)")
 	}

@@ -114,6 +114,27 @@ func TestClientSendsOnTime(t *testing.T) { // over sockets: within what any mach
 	}
 }
 
+// With one connection and answers that take 100 ms, a request that is due each 10 ms has had a connection since the answer
+// before, and the client has nothing to do but wait.
+func TestClientTellsWhatKeptIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, stop := tt.Pipe(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(100 * time.Millisecond) }))
+		defer stop()
+		src := &bodies{n: 5, gap: 10 * time.Millisecond, next: func(int) string { return "" }}
+		if err := (&transform.Client{Container: in.Container, Connections: 1}).Run(t.Context(), src); err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range src.calls {
+			if i > 0 && (!c.Free.Equal(src.calls[i-1].Ended) || !c.Sent.Equal(c.Free)) || i == 0 && !c.Free.IsZero() {
+				t.Errorf("%d: free at %v, sent at %v", i, c.Free, c.Sent)
+			}
+			if want := c.Ended.Sub(src.start); c.Idle != want {
+				t.Errorf("%d: idle for %v of %v", i, c.Idle, want)
+			}
+		}
+	})
+}
+
 func TestClientTimesOut(t *testing.T) {
 	for _, over := range []string{"pipes", "sockets"} {
 		t.Run(over, func(t *testing.T) {

@@ -15,7 +15,8 @@ type poller struct {
 	bell  int // an eventfd: ends a wait
 	timer int // a timerfd, where a wait ends in time to the microsecond; else -1, and it ends within two milliseconds
 
-	now    time.Time // of the last wait's end
+	now    time.Time     // of the last wait's end
+	slept  time.Duration // how long nothing was there in it
 	spins  bool
 	events [64]unix.EpollEvent
 }
@@ -45,7 +46,8 @@ func newPoller(precise bool) (p *poller, err error) {
 		if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 			return nil, err
 		}
-		if err = p.watch(p.timer); err != nil {
+		// By its edge: once over, it would else end each wait to come until it is read, or set again.
+		if err = p.add(p.timer, unix.EPOLLIN|unix.EPOLLET); err != nil {
 			return nil, err
 		}
 	}
@@ -60,8 +62,10 @@ func (p *poller) close() {
 	}
 }
 
-func (p *poller) watch(fd int) error {
-	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+func (p *poller) watch(fd int) error { return p.add(fd, unix.EPOLLIN) }
+
+func (p *poller) add(fd int, events uint32) error {
+	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
 }
 
 // ring ends a wait. Others may call it.
@@ -79,8 +83,11 @@ func (p *poller) rung() {
 // to wait at most; it is asked only if nothing is there yet.
 func (p *poller) wait(busy bool, patience func(time.Time) time.Duration) []unix.EpollEvent {
 	n, err := unix.EpollWait(p.epoll, p.events[:], 0)
+	p.slept = 0
 	if n == 0 && err == nil {
-		n, err = p.sleep(busy, patience)
+		start := time.Now()
+		n, err = p.sleep(start, busy, patience)
+		p.slept = p.now.Sub(start)
 	} else {
 		p.now = time.Now()
 	}
@@ -90,8 +97,7 @@ func (p *poller) wait(busy bool, patience func(time.Time) time.Duration) []unix.
 	return p.events[:max(n, 0)]
 }
 
-func (p *poller) sleep(busy bool, patience func(time.Time) time.Duration) (n int, err error) {
-	start := time.Now()
+func (p *poller) sleep(start time.Time, busy bool, patience func(time.Time) time.Duration) (n int, err error) {
 	left := time.Duration(-1) // not asked for
 	spin := time.Duration(0)
 	if p.spins && busy {
@@ -126,13 +132,6 @@ func (p *poller) sleep(busy bool, patience func(time.Time) time.Duration) (n int
 		// Its first argument is a timer of ours, and it is set to a time.
 		_ = unix.TimerfdSettime(p.timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, left.Nanoseconds()))}, nil)
 		n, err = unix.EpollWait(p.epoll, p.events[:], -1)
-		for i := range max(n, 0) {
-			if int(p.events[i].Fd) == p.timer {
-				var b [8]byte
-				unix.Read(p.timer, b[:])
-				break
-			}
-		}
 	}
 	p.now = time.Now()
 	p.spins = busy && p.now.Sub(start) < spinTime && runtime.GOMAXPROCS(0) > 1

@@ -383,7 +383,7 @@ func (a *app) cmdBenchServe() *cobra.Command {
 	var f jobFlags
 	var b benchFlags
 	var s serveFlags
-	var model, image string
+	var m modelFlags
 	c := &cobra.Command{
 		Use:   "serve [MODEL.json]",
 		Short: "Put load on a model's container, from a CreateModel request",
@@ -404,17 +404,20 @@ failed when some load got no good answer at all.`,
 		Example: `  optml bench serve model.json --payload request.csv --content-type text/csv
   optml bench serve model.json --data s3://bucket/rows/ --split Line --rate 100,200,400
   optml bench serve model.json --payload a.json --payload b.json --sweep -o curve.html
+  optml bench serve model.json --model-package package.json --payload request.csv
   optml bench serve --image registry/name:tag --model out/model.tar.gz --payload request.csv
   optml bench serve model.json --payload request.csv --vary Environment.WORKERS=1,2,4 --runs 5`,
 		Args: nargs(0, 1, "the document"),
 		RunE: func(c *cobra.Command, args []string) error {
 			path := strings.Join(args, "")
 			switch {
-			case path == "" && image == "":
+			case path == "" && m.image == "":
 				return &usageError{Err: errors.New("which model?"), Hint: "a CreateModel request, or an image with --image and its artifacts with --model"}
-			case path != "" && image != "":
+			case path != "" && m.image != "":
 				return usage("%s and --image exclude each other", path)
-			case image != "" && len(b.vs) > 0:
+			case path == "" && m.pkg+m.algorithm != "":
+				return usage("--model-package and --algorithm are what a CreateModel request names: give one instead of --image")
+			case m.image != "" && len(b.vs) > 0:
 				return usage("--vs compares documents: give one instead of --image, or --vary image=A,B")
 			}
 			if err := b.check(c); err != nil {
@@ -425,15 +428,17 @@ failed when some load got no good answer at all.`,
 			}
 			read := func(path string) ([]given, error) {
 				if path == "" {
-					g, err := imageModel(image)
+					g, err := imageModel(m.image)
 					return []given{g}, err
 				}
-				g, err := a.decode(path, either, f.quiet, job.CreateModel)
-				return []given{g}, err
+				docs, err := a.decodeAs(either, f.quiet, path, []string{job.CreateModel}, second{m.pkg, job.CreateModelPackage}, second{m.algorithm, job.CreateAlgorithm})
+				if err != nil {
+					return nil, err
+				}
+				return a.withAlgorithm(docs, f.quiet)
 			}
-			set := (&modelFlags{model: model}).set
 			return a.bench(&f, &b, &s, path, read, func(o *job.Options) {
-				set(o)
+				(&modelFlags{model: m.model}).set(o) // an image has become a document
 				o.Serve = true
 			})
 		},
@@ -442,8 +447,9 @@ failed when some load got no good answer at all.`,
 	b.add(c, job.KindServing)
 	f.plan(c)
 	f.reach(c)
-	c.Flags().StringVar(&model, "model", "", "model.tar.gz, a path or an object's `URI`, instead of the ModelDataUrl")
-	c.Flags().StringVar(&image, "image", "", "inference `image`, instead of a document")
+	m.addPackage(c)
+	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz, a path or an object's `URI`, instead of the ModelDataUrl")
+	c.Flags().StringVar(&m.image, "image", "", "inference `image`, instead of a document")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "do not tell of each load on stderr")
 	return c
 }

@@ -83,7 +83,12 @@ type second struct{ path, operation string }
 
 // decodeAll reads the main document and those that it refers to, which may be replies too.
 func (a *app) decodeAll(f *jobFlags, path string, operations []string, more ...second) ([]given, error) {
-	d, err := a.decode(path, f.form(), f.quiet, operations...)
+	return a.decodeAs(f.form(), f.quiet, path, operations, more...)
+}
+
+// decodeAs is decodeAll with the main document in a form of its own.
+func (a *app) decodeAs(main form, quiet bool, path string, operations []string, more ...second) ([]given, error) {
+	d, err := a.decode(path, main, quiet, operations...)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +101,7 @@ func (a *app) decodeAll(f *jobFlags, path string, operations []string, more ...s
 			return nil, usage("only one document can be read from stdin")
 		}
 		stdin = stdin || m.path == "-"
-		d, err := a.decode(m.path, either, f.quiet, m.operation)
+		d, err := a.decode(m.path, either, quiet, m.operation)
 		if err != nil {
 			return nil, err
 		}

@@ -117,10 +117,14 @@ type modelFlags struct {
 
 func (m *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&m.document, "model-doc", "", "`file` with the CreateModel request that ModelName names, or describe-model's reply")
-	c.Flags().StringVar(&m.pkg, "model-package", "", "`file` with the CreateModelPackage request that the model's ModelPackageName names")
-	c.Flags().StringVar(&m.algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that the package's AlgorithmName names")
+	m.addPackage(c)
 	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz, a path or an object's `URI`, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image`, when there is no --model-doc")
+}
+
+func (m *modelFlags) addPackage(c *cobra.Command) {
+	c.Flags().StringVar(&m.pkg, "model-package", "", "`file` with the CreateModelPackage request that the model's ModelPackageName names")
+	c.Flags().StringVar(&m.algorithm, "algorithm", "", "`file` with the CreateAlgorithm request that the package's AlgorithmName names")
 }
 
 func (m *modelFlags) check() error {

@@ -119,13 +119,13 @@ func verbHint(operation string) string {
 	case job.CreateAlgorithm:
 		return "`optml validate` validates an algorithm"
 	case job.CreateModelPackage:
-		return "`optml validate` validates a model package; --model-package gives one to a transform whose model names it"
+		return "`optml validate` validates a model package; where a model names it, `optml transform` and `optml bench serve MODEL` take it as --model-package"
 	case job.CreateTrainingJob:
 		return "`optml train` runs a training job"
 	case job.CreateTransformJob:
 		return "`optml transform` runs a transform job"
 	case job.CreateModel:
-		return "`optml transform JOB --model-doc MODEL` drives a model with a transform job"
+		return "`optml transform JOB --model-doc MODEL` drives a model with a transform job, `optml bench serve MODEL` puts load on it"
 	}
 	return "`optml plan` shows what is in it"
 }

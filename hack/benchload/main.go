@@ -31,6 +31,7 @@ const amount = 100_000
 
 type bench struct {
 	dir     string
+	optml   string
 	seconds float64
 	stopped atomic.Bool
 }
@@ -50,9 +51,9 @@ func main() {
 	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
 	flag.StringVar(&o.JSON, "json", "", "write every sample to this `file`")
 	list := flag.Bool("list", false, "list the rows")
-	exact := flag.Bool("accuracy", false, "instead of all that hold an open loop's percentiles against what a server with a stall has noted itself; 20 s")
+	flag.StringVar(&b.optml, "optml", "build/optml", "the `program` whose bench serve is held against a container with known latencies")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchload [-n RUNS] [-rows REGEXP | -accuracy]: the load generator against wrk on the same server, in turn")
+		fmt.Fprintln(flag.CommandLine.Output(), "benchload [-n RUNS] [-rows REGEXP]: the load generator against wrk on the same server, in turn, and what bench serve says against what is known")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -60,11 +61,7 @@ func main() {
 		measure.List(rows)
 		return
 	}
-	run := func() error { return b.run(*only, o) }
-	if *exact {
-		run = accuracy
-	}
-	if err := run(); err != nil {
+	if err := b.run(*only, o); err != nil {
 		fmt.Fprintln(os.Stderr, "benchload:", err)
 		os.Exit(1)
 	}
@@ -95,6 +92,57 @@ var rows = []measure.Row[*bench]{
 	row("lean-1", "a server that reads a length and no more, one request at a time", 1),
 	row("lean-4", "a server that reads a length and no more, four requests at a time", 4),
 	row("lean-16", "a server that reads a length and no more, 16 requests at a time", 16),
+	open("open-http", "Go's net/http, the highest rate that an open loop holds against what wrk gets with 16 at a time"),
+	open("open-lean", "a server that reads a length and no more, the highest rate that an open loop holds against what wrk gets with 16 at a time"),
+	accuracy("known", "a container with a known distribution of latencies", false),
+	accuracy("known-stall", "the same that answers nothing for a second", true),
+}
+
+// openConcurrent is how many requests wrk keeps open where ours has a rate.
+const openConcurrent = 16
+
+// openSteps are the parts of what wrk gets that are tried as a rate, until one is held.
+var openSteps = []float64{1.1, 1.05, 1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5}
+
+func open(name, says string) measure.Row[*bench] {
+	r := row(name, says, openConcurrent)
+	_, kind, _ := strings.Cut(name, "-")
+	r.Ready = func(b *bench) (*measure.Contest, error) {
+		s, err := measure.Serve(kind)
+		if err != nil {
+			return nil, err
+		}
+		peers := []measure.Side{b.peer(s.URL, openConcurrent, 1), b.peer(s.URL, openConcurrent, 2)}
+		most := 0.0
+		for _, p := range peers {
+			if p.Missing != nil {
+				continue
+			}
+			x, err := p.Run(false)
+			if err != nil {
+				s.Close()
+				return nil, err
+			}
+			most = max(most, amount/x.Took[0].Seconds())
+		}
+		if most == 0 {
+			most = 50_000
+		}
+		ours := measure.Side{Name: "optml's load", Run: func(bool) (measure.Sample, error) {
+			for _, part := range openSteps {
+				r, err := b.load(s.URL, load.Options{Arrivals: load.Constant(most * part)})
+				if err != nil {
+					return measure.Sample{}, err
+				}
+				if r.Held {
+					return sample(time.Duration(r.Seconds*1e9), time.Duration(r.OwnCPU*1e9), int64(r.Throughput*r.Seconds))
+				}
+			}
+			return measure.Sample{}, fmt.Errorf("holds not even half of wrk's %.0f/s", most)
+		}}
+		return &measure.Contest{Sides: append([]measure.Side{ours}, peers...), Close: s.Close}, nil
+	}
+	return r
 }
 
 func row(name, says string, concurrent int) measure.Row[*bench] {
@@ -125,21 +173,27 @@ func sample(took, cpu time.Duration, requests int64) (measure.Sample, error) {
 	return measure.Sample{Took: []time.Duration{time.Duration(float64(took) * part)}, CPU: time.Duration(float64(cpu) * part)}, nil
 }
 
+// load puts a load on a server for the time of a run.
+func (b *bench) load(at string, o load.Options) (*load.Result, error) {
+	u, err := url.Parse(at)
+	if err != nil {
+		return nil, err
+	}
+	o.Payloads, o.Duration = [][]byte{body}, time.Duration(b.seconds*float64(time.Second))
+	target := load.Target{ContentType: "text/csv", Accept: "text/csv",
+		Container: transform.Container{Addr: u.Host, Dial: new(net.Dialer).DialContext}}
+	r, err := load.Run(context.Background(), target, o)
+	if err == nil && r.Failed > 0 {
+		err = fmt.Errorf("%d failed: %v", r.Failed, r.Errors)
+	}
+	return r, err
+}
+
 func (b *bench) ours(at string, concurrent int) measure.Side {
 	return measure.Side{Name: "optml's load", Run: func(bool) (measure.Sample, error) {
-		u, err := url.Parse(at)
+		r, err := b.load(at, load.Options{Concurrency: concurrent})
 		if err != nil {
 			return measure.Sample{}, err
-		}
-		target := load.Target{ContentType: "text/csv", Accept: "text/csv",
-			Container: transform.Container{Addr: u.Host, Dial: new(net.Dialer).DialContext}}
-		r, err := load.Run(context.Background(), target, load.Options{Concurrency: concurrent, Payloads: [][]byte{body},
-			Duration: time.Duration(b.seconds * float64(time.Second))})
-		if err != nil {
-			return measure.Sample{}, err
-		}
-		if r.Failed > 0 {
-			return measure.Sample{}, fmt.Errorf("%d failed: %v", r.Failed, r.Errors)
 		}
 		return sample(time.Duration(r.Seconds*1e9), time.Duration(r.OwnCPU*1e9), int64(r.Throughput*r.Seconds))
 	}}
@@ -184,9 +238,6 @@ func serve(kind string) error {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_, _ = io.WriteString(w, "0.5\n")
 		}))
-	}
-	if kind == "known" {
-		return http.Serve(l, &known{})
 	}
 	for {
 		c, err := l.Accept()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"regexp"
 	"slices"
@@ -34,6 +35,7 @@ type Side struct {
 	Name    string
 	Target  float64 // at least: how many times as fast as this side ours is; 0: for information
 	Or      float64 // or so much of the row's unit in a second, which is enough too; 0: nothing else is
+	Within  float64 // instead: by what part ours may differ from this side
 	Best    bool    // the target holds for the fastest of the sides with this and the same target
 	CPU     float64 // at most: ours' processor time as a part of this side's; 0: any
 	Runs    int     // fewer runs of a slow side; 0: as many as the others
@@ -337,6 +339,10 @@ func (r Row[B]) ratio(b B, sides []Side, out rowOutcome, i, at int) []string {
 	x := median(theirs) / median(ours)
 	line := []string{fmt.Sprintf("%.2f", x), fmt.Sprintf("%.2f..%.2f", slices.Min(pairs), slices.Max(pairs))}
 	s := sides[i]
+	if s.Within > 0 {
+		line[0] = fmt.Sprintf("%.3f", x)
+		return append(line, verdict(math.Abs(x-1) <= s.Within, fmt.Sprintf("within %v %%", 100*s.Within)))
+	}
 	if s.Target == 0 {
 		return line
 	}

@@ -4,13 +4,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/optml/optml/bench"
+	"github.com/optml/optml/load"
 )
 
 // benchmarked runs a benchmark and returns its result.
@@ -111,4 +114,76 @@ func TestBenchKilled(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	ok(t, "rm", name)
+}
+
+// A container that answers nothing for two seconds, from the 100th request of an open loop on: at 50 requests a second 100
+// users wait for it, three quarters of them for more than half a second, and the stall is told. Two clients who wait for each
+// other's answers send two requests in that time, and their percentiles know nothing of it: that, too, is said. A busy
+// machine delays some requests more: it is what takes half a second that counts.
+func TestBenchServeShowsStall(t *testing.T) {
+	if !full {
+		t.Skip("of the full tier: OPTML_FULL=1")
+	}
+	sameHost(t)
+	const rate, seconds = 50, 8
+	row := filepath.Join(t.TempDir(), "row.csv")
+	if err := os.WriteFile(row, []byte("1,2,3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := modelDoc("", "TINY_INVOKE_DELAY", "2ms", "TINY_STALL_NTH", "101", "TINY_STALL_FOR", "2s").file(t) // one goes before the load
+	loaded := func(args ...string) *load.Result {
+		t.Helper()
+		r := benchmarked(t, append([]string{"serve", m, "--payload", row, "--duration", fmt.Sprintf("%ds", seconds), "--warmup", "0s", "--name", jobName("stall")}, args...)...)
+		l := r.Variants[0].Runs[0].Load
+		if l == nil {
+			t.Fatalf("%+v", r.Variants[0].Runs[0])
+		}
+		for _, c := range []*load.Curve{l.Open, l.Closed} {
+			if c != nil {
+				return c.Points[0]
+			}
+		}
+		t.Fatal("no load")
+		return nil
+	}
+	// delayed is how many took half a second or more.
+	delayed := func(d load.Distribution) float64 {
+		below := 0.0
+		for _, p := range d.Curve {
+			if p.Seconds < 0.5 {
+				below = p.Percent
+			}
+		}
+		return (1 - below/100) * float64(d.Count)
+	}
+
+	open := loaded("--rate", fmt.Sprint(rate), "--connections", "1000")
+	t.Logf("open loop: %.0f of %d took 0.5 s or more; %+v; stalls %+v", delayed(open.Latency), open.Sent, open.Latency.Percentiles, open.Stalls)
+	if open.Due < rate*seconds-2 || open.Sent < open.Due-rate/5 || open.Good != open.Sent {
+		t.Errorf("%d due, %d sent, %d good", open.Due, open.Sent, open.Good)
+	}
+	// Of 400 the 100 wait from 0 to 2 s: 75 for more than 0.5 s, 40 for more than 1.2 s, 20 for more than 1.6 s.
+	if n := delayed(open.Latency); n < rate || n > 3*rate {
+		t.Errorf("%.0f of %d took 0.5 s or more", n, open.Sent)
+	}
+	for p, least := range map[float64]float64{90: 1, 95: 1.4, 99: 1.8} {
+		if got, ok := open.Latency.At(p); !ok || got < least {
+			t.Errorf("p%v is %v s, at least %v", p, got, least)
+		}
+	}
+	if got, _ := open.Latency.At(50); got > 0.5 {
+		t.Errorf("half of the requests took %v s: the stall is some's, not everybody's", got)
+	}
+	if !slices.ContainsFunc(open.Stalls, func(s load.Stall) bool { return s.Seconds > 1.8 }) {
+		t.Errorf("stalls %+v", open.Stalls)
+	}
+
+	closed := loaded("--concurrency", "2")
+	t.Logf("closed loop: %.0f of %d took 0.5 s or more; %+v", delayed(closed.Latency), closed.Sent, closed.Latency.Percentiles)
+	if got, _ := closed.Latency.At(90); closed.Latency.Max < 1.8 || got > 0.5 {
+		t.Errorf("p90 %v s, the most %v s", got, closed.Latency.Max)
+	}
+	if !strings.Contains(strings.Join(closed.Notes, "\n"), "coordinated omission") {
+		t.Errorf("%q", closed.Notes)
+	}
 }

@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +23,17 @@ func Check(t *testing.T, file, title string, v any, update bool, rooms map[strin
 		if err := r.AddGoComments("github.com/optml/optml/"+room, dir, jsonschema.WithFullComment()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// Of two types with one name the second has its room's before it.
+	named := map[string]reflect.Type{}
+	r.Namer = func(t reflect.Type) string {
+		name := t.Name()
+		if first := named[name]; name != "" && first != nil && first != t {
+			room := path.Base(t.PkgPath())
+			name = strings.ToUpper(room[:1]) + room[1:] + name
+		}
+		named[name] = t
+		return name
 	}
 	s := r.Reflect(v)
 	s.ID, s.Title = "", title

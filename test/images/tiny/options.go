@@ -91,6 +91,8 @@ var known = map[string]string{
 	"fail_how":       "status (default), hang, reset, exit",
 	"invoke_delay":   "before the answer",
 	"invoke_step":    "added to the delay for each later request; may be negative",
+	"stall_nth":      "from this invocation on none is answered for the time of stall_for",
+	"stall_for":      "how long (1s)",
 	"exit_after":     "end after so long, with exit_code",
 	"exit_after_nth": "end with exit_code instead of answering this request",
 }
@@ -144,10 +146,10 @@ func (o options) mistakes() error {
 		var err error
 		switch name {
 		case "probe_timeout", "probe_retry", "metrics_interval", "fork_sleep", "sleep", "sigterm_delay", "start_delay",
-			"ping_delay", "invoke_delay", "invoke_step", "exit_after":
+			"ping_delay", "invoke_delay", "invoke_step", "stall_for", "exit_after":
 			_, err = time.ParseDuration(v)
 		case "epochs", "pipe_limit", "metrics", "stdout_mb", "stderr_mb", "line_bytes", "model_mb", "model_files", "output_mb",
-			"fork", "processes", "shm_mb", "failure_repeat", "exit_code", "sigterm_exit_code", "ping_status", "ping_failures", "status", "exit_after_nth":
+			"fork", "processes", "shm_mb", "failure_repeat", "exit_code", "sigterm_exit_code", "ping_status", "ping_failures", "status", "stall_nth", "exit_after_nth":
 			_, err = strconv.Atoi(v)
 		case "allocate_mb":
 			if v != "all" {

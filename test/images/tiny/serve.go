@@ -25,6 +25,7 @@ type server struct {
 	pings       atomic.Int64
 	invocations atomic.Int64
 	requests    atomic.Int64
+	stalled     atomic.Int64 // until then nothing is answered: nanoseconds since 1970
 }
 
 func serve() int {
@@ -150,7 +151,11 @@ func (s *server) invoke(w http.ResponseWriter, r *http.Request, body []byte) {
 		os.Exit(s.o.number("exit_code", 0))
 	}
 	delay := s.o.duration("invoke_delay", 0) + time.Duration(n-1)*s.o.duration("invoke_step", 0)
+	if n == s.o.number("stall_nth", 0) {
+		s.stalled.Store(time.Now().Add(s.o.duration("stall_for", time.Second)).UnixNano())
+	}
 	time.Sleep(max(0, delay))
+	time.Sleep(time.Until(time.Unix(0, s.stalled.Load())))
 	status := s.o.number("status", http.StatusOK)
 	how := s.o.text("invoke", "echo")
 	if text := s.o.text("fail_if", ""); (text != "" && bytes.Contains(body, []byte(text))) || s.fails.has(n) {

@@ -84,7 +84,7 @@ func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (le
 	}
 	if p.Training != nil { // VAL-2: a model package brings its model
 		final, state, err := v.child(ctx, stops, p.Training)
-		ev.training = state
+		ev.training, ev.trainingWords = state, v.words(state)
 		if err != nil || final.Status != ledger.StatusCompleted {
 			return v.failed("training", final), err
 		}
@@ -97,7 +97,7 @@ func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (le
 		return ledger.Transition{Status: ledger.StatusFailed, FailureReason: "ClientError: " + emptyModel, Detail: emptyModel, Hint: emptyModelRemedy, ExitCode: new(harness.ExitClient)}, nil
 	}
 	final, state, err := v.child(ctx, stops, p.Transform)
-	ev.transform = state
+	ev.transform, ev.transformWords = state, v.words(state)
 	if err != nil || final.Status != ledger.StatusCompleted {
 		return v.failed("transform", final), err
 	}
@@ -124,6 +124,18 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 	t.Status, t.Secondary = ledger.StatusFailed, ""
 	t.Message = "Validation failed: the " + which + " job did not complete"
 	return t
+}
+
+// words are what a job's container that ended printed last.
+func (v *validation) words(s *ledger.State) string {
+	if s == nil || endedContainer(s) == "" {
+		return ""
+	}
+	j, err := ledger.Find(v.root, string(s.Kind)+"/"+s.Name)
+	if err != nil {
+		return ""
+	}
+	return lastWords(j.LogPath(endedContainer(s)))
 }
 
 // child carries out one of the profile's jobs.

@@ -570,7 +570,7 @@ func judgeTransform(e evidence) ledger.Verdict {
 		switch x := endedByItself(t); {
 		case x != nil:
 			v.Evidence = quoted(v.Evidence, e.transformWords)
-			v.Remedy = remedyFor(e.transformWords, v.Remedy)
+			v.Remedy = remedyFor(e.transformWords, "an inference container has to live until it is stopped, whatever it is sent (INF-67): optml logs "+t.Name+" shows all that it printed")
 		case t.Transform == nil && len(t.Containers) == 0 && t.Detail != "":
 			v.Evidence = or(t.FailureReason, t.Status) + " (" + t.Detail + ")"
 		}

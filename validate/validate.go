@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,20 +49,20 @@ func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harne
 		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: "InternalServerError: We encountered an internal error. Please try again.",
 			Detail: err.Error(), ExitCode: new(harness.ExitInternal)}
 	}
-	broken := 0
+	var broken []string
 	for _, r := range rules {
 		verdict := r.judge(ev)
 		if verdict.Outcome == failed {
-			broken++
+			broken = append(broken, r.id)
 		}
 		verdict.Rule = r.id
 		if err := o.Append(verdict); err != nil {
 			return final, err
 		}
 	}
-	if broken > 0 && final.Status == ledger.StatusCompleted {
-		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: fmt.Sprintf("ClientError: %d of %d validation rules failed", broken, len(rules)),
-			Detail: "the jobs ended well, but not every rule holds", Hint: "the report names each rule and what to change", ExitCode: new(harness.ExitVerdict)}
+	if len(broken) > 0 && final.Status == ledger.StatusCompleted {
+		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: fmt.Sprintf("ClientError: %d of %d validation rules failed", len(broken), len(rules)),
+			Detail: "the jobs ended well, but not every rule holds: " + strings.Join(broken, ", "), Hint: "the report names each rule and what to change", ExitCode: new(harness.ExitVerdict)}
 	}
 	if err := os.RemoveAll(o.WorkDir()); err != nil {
 		v.host.Log.Warn("remove scratch", "error", err)

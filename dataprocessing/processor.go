@@ -294,7 +294,8 @@ func (p *Processor) Output(w io.Writer, s *Scratch, originals []byte, response [
 		if p.join && len(left) == 0 {
 			continue // counted for the error
 		}
-		fields, err := 0, error(nil)
+		var fields int
+		var err error
 		if p.to == csv {
 			fields, err = checkCSV(text)
 		} else {

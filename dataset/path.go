@@ -20,7 +20,7 @@ var ErrBadPath = errors.New("key cannot be a path below the channel's directory"
 // For a key that ends in a slash it is the path of the directory, "." for the channel's own.
 func RelPath(prefix, key string) (string, error) {
 	p := strings.TrimSuffix(prefix, "/")
-	rel := key
+	var rel string
 	if below, ok := strings.CutPrefix(key, p+"/"); ok && prefix != "" {
 		rel = below
 	} else {

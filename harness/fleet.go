@@ -186,6 +186,9 @@ func (f *fleet) images(ctx context.Context) error {
 		if w, ok := userWarning(img.User, false); ok {
 			r.append(ledger.Warning{Rule: "INF-4", Text: w})
 		}
+		if w, ok := shellWarning(img.Entrypoint, "serve"); ok && len(s.spec.Entrypoint) == 0 {
+			r.append(ledger.Warning{Rule: "INF-1", Text: w})
+		}
 		if w, ok := initWarning(img.Entrypoint); ok {
 			r.append(ledger.Warning{Rule: "INF-5", Text: w})
 		}
@@ -314,7 +317,7 @@ func (s *modelContainer) container() transform.Container {
 	if port == 0 {
 		port = servingPort
 	}
-	return transform.Container{Name: s.name, Addr: net.JoinHostPort(s.task.Addr(), strconv.Itoa(port)), Dial: s.task.Dial, Exited: s.ended}
+	return transform.Container{Name: s.name, Addr: net.JoinHostPort(s.task.Addr(), strconv.Itoa(port)), Dial: s.task.Dial, Exited: s.ended, Listening: s.task.Listening}
 }
 
 // instances are what transform drives, each with its own data log (ST-18).

@@ -126,6 +126,7 @@ type run struct {
 // finish undoes what is left, removes the scratch tree and writes the final transition. That comes last: whoever sees
 // it may rely on the host being clean.
 func (r *run) finish(end Ending) (ledger.Transition, error) {
+	end.Name = r.plan.Name
 	final := end.Outcome()
 	r.unmeasured()
 	if err := r.undoAll(); err != nil {

@@ -75,6 +75,8 @@ func TestInferenceImageWarnings(t *testing.T) { // INF-4, INF-5: warned about, a
 		"tini":           {containertest.Image{Entrypoint: []string{"/usr/bin/tini", "--"}}, []string{"INF-5"}},
 		"another init":   {containertest.Image{Entrypoint: []string{"/entrypoint.sh"}}, nil},
 		"both":           {containertest.Image{User: "app", Entrypoint: []string{"tini-static", "-g", "--"}}, []string{"INF-4", "INF-5"}},
+		"a shell keeps":  {containertest.Image{Entrypoint: []string{"/bin/sh", "-c", "python3 serve.py"}}, []string{"INF-1"}},
+		"a shell gives":  {containertest.Image{Entrypoint: []string{"/bin/sh", "-c", `exec run.py "$0"`}}, nil},
 		"tiny is not it": {containertest.Image{Entrypoint: []string{"/tiny"}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,7 +73,7 @@ func TestRerunOfFailedObjects(t *testing.T) {
 	if final.Status != "Failed" || s.Transform.Failed != 1 || s.Transform.Objects != 2 {
 		t.Fatalf("%+v %+v", final, s.Transform)
 	}
-	for _, want := range []string{"--rerun-failed JOB", filepath.Join(dir, "failing") + ", each with its response", "curl -i ", "@" + filepath.Join(dir, "failing", "1", "request")} {
+	for _, want := range []string{"--rerun-failed first", filepath.Join(dir, "failing") + ", each with its response", "curl -i ", "@" + filepath.Join(dir, "failing", "1", "request")} {
 		if !strings.Contains(final.Hint, want) {
 			t.Errorf("no %q in the hint %q", want, final.Hint)
 		}

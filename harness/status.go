@@ -82,6 +82,7 @@ const maxRuntime = "MaxRuntimeInSeconds"
 // Ending is all that decides how a job ended. It is judged by Outcome alone, which is pure.
 type Ending struct {
 	Kind    job.Kind
+	Name    string          // of the job, for hints; "": not known
 	Err     error           // of a step, or the cause of the cancellation; nil when nothing went wrong but the exit
 	Exit    *container.Exit // of the first container that failed, else of the last; nil when none ended
 	Failure string          // /opt/ml/output/failure
@@ -173,8 +174,11 @@ func (e Ending) judgeError() ledger.Transition {
 	err := e.Err
 	switch {
 	case errors.As(err, &start): // END-4, START-2
-		o := failed(ExitAlgorithm, algorithmError(start.Msg, start.Code), err.Error(), startHint(start.Code))
-		return o
+		h := start.Help
+		if h == "" {
+			h = startHint(start.Code)
+		}
+		return failed(ExitAlgorithm, algorithmError(start.Msg, start.Code), err.Error(), h)
 	case errors.As(err, &image):
 		o := failed(ExitImage, cannotPull, err.Error(), imageHint(image))
 		if image.Kind == container.ImageNoSpace {
@@ -195,7 +199,7 @@ func (e Ending) judgeError() ledger.Transition {
 		if strings.HasPrefix(tr.Reason, "ClientError") {
 			code = ExitClient
 		}
-		o := failed(code, tr.Reason, tr.Err.Error(), transformHint(tr))
+		o := failed(code, tr.Reason, tr.Err.Error(), transformHint(tr, e.Name))
 		if e.Exit != nil && e.Exit.Code != 0 {
 			o.Detail += "; " + e.describeExit()
 		}
@@ -266,16 +270,25 @@ func (e Ending) describeExit() string {
 	return fmt.Sprintf("%s ended with exit code %d", who, e.Exit.Code)
 }
 
-func transformHint(e *transform.Error) string {
+func transformHint(e *transform.Error, job string) string {
+	if job == "" {
+		job = "JOB"
+	}
+	var ping *transform.PingError
 	switch {
+	case errors.As(e, &ping) && ping.Remedy != "":
+		if errors.As(e, new(*transform.ContainerError)) {
+			return ping.Remedy + "; each container of a pipeline has its port in SAGEMAKER_BIND_TO_PORT (INF-51)"
+		}
+		return ping.Remedy
 	case errors.Is(e, transform.ErrExited):
-		return "the container's last log lines say why: optml logs JOB"
+		return "the container's last log lines say why: optml logs " + job
 	case errors.Is(e, transform.ErrPing) && errors.As(e, new(*transform.ContainerError)):
 		return "answer GET /ping on the port in SAGEMAKER_BIND_TO_PORT, on all interfaces, with 200 once the model is loaded (INF-51, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrPing):
 		return "answer GET /ping on port 8080, on all interfaces, with 200 once the model is loaded (INF-50, INF-60); --ping-timeout sets how long optml waits"
 	case errors.Is(e, transform.ErrObjects):
-		h := "the data log names each failed object and what the container answered: optml logs JOB --container data-log; `optml transform --rerun-failed JOB` does them again"
+		h := "the data log names each failed object and what the container answered: optml logs " + job + " --container data-log; `optml transform --rerun-failed " + job + "` does them again"
 		if e.Kept != "" {
 			h += "; the first failing batches are in " + e.Kept + ", each with its response"
 		}
@@ -290,7 +303,7 @@ func transformHint(e *transform.Error) string {
 func startHint(code int) string {
 	switch code {
 	case 127:
-		return "SageMaker runs `IMAGE train` for training and `IMAGE serve` for inference: put that executable on the image's PATH, or set an ENTRYPOINT that takes the argument (START-2, INF-1)"
+		return "SageMaker runs `IMAGE train` for training and `IMAGE serve` for inference: put that file on the image's PATH, executable (chmod +x), or set an ENTRYPOINT that takes the argument (START-2, INF-1)"
 	case 126:
 		return "the entrypoint is not executable here: check its mode (chmod +x), its #! line and the image's architecture"
 	}
@@ -310,6 +323,10 @@ func imageHint(e *container.ImageError) string {
 		return "build the image for this host's architecture, or choose among what it has with --platform where an emulator is installed"
 	case container.ImageDigest:
 		return "the name now points at another image than the document's digest"
+	case container.ImageUnreachable:
+		return "the image is not here, and its registry cannot be reached: check the network and the name; docker save NAME | optml images import - needs no registry"
+	case container.ImageBroken:
+		return "optml images import or optml images pull brings it anew"
 	case container.ImageNoSpace:
 		return "optml images ls and optml images rm free space; optml doctor shows how much there is"
 	}

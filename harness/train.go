@@ -220,6 +220,9 @@ func (in *instance) image(ctx context.Context) error {
 	if w, ok := userWarning(img.User, in.training.UserWritable); ok {
 		r.append(ledger.Warning{Rule: "START-8", Text: w})
 	}
+	if w, ok := shellWarning(img.Entrypoint, "train"); ok && len(in.spec.Entrypoint) == 0 {
+		r.append(ledger.Warning{Rule: "START-3", Text: w})
+	}
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (c *ruling) channels(t trainingView, a *createAlgorithmInput) {
 			if !c.out.room(hard) {
 			} else if near := nearest(ch.ChannelName, names); near != "" {
 				hint = "did you mean " + near + "?"
-			} else {
+			} else if len(names) > 0 {
 				hint = "known: " + short(strings.Join(names, ", "), 200)
 			}
 			c.broken(t.channelPath(i)+".ChannelName", fmt.Sprintf("Unknown input channel: %s is not supported by: %s", ch.ChannelName, a.AlgorithmName),

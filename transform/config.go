@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/optml/optml/job"
@@ -75,6 +76,9 @@ type Container struct {
 	// Exited is closed when the container's main process has ended: nothing is waited for any longer (INF-65, INF-67).
 	// nil: not known.
 	Exited <-chan struct{}
+	// Listening is where TCP connections are taken in the container's network; asked to explain why it cannot be reached.
+	// nil: not known.
+	Listening func(ctx context.Context) ([]netip.AddrPort, error)
 }
 
 // Object is one input object.

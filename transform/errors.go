@@ -84,7 +84,11 @@ func (f *Failure) Error() string {
 	if f.Attempts > 1 {
 		at += fmt.Sprintf(", %d attempts", f.Attempts)
 	}
-	return fmt.Sprintf("%s%s: %v", f.Key, at, f.Err)
+	said := f.Err.Error()
+	if b := excerpt([]byte(f.Body)); b != "" {
+		said += ": " + b
+	}
+	return fmt.Sprintf("%s%s: %s", f.Key, at, said)
 }
 
 func (f *Failure) Unwrap() error { return f.Err }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -63,7 +64,7 @@ func (p *pool) ready(ctx context.Context, window time.Duration, r *InstanceResul
 	if len(p.in.Next) > 0 {
 		return p.allReady(ctx, window, r)
 	}
-	return p.await(ctx, window, r, p.get)
+	return p.await(ctx, window, r, p.in.Container, p.get)
 }
 
 // Ready waits until a container answers /ping with 200, which it is asked every so often, at most for window. Its error is
@@ -73,7 +74,7 @@ func Ready(ctx context.Context, c Container, window, every time.Duration) error 
 	p.pingEvery = every
 	defer context.AfterFunc(ctx, func() { p.hangUp(true) })()
 	defer p.hangUp(true)
-	err := p.await(ctx, window, &InstanceResult{}, p.get)
+	err := p.await(ctx, window, &InstanceResult{}, c, p.get)
 	if errors.Is(err, ErrPing) {
 		return &Error{Reason: reasonPing, Err: err}
 	}
@@ -82,10 +83,15 @@ func Ready(ctx context.Context, c Container, window, every time.Duration) error 
 
 // await pings about once a second until the answer is 200 (INF-60 to INF-65, BT-20). Refusals, other statuses and timeouts
 // are all the same: not yet.
-func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResult, get func(context.Context, string, time.Duration) (int, []byte, error)) error {
+func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResult, c Container, get func(context.Context, string, time.Duration) (int, []byte, error)) error {
 	start := time.Now()
 	end := start.Add(window)
-	last := errors.New("never asked")
+	var (
+		asked  time.Time
+		status int
+		body   []byte
+		last   error
+	)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -93,23 +99,26 @@ func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResul
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-p.in.Exited:
-			return fmt.Errorf("%w: %w after %v; last answer: %v", ErrPing, ErrExited, time.Since(start).Round(time.Millisecond), last)
+			after := time.Since(start).Round(time.Millisecond)
+			if asked.IsZero() || errors.Is(last, syscall.ECONNREFUSED) { // as any container before it listens
+				return fmt.Errorf("%w: %w after %v", ErrPing, ErrExited, after)
+			}
+			return fmt.Errorf("%w: %w after %v; last answer: %v", ErrPing, ErrExited, after, unready(ctx, c, status, body, last))
 		case <-timer.C:
 		}
-		asked := time.Now()
-		if !asked.Before(end) {
-			return fmt.Errorf("%w within %v; last answer: %v", ErrPing, window, last)
+		now := time.Now()
+		if !now.Before(end) {
+			if asked.IsZero() {
+				return fmt.Errorf("%w within %v", ErrPing, window)
+			}
+			return fmt.Errorf("%w within %v; last answer: %w", ErrPing, window, unready(ctx, c, status, body, last))
 		}
+		asked = now
 		r.Pings++
-		status, _, err := get(ctx, "/ping", min(pingTimeout, end.Sub(asked)))
-		switch {
-		case err == nil && status == 200:
+		status, body, last = get(ctx, "/ping", min(pingTimeout, end.Sub(asked)))
+		if last == nil && status == 200 {
 			r.PingAfter = time.Since(start)
 			return nil
-		case err != nil:
-			last = err
-		default:
-			last = fmt.Errorf("status %d", status)
 		}
 		timer.Reset(max(0, p.pingEvery-time.Since(asked)))
 	}

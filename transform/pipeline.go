@@ -63,16 +63,16 @@ func (p *pool) allReady(ctx context.Context, window time.Duration, r *InstanceRe
 	errs := make([]error, len(results))
 	var wg sync.WaitGroup
 	for i := range results {
-		name, get := p.in.Name, p.get
+		c, get := p.in.Container, p.get
 		if i > 0 {
-			c := p.in.Next[i-1]
-			name, get = c.Name, func(ctx context.Context, path string, timeout time.Duration) (int, []byte, error) {
+			c = p.in.Next[i-1]
+			get = func(ctx context.Context, path string, timeout time.Duration) (int, []byte, error) {
 				return p.getOnce(ctx, c, path, timeout)
 			}
 		}
 		wg.Go(func() {
-			if err := p.await(ctx, window, &results[i], get); err != nil {
-				errs[i] = &ContainerError{name, err}
+			if err := p.await(ctx, window, &results[i], c, get); err != nil {
+				errs[i] = &ContainerError{c.Name, err}
 				cancel(errs[i])
 			}
 		})

@@ -42,7 +42,12 @@ func (c *conn) fill() error {
 // errNoAnswer is an error before the first byte of a response.
 type errNoAnswer struct{ err error }
 
-func (e *errNoAnswer) Error() string { return e.err.Error() }
+func (e *errNoAnswer) Error() string {
+	if e.err == io.EOF {
+		return "the container closed the connection without an answer (EOF)"
+	}
+	return e.err.Error()
+}
 func (e *errNoAnswer) Unwrap() error { return e.err }
 
 // readHead reads the status and the headers of the response, over interim ones.

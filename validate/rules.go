@@ -22,6 +22,8 @@ type evidence struct {
 	plan                *job.Plan
 	training, transform *ledger.State
 	probes              []probed // those of the plan, in its order
+	// What the containers of training and transform that ended printed last.
+	trainingWords, transformWords string
 }
 
 // rule is one thing that a marketplace validation needs. judge is pure.
@@ -143,7 +145,7 @@ func (e evidence) transformFault() string {
 		return ruleIsolation
 	case stepError(s, "model") != "":
 		return ruleLoads
-	case cannotStart(s):
+	case cannotStart(s), !ready(s) && leaves(s):
 		return ruleServeStarts
 	case !ready(s) && endedByItself(s) != nil:
 		return ruleLoads
@@ -170,6 +172,12 @@ func cannotStart(s *ledger.State) bool {
 	}
 	x := endedByItself(s)
 	return x != nil && !ready(s) && x.Signal == 0 && (x.Code == 126 || x.Code == 127)
+}
+
+// leaves says that a container did not even try to serve: it ended well, or never heard that it should.
+func leaves(s *ledger.State) bool {
+	x := endedByItself(s)
+	return x != nil && x.Signal == 0 && !x.OOM && (x.Code == 0 || warned(s, "INF-1") != "")
 }
 
 // ready says that the containers of a transform have answered /ping.
@@ -304,28 +312,38 @@ func judgeUser(e evidence) ledger.Verdict {
 
 // judgeTrainStarts: the image is run with "train" (START-2, START-3, END-4, VAL-35).
 func judgeTrainStarts(e evidence) ledger.Verdict {
-	return judgeStarts(e.training, e.noTraining(), "train", e.trainingFault() == ruleTrainStarts, "START-2, START-3")
+	return judgeStarts(e.training, e.noTraining(), "train", e.trainingFault() == ruleTrainStarts, "START-2, START-3", e.trainingWords)
 }
 
 // judgeServeStarts: the image is run with "serve" (INF-1, INF-5, VAL-36).
 func judgeServeStarts(e evidence) ledger.Verdict {
-	v := judgeStarts(e.transform, e.noTransform(), "serve", e.transformFault() == ruleServeStarts, "INF-1")
-	if w := warned(e.transform, "INF-5"); w != "" && v.Outcome == passed {
-		v.Evidence += "; " + w
+	v := judgeStarts(e.transform, e.noTransform(), "serve", e.transformFault() == ruleServeStarts, "INF-1", e.transformWords)
+	for _, rule := range []string{"INF-1", "INF-5"} {
+		if w := warned(e.transform, rule); w != "" && v.Outcome == passed {
+			v.Evidence += "; " + w
+		}
 	}
 	return v
 }
 
-func judgeStarts(s *ledger.State, none, command string, broken bool, rules string) ledger.Verdict {
+func judgeStarts(s *ledger.State, none, command string, broken bool, rules, words string) ledger.Verdict {
 	switch {
 	case s == nil:
 		return open("%s", none)
 	case broken:
-		evidence := or(s.FailureReason, s.Detail)
-		if x := endedByItself(s); x != nil {
-			evidence = fmt.Sprintf("%s: the container's shell %s, as a shell does that cannot run a command", evidence, exitText(x))
+		remedy := fmt.Sprintf("have an executable `%s` on the PATH of the image, or an ENTRYPOINT in exec form that takes %q as its argument (%s)", command, command, rules)
+		x := endedByItself(s)
+		switch {
+		case x == nil:
+			return fail(or(s.FailureReason, s.Detail), or(s.Hint, remedy))
+		case warned(s, rules) != "":
+			return fail(quoted(fmt.Sprintf("%s; the process %s before it answered /ping", warned(s, rules), exitText(x)), words),
+				fmt.Sprintf("write ENTRYPOINT in exec form, with a program that looks at its argument: ENTRYPOINT [\"/path/to/program\"]; or have none, and an executable `%s` on the PATH (%s)", command, rules))
+		case x.Code == 0:
+			return fail(quoted("the process that was started ended before it answered /ping, with exit code 0: nothing serves any more", words),
+				remedyFor(words, "keep the server in the foreground, without & and without daemon mode: the container lives as long as its first process. If that was not the server, have the ENTRYPOINT look at its argument \"serve\" (INF-1, INF-65)"))
 		}
-		return fail(evidence, fmt.Sprintf("have an executable `%s` on the PATH of the image, or an ENTRYPOINT in exec form that takes %q as its argument (%s)", command, command, rules))
+		return fail(quoted(fmt.Sprintf("%s: the container's shell %s, as a shell does that cannot run a command", or(s.FailureReason, s.Detail), exitText(x)), words), remedy)
 	case len(s.Containers) == 0:
 		return open("no process was started: %s", or(s.FailureReason, s.Status))
 	}
@@ -336,14 +354,28 @@ func judgeTraining(e evidence) ledger.Verdict {
 	if e.training == nil {
 		return open("%s", e.noTraining())
 	}
-	return judgeEnd(e.training, "training", e.trainingFault(), ruleTraining)
+	v := judgeEnd(e.training, "training", e.trainingFault(), ruleTraining)
+	if v.Outcome != failed {
+		return v
+	}
+	s, x := e.training, endedByItself(e.training)
+	switch {
+	case len(s.Containers) == 0: // data or image; the service's sentence does not tell which
+		if s.Detail != "" {
+			v.Evidence += " (" + s.Detail + ")"
+		}
+	case x != nil && x.Code != 0 && !x.OOM && s.Status == ledger.StatusFailed:
+		v.Evidence = quoted(v.Evidence, e.trainingWords)
+		v.Remedy = remedyFor(e.trainingWords, "see what it printed: optml logs "+s.Name)
+	}
+	return v
 }
 
 // judgeEnd passes when a job completed; else its own words are the evidence, unless another rule has them.
 func judgeEnd(s *ledger.State, what, fault, id string) ledger.Verdict {
 	switch {
 	case fault == id:
-		return fail(or(s.FailureReason, or(s.Detail, s.Status)), or(s.Hint, "see the last lines of its log"))
+		return fail(or(s.FailureReason, or(s.Detail, s.Status)), or(s.Hint, "see the job: optml report "+s.Name))
 	case fault != "":
 		return open("the rule %q failed", fault)
 	case s.Status != ledger.StatusCompleted:
@@ -404,13 +436,26 @@ func judgeMetrics(e evidence) ledger.Verdict {
 	var unseen []string
 	for _, d := range t.Metrics {
 		if !slices.ContainsFunc(e.training.Metrics, func(m ledger.FinalMetric) bool { return m.Name == d.Name }) {
-			unseen = append(unseen, fmt.Sprintf("%s (%s)", d.Name, d.Regex))
+			unseen = append(unseen, fmt.Sprintf("%s (%s)", d.Name, d.Regex)+nearest(e.training, d.Name))
 		}
 	}
 	if len(unseen) > 0 {
 		return fail("never matched: "+strings.Join(unseen, ", "), "print the metric as its Regex expects, or change the Regex; the first group must be a number (MET-1, MET-2)")
 	}
 	return pass("%d of %d", len(t.Metrics), len(t.Metrics))
+}
+
+// nearest is what the training's warning says of the line that came nearest to a metric's expression.
+func nearest(s *ledger.State, metric string) string {
+	const from = "; the nearest line"
+	for _, w := range s.Warnings {
+		if text, ok := strings.CutPrefix(w.Text, fmt.Sprintf("metric %q: ", metric)); ok {
+			if i := strings.LastIndex(text, from); i >= 0 {
+				return text[i:]
+			}
+		}
+	}
+	return ""
 }
 
 const (
@@ -480,8 +525,12 @@ func judgeLoads(e evidence) ledger.Verdict {
 	}
 	if e.transformFault() == ruleLoads {
 		x := endedByItself(s)
-		return fail(fmt.Sprintf("the inference container %s before it answered /ping; it had nothing but the unpacked archive", exitText(x)),
-			"see the last lines of its log: a file that it misses must be in /opt/ml/model when the training ends, or in the image (INF-20)")
+		v := fail(quoted(fmt.Sprintf("the inference container %s before it answered /ping; it had nothing but the unpacked archive", exitText(x)), e.transformWords),
+			remedyFor(e.transformWords, "a file that it misses must be in /opt/ml/model when the training ends, or in the image (INF-20); optml logs "+s.Name+" shows all that it printed"))
+		if x.OOM {
+			v.Remedy = or(s.Hint, v.Remedy)
+		}
+		return v
 	}
 	if !ready(s) {
 		return open("the model's container did not get that far")
@@ -513,8 +562,18 @@ func judgeTransform(e evidence) ledger.Verdict {
 	v := judgeEnd(e.transform, "transform", e.transformFault(), ruleOutputs)
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
 		v.Evidence = many(t.Transform.Objects, "object") + ", " + many(t.Transform.Records, "record")
+		if t.Transform.Objects > 0 && t.Transform.BytesOut <= t.Transform.Requests {
+			v.Evidence += "; the answers were empty, and so is what buyers will see"
+		}
 	} else if v.Outcome == failed {
 		v.Evidence = or(t.Detail, v.Evidence)
+		switch x := endedByItself(t); {
+		case x != nil:
+			v.Evidence = quoted(v.Evidence, e.transformWords)
+			v.Remedy = remedyFor(e.transformWords, "an inference container has to live until it is stopped, whatever it is sent (INF-67): optml logs "+t.Name+" shows all that it printed")
+		case t.Transform == nil && len(t.Containers) == 0 && t.Detail != "":
+			v.Evidence = or(t.FailureReason, t.Status) + " (" + t.Detail + ")"
+		}
 	}
 	return v
 }

@@ -22,6 +22,13 @@ func served(exits ...ledger.Exited) *ledger.State {
 	return s
 }
 
+// unserved is the record of a transform whose container ended before it answered /ping.
+func unserved(code int, warnings ...ledger.Warning) *ledger.State {
+	s := served(ledger.Exited{Container: "algo-1", Code: code, At: noon.Add(-time.Second)})
+	s.Status, s.FailureReason, s.Transform, s.Warnings = ledger.StatusFailed, "AlgorithmError: Model container failed to respond to ping.", nil, warnings
+	return s
+}
+
 func after(name string, d time.Duration, code, signal int) ledger.Exited {
 	return ledger.Exited{Container: name, Code: code, Signal: signal, At: noon.Add(d)}
 }
@@ -89,6 +96,20 @@ func TestJudges(t *testing.T) {
 			s.Warnings = []ledger.Warning{{Rule: "INF-5", Text: "tini is the entrypoint"}}
 			return s
 		}()}, passed, "tini"},
+		{"a server in the background", "serve starts", evidence{transform: unserved(0), transformWords: "started"}, failed, "with exit code 0: nothing serves any more; its log ends with: started"},
+		{"is no fault of the model", "the model loads from model.tar.gz alone", evidence{transform: unserved(0)}, notChecked, "did not get that far"},
+		{"START-3 a shell keeps the argument", "serve starts", evidence{transform: unserved(1, ledger.Warning{Rule: "INF-1", Text: "the ENTRYPOINT is in shell form"})}, failed, "shell form; the process ended with exit code 1"},
+		{"a shell that serves all the same", "serve starts", evidence{transform: func() *ledger.State {
+			s := served(after("a", time.Second, 0, 0))
+			s.Warnings = []ledger.Warning{{Rule: "INF-1", Text: "the ENTRYPOINT is in shell form"}}
+			return s
+		}()}, passed, "shell form"},
+		{"INF-20 what it printed", "the model loads from model.tar.gz alone", evidence{transform: unserved(1), transformWords: "KeyError: 'w'"}, failed, "its log ends with: KeyError: 'w'"},
+		{"INF-20 or did not", "the model loads from model.tar.gz alone", evidence{transform: unserved(1)}, failed, "it printed nothing"},
+		{"FAIL-3 what a training printed", "training completes", evidence{training: ended(1, 0, "AlgorithmError: , exit code: 1"), trainingWords: "ValueError: x"}, failed, "its log ends with: ValueError: x"},
+		{"an image that cannot be had", "training completes", evidence{training: &ledger.State{Kind: job.KindTraining, Status: ledger.StatusFailed,
+			FailureReason: "ClientError: Cannot pull algorithm container.", Detail: "image x: its registry cannot be reached"}}, failed, "(image x: its registry cannot be reached)"},
+		{"answers without a body", "every input object gets an output", evidence{transform: served(after("a", time.Second, 0, 0))}, passed, "the answers were empty"},
 		{"a text may be anything", "a bad hyperparameter is refused", evidence{probes: probe(job.ProbeHyperparameter, false, trained(nil))}, notChecked, "may be right"},
 		{"a crash is no refusal", "a bad hyperparameter is refused", evidence{probes: probe(job.ProbeHyperparameter, true, ended(139, 11, "AlgorithmError: , exit code: 139"))}, failed, "signal 11"},
 		{"data that did not come", "an empty channel is refused", evidence{probes: probe(job.ProbeChannel, true, &ledger.State{Status: ledger.StatusFailed, FailureReason: "ClientError: Data download failed"})}, notChecked, "download"},

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,20 +49,20 @@ func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harne
 		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: "InternalServerError: We encountered an internal error. Please try again.",
 			Detail: err.Error(), ExitCode: new(harness.ExitInternal)}
 	}
-	broken := 0
+	var broken []string
 	for _, r := range rules {
 		verdict := r.judge(ev)
 		if verdict.Outcome == failed {
-			broken++
+			broken = append(broken, r.id)
 		}
 		verdict.Rule = r.id
 		if err := o.Append(verdict); err != nil {
 			return final, err
 		}
 	}
-	if broken > 0 && final.Status == ledger.StatusCompleted {
-		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: fmt.Sprintf("ClientError: %d of %d validation rules failed", broken, len(rules)),
-			Detail: "the jobs ended well, but not every rule holds", Hint: "the report names each rule and what to change", ExitCode: new(harness.ExitVerdict)}
+	if len(broken) > 0 && final.Status == ledger.StatusCompleted {
+		final = ledger.Transition{Status: ledger.StatusFailed, FailureReason: fmt.Sprintf("ClientError: %d of %d validation rules failed", len(broken), len(rules)),
+			Detail: "the jobs ended well, but not every rule holds: " + strings.Join(broken, ", "), Hint: "the report names each rule and what to change", ExitCode: new(harness.ExitVerdict)}
 	}
 	if err := os.RemoveAll(o.WorkDir()); err != nil {
 		v.host.Log.Warn("remove scratch", "error", err)
@@ -84,7 +85,7 @@ func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (le
 	}
 	if p.Training != nil { // VAL-2: a model package brings its model
 		final, state, err := v.child(ctx, stops, p.Training)
-		ev.training = state
+		ev.training, ev.trainingWords = state, v.words(state)
 		if err != nil || final.Status != ledger.StatusCompleted {
 			return v.failed("training", final), err
 		}
@@ -97,7 +98,7 @@ func (v *validation) children(ctx context.Context, stops *fan, ev *evidence) (le
 		return ledger.Transition{Status: ledger.StatusFailed, FailureReason: "ClientError: " + emptyModel, Detail: emptyModel, Hint: emptyModelRemedy, ExitCode: new(harness.ExitClient)}, nil
 	}
 	final, state, err := v.child(ctx, stops, p.Transform)
-	ev.transform = state
+	ev.transform, ev.transformWords = state, v.words(state)
 	if err != nil || final.Status != ledger.StatusCompleted {
 		return v.failed("transform", final), err
 	}
@@ -124,6 +125,18 @@ func (v *validation) failed(which string, t ledger.Transition) ledger.Transition
 	t.Status, t.Secondary = ledger.StatusFailed, ""
 	t.Message = "Validation failed: the " + which + " job did not complete"
 	return t
+}
+
+// words are what a job's container that ended printed last.
+func (v *validation) words(s *ledger.State) string {
+	if s == nil || endedContainer(s) == "" {
+		return ""
+	}
+	j, err := ledger.Find(v.root, string(s.Kind)+"/"+s.Name)
+	if err != nil {
+		return ""
+	}
+	return lastWords(j.LogPath(endedContainer(s)))
 }
 
 // child carries out one of the profile's jobs.

@@ -99,7 +99,7 @@ func (a *app) decode(path string, f form, quiet bool, operations ...string) (giv
 
 // replyHint says how a reply is run again.
 func replyHint(described, path string) string {
-	verb := ""
+	var verb string
 	switch described {
 	case "DescribeTrainingJob":
 		verb = "train"

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 )
@@ -74,6 +75,8 @@ type Task interface {
 	// address that is not there is given to the loopback: nothing beyond that network reaches it. The listener is closed
 	// before the task is.
 	Listen(ctx context.Context, addr string) (net.Listener, error)
+	// Listening is where TCP connections are taken in the container's network namespace, once each: at most MaxListening.
+	Listening(ctx context.Context) ([]netip.AddrPort, error)
 	// Usage reads the counters of the cgroup and the network namespace.
 	Usage(ctx context.Context) (Usage, error)
 	// Processes are what runs in the container now, the main one first: at most MaxProcesses. None when it has ended.
@@ -127,6 +130,9 @@ const (
 	MaxWriting   = 100
 )
 
+// MaxListening bounds what Listening tells.
+const MaxListening = 20
+
 // Usage is a snapshot of a container's counters.
 type Usage struct {
 	At           time.Time
@@ -147,6 +153,7 @@ type Usage struct {
 type StartError struct {
 	Code int
 	Msg  string // the runtime's message, e.g. exec: "train": executable file not found in $PATH
+	Help string // what is wrong with the file, and what to change; "": not known
 }
 
 func (e *StartError) Error() string { return fmt.Sprintf("start: %s (code %d)", e.Msg, e.Code) }
@@ -203,6 +210,8 @@ const (
 	ImagePlatform ImageErrorKind = "wrong platform"
 	ImageBroken   ImageErrorKind = "unreadable"
 	ImageNoSpace  ImageErrorKind = "no space"
+	// ImageUnreachable: it is not here, and there is no way to a registry that might have it.
+	ImageUnreachable ImageErrorKind = "its registry cannot be reached"
 )
 
 func (e *ImageError) Error() string { return fmt.Sprintf("image %s: %s: %v", e.Ref, e.Kind, e.Err) }

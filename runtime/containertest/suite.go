@@ -43,6 +43,7 @@ func RunSuite(t *testing.T, s Subject) {
 		{"Wait ends with its context, the container goes on", waitCancelled},
 		{"Dial reaches a port of the container (D3)", dial},
 		{"Listen is reached from inside the container's network alone (ENV-6)", listenInside},
+		{"Listening tells where a process takes connections (INF-50)", listening},
 		{"a container in another one's network (INF-54)", sharedNetwork},
 		{"Close kills, twice and at the same time", closeRunning},
 		{"Close before Start", closeUnstarted},
@@ -328,6 +329,23 @@ func dial(t *testing.T, s Subject) {
 	if conn, err := task.Dial(t.Context(), "tcp", "127.0.0.1:8080"); err == nil {
 		conn.Close()
 		t.Error("a closed container was reached")
+	}
+}
+
+func listening(t *testing.T, s Subject) {
+	task := s.launch(t, s.spec(t, "TINY_SLEEP=1m", "TINY_LISTEN=0.0.0.0:8080"))
+	if at, err := task.Listening(t.Context()); err != nil || len(at) != 0 {
+		t.Errorf("before Start: %v %v", at, err)
+	}
+	start(t, task)
+	reach(t, task)
+	at, err := task.Listening(t.Context())
+	if err != nil || len(at) != 1 || at[0].Port() != 8080 || !at[0].Addr().IsUnspecified() {
+		t.Errorf("%v %v", at, err)
+	}
+	closeTask(t, task)
+	if at, err := task.Listening(t.Context()); err == nil && len(at) > 0 {
+		t.Errorf("after Close: %v", at)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -209,6 +211,22 @@ func (t *Task) Dial(ctx context.Context, network, address string) (net.Conn, err
 	case <-ctx.Done():
 		return fail(context.Cause(ctx))
 	}
+}
+
+// Listening implements container.Task.
+func (t *Task) Listening(context.Context) ([]netip.AddrPort, error) {
+	t.ports.mu.Lock()
+	defer t.ports.mu.Unlock()
+	var out []netip.AddrPort
+	for at := range t.ports.open {
+		if a, err := netip.ParseAddrPort(at); err == nil {
+			out = append(out, a)
+		} else if p, err := strconv.ParseUint(at, 10, 16); err == nil { // a process's, on all interfaces
+			out = append(out, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(p)))
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return out[:min(len(out), container.MaxListening)], nil
 }
 
 // Listen implements container.Task.

@@ -46,15 +46,20 @@ func judge(root *os.File, name string, f *os.File) *container.StartError {
 	}
 	head = head[:n]
 	notFormat := &container.StartError{Code: 126, Msg: fmt.Sprintf("exec %s: exec format error", name)}
+	notFormat.Help = fmt.Sprintf("%s is neither a program nor a script: its first line must be #! and an interpreter, such as #!/bin/sh", name)
 	missing := &container.StartError{Code: 127, Msg: fmt.Sprintf("exec %s: no such file or directory", name)}
 	switch {
 	case bytes.HasPrefix(head, []byte("#!")):
 		line, _, _ := bytes.Cut(head[2:], []byte("\n"))
-		words := strings.Fields(string(line))
+		words := strings.FieldsFunc(string(line), func(r rune) bool { return r == ' ' || r == '\t' }) // as the kernel does
 		if len(words) == 0 {
 			return notFormat
 		}
-		if !existsIn(root, words[0]) {
+		if interpreter := words[0]; !existsIn(root, interpreter) {
+			missing.Help = fmt.Sprintf("%s is there, but its first line names the interpreter %q, which the image does not have: install that, or name another", name, interpreter)
+			if bare := strings.TrimRight(interpreter, "\r"); bare != interpreter && existsIn(root, bare) {
+				missing.Help = fmt.Sprintf("the lines of %s end in CR LF, as on Windows, so that its interpreter would be %q: save it with LF alone (dos2unix, or * text eol=lf in .gitattributes)", name, interpreter)
+			}
 			return missing
 		}
 		return nil
@@ -64,6 +69,7 @@ func judge(root *os.File, name string, f *os.File) *container.StartError {
 			if foreignBinaries() {
 				return nil
 			}
+			notFormat.Help = fmt.Sprintf("%s is a program for another machine than this one, which is %s: build the image for this platform (docker build --platform linux/%[2]s)", name, runtime.GOARCH)
 			return notFormat
 		}
 		for _, p := range e.Progs {
@@ -72,6 +78,7 @@ func judge(root *os.File, name string, f *os.File) *container.StartError {
 			}
 			b := make([]byte, p.Filesz)
 			if _, err := p.ReadAt(b, 0); err == nil && !existsIn(root, strings.TrimRight(string(b), "\x00")) {
+				missing.Help = fmt.Sprintf("%s is a program that needs the loader %s, which the image does not have: link it statically, or build it for this image's C library", name, bytes.TrimRight(b, "\x00"))
 				return missing
 			}
 		}

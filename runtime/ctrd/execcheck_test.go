@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"debug/elf"
@@ -37,7 +38,7 @@ func TestJudgeExecutable(t *testing.T) { // END-4
 	must(err)
 	for name, b := range map[string][]byte{
 		"self": self, "foreign": foreign(), "text": []byte("echo hello\n"), "empty": nil,
-		"script": []byte("#!/bin/self -x\n"), "orphan": []byte("#! /usr/bin/python9\n"), "bare": []byte("#!\n"),
+		"script": []byte("#!/bin/self -x\n"), "orphan": []byte("#! /usr/bin/python9\n"), "bare": []byte("#!\n"), "windows": []byte("#!/bin/self\r\necho\r\n"),
 	} {
 		must(os.WriteFile(filepath.Join(dir, "bin", name), b, 0o755))
 	}
@@ -49,16 +50,18 @@ func TestJudgeExecutable(t *testing.T) { // END-4
 		cmd  string
 		code int
 		msg  string
+		help string
 	}{
-		{"self", 0, ""},
-		{"script", 0, ""},
-		{"foreign", 126, "exec /bin/foreign: exec format error"},
-		{"text", 126, "exec /bin/text: exec format error"},
-		{"empty", 126, "exec /bin/empty: exec format error"},
-		{"bare", 126, "exec /bin/bare: exec format error"},
-		{"/bin/orphan", 127, "exec /bin/orphan: no such file or directory"},
-		{"bin/orphan", 127, "exec /bin/orphan: no such file or directory"},
-		{"link", 127, "exec /bin/link: no such file or directory"},
+		{"self", 0, "", ""},
+		{"script", 0, "", ""},
+		{"windows", 127, "exec /bin/windows: no such file or directory", "end in CR LF"},
+		{"foreign", 126, "exec /bin/foreign: exec format error", "another machine"},
+		{"text", 126, "exec /bin/text: exec format error", "must be #!"},
+		{"empty", 126, "exec /bin/empty: exec format error", "must be #!"},
+		{"bare", 126, "exec /bin/bare: exec format error", "must be #!"},
+		{"/bin/orphan", 127, "exec /bin/orphan: no such file or directory", `interpreter "/usr/bin/python9"`},
+		{"bin/orphan", 127, "exec /bin/orphan: no such file or directory", `interpreter "/usr/bin/python9"`},
+		{"link", 127, "exec /bin/link: no such file or directory", `interpreter "/usr/bin/python9"`},
 	} {
 		name, f := lookIn(root, c.cmd, []string{"PATH=/nowhere:/bin"}, "/")
 		if f == nil {
@@ -72,8 +75,8 @@ func TestJudgeExecutable(t *testing.T) { // END-4
 			// a dynamically linked test binary, whose loader is not in the root: rightly missed
 		case (se == nil) != (c.code == 0):
 			t.Errorf("%s: %v on %s, want code %d", c.cmd, se, runtime.GOARCH, c.code)
-		case se != nil && (se.Code != c.code || se.Msg != c.msg):
-			t.Errorf("%s: %d %q, want %d %q", c.cmd, se.Code, se.Msg, c.code, c.msg)
+		case se != nil && (se.Code != c.code || se.Msg != c.msg || !strings.Contains(se.Help, c.help)):
+			t.Errorf("%s: %d %q (%s), want %d %q (%s)", c.cmd, se.Code, se.Msg, se.Help, c.code, c.msg, c.help)
 		}
 	}
 	if _, f := lookIn(root, "nothing", []string{"PATH=/bin"}, "/"); f != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -88,8 +89,17 @@ func kindOf(err error) container.ImageErrorKind {
 		return container.ImagePlatform
 	case errdefs.IsNotFound(err):
 		return container.ImageNotFound
+	case unreachable(err):
+		return container.ImageUnreachable
 	}
 	return container.ImageBroken
+}
+
+// unreachable: no connection could be made, or no address was found for the name.
+func unreachable(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	_, dns := errors.AsType[*net.DNSError](err)
+	return dns || ok && op.Op == "dial"
 }
 
 // urlQuery is the query of a URL in a text: registries redirect to signed URLs, whose query is a credential.

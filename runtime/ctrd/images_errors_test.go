@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +36,8 @@ func TestClassify(t *testing.T) {
 		{errors.New("no match for platform in manifest"), container.ImagePlatform},
 		{errors.New("rpc: write /x: no space left on device"), container.ImageNoSpace},
 		{fmt.Errorf("write: %w", syscall.ENOSPC), container.ImageNoSpace},
+		{fmt.Errorf("resolve: %w", &net.OpError{Op: "dial", Err: syscall.ENETUNREACH}), container.ImageUnreachable},
+		{fmt.Errorf("resolve: %w", &net.DNSError{Err: "no such host", IsNotFound: true}), container.ImageUnreachable},
 		{errors.New("anything else"), container.ImageBroken},
 	} {
 		got, ok := errors.AsType[*container.ImageError](classify("r:1", c.err))

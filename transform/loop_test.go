@@ -115,9 +115,9 @@ func TestSmallRequestsOneByOne(t *testing.T) { // BT-101, BT-103 to BT-105: what
 		outputs(t, b, map[string]string{"x.out": in.String()})
 	}
 	for _, m := range moods {
-		t.Run(m, func(t *testing.T) { run(t, 2, m) })
+		t.Run(m, func(t *testing.T) { t.Parallel(); run(t, 2, m) })
 	}
-	t.Run("all", func(t *testing.T) { run(t, 7, moods...) })
+	t.Run("all", func(t *testing.T) { t.Parallel(); run(t, 7, moods...) })
 }
 
 func TestSmallRequestsFail(t *testing.T) { // BT-104, BT-105

@@ -73,7 +73,7 @@ e2e: vet e2e-run ## real containers, the tier that every change must pass (root)
 .PHONY: e2e-run
 e2e-run: build
 	$(E2E_TEST) -run '^(TestBotocoreAgrees|TestClientsCannotTell|TestPatternsAgree)$$' ./job
-	@for p in $(E2E_PKGS); do set -x; $(E2E_TEST) -timeout 14m $$p || exit 1; { set +x; } 2>/dev/null; done
+	@for p in $(E2E_PKGS); do $(E2E_TEST) -timeout 14m $$p || exit 1; done
 
 # The tests of containers wait half of their time: vet, which compiles what the unit tests need, has the other half.
 .PHONY: test

@@ -117,7 +117,7 @@ func TestScanIsBounded(t *testing.T) {
 
 // VAL-30, VAL-32: the rule of the scan, by what was given and what ran; no other rule is touched by it.
 func TestScanRule(t *testing.T) {
-	t.Parallel() // it waits
+	t.Parallel()
 	const ran = "sha256:0000000000000000000000000000000000000000000000000000000000000004" // the digest of "algo"
 	scan := func(s job.Scan) job.Scan {
 		s.File, s.Scanner, s.Image, s.Packages = "r.json", "trivy", "algo", true

@@ -175,11 +175,15 @@ func (f *fastFile) Mounts() []Mount {
 func (f *fastFile) Close() error {
 	var errs []error
 	if f.mounted {
-		errs = append(errs, Unmount(f.mnt), f.view.end())
-		f.mounted = false
+		errs = append(errs, Unmount(f.mnt))
 	}
+	// This unmounts it from the namespaces, too, that somebody on the host has copied meanwhile.
 	if err := os.Remove(f.mnt); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
+	}
+	if f.mounted {
+		errs = append(errs, f.view.end())
+		f.mounted = false
 	}
 	errs = append(errs, f.view.spool.close())
 	f.view.spool = nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -104,6 +105,34 @@ func TestFastFileTree(t *testing.T) {
 	}
 	if s := d.Stats(); s.Bytes == 0 || s.Objects != s.TotalObjects || s.ReaderWaited == 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestFastFileInACopiedNamespace: whoever on the host copies the mount namespace while a view is mounted does
+// not keep it.
+func TestFastFileInACopiedNamespace(t *testing.T) {
+	dir, d, err := fast(t, fastChannel("s3://b/in/"), Config{Opener: opener(t, objstore.Options{S3Dir: tree(t, map[string]string{"b/in/x": "1"})})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	there := func() bool {
+		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", cmd.Process.Pid))
+		return err == nil && strings.Contains(string(mounts), dir)
+	}
+	if !there() {
+		t.Fatal("the view is not in the copy")
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if there() {
+		t.Error("the view is still in the copy")
 	}
 }
 

@@ -40,12 +40,6 @@ func spliced(t testing.TB, srv *s3test.Server) objstore.Opener {
 
 func s3with(t testing.TB, srv *s3test.Server, o objstore.S3Options) objstore.Opener {
 	t.Helper()
-	for k, v := range map[string]string{
-		"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_PROFILE": "", "AWS_ENDPOINT_URL": "",
-		"AWS_ENDPOINT_URL_S3": "", "AWS_REGION": "", "AWS_SESSION_TOKEN": "", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret",
-	} {
-		t.Setenv(k, v)
-	}
 	ts := httptest.NewServer(srv)
 	t.Cleanup(func() { srv.Close(); ts.Close() })
 	o.Endpoint, o.Retry = ts.URL, objstore.Retry{Base: time.Millisecond, Max: 2 * time.Millisecond, Stall: 2 * time.Second}

@@ -27,6 +27,12 @@ func TestMain(m *testing.M) {
 		os.Exit(mapped(path))
 	}
 	syscall.Umask(0o077)
+	for k, v := range map[string]string{ // this machine's own configuration stays out
+		"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_PROFILE": "", "AWS_ENDPOINT_URL": "",
+		"AWS_ENDPOINT_URL_S3": "", "AWS_REGION": "", "AWS_SESSION_TOKEN": "", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret",
+	} {
+		os.Setenv(k, v)
+	}
 	goleak.VerifyTestMain(m)
 }
 

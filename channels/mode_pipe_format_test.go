@@ -111,7 +111,7 @@ func TestPipeFormats(t *testing.T) {
 					}
 					r := serve(t, ch, Config{Opener: op, Window: 8 << 20})
 					for e := range 2 {
-						same(t, fmt.Sprint("epoch ", e), r.readAll(e), c.want)
+						r.reads(fmt.Sprint("epoch ", e), e, c.want)
 					}
 					until(t, "objects are counted", func() bool { return r.Stats().Objects == 2*c.objects })
 				})
@@ -242,7 +242,7 @@ func TestPipeLargeRecord(t *testing.T) {
 	}
 	temp := t.TempDir()
 	r := serve(t, with(pipeChannel("s3://b/in/"), "Gzip", "RecordIO"), Config{Opener: opener(t, objstore.Options{S3Dir: tree(t, files)}), TempDir: temp, Window: 4 << 20})
-	same(t, "epoch", r.readAll(0), want)
+	r.reads("epoch", 0, want)
 	if left := read(t, temp); len(left) != 0 {
 		t.Errorf("left: %d files", len(left))
 	}
@@ -276,7 +276,7 @@ func TestPipeMagic(t *testing.T) {
 	data, _ := base64.StdEncoding.DecodeString("CiPXzgojys4KI9fOCiPXzg==")
 	op := opener(t, objstore.Options{S3Dir: tree(t, map[string]string{"b/in/1": string(data)})})
 	r := serve(t, with(pipeChannel("s3://b/in/"), "None", "RecordIO"), Config{Opener: op})
-	same(t, "record", r.readAll(0), wrapped(data, "RecordIO"))
+	r.reads("record", 0, wrapped(data, "RecordIO"))
 }
 
 // bufferSink is a sink of bytes alone.
@@ -302,7 +302,7 @@ func TestPipeLocalFiles(t *testing.T) {
 		dir := tree(t, files)
 		r := serve(t, with(pipeChannel("s3://b/in/"), "None", wrapper), Config{Opener: opener(t, objstore.Options{S3Dir: dir})})
 		for epoch := range 2 {
-			same(t, wrapper, r.readAll(epoch), want)
+			r.reads(wrapper, epoch, want)
 		}
 		if s := r.Stats(); s.Bytes != 2*int64(len(want)) || s.Objects != 14 {
 			t.Errorf("%+v", s)

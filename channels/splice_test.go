@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,13 +19,29 @@ import (
 // spliceSizes are those around the bounds of what is spliced, and of a pipe.
 var spliceSizes = []int{0, 1, 64 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3<<20 + 17, 9 << 20}
 
-func spliceData(srv *s3test.Server, wrapper string) (want []byte) {
-	for i, n := range spliceSizes {
-		data := storetest.Bytes(n)
-		srv.Put("bucket", fmt.Sprintf("in/%d", i), data)
+// spliceObjects and spliceWant, what a reader has to get of them, are made once.
+var (
+	spliceObjects = sync.OnceValue(func() (all [][]byte) {
+		for _, n := range spliceSizes {
+			all = append(all, storetest.Bytes(n))
+		}
+		return all
+	})
+	spliceWant = map[string]func() []byte{"None": sync.OnceValue(func() []byte { return spliceJoined("None") }), "RecordIO": sync.OnceValue(func() []byte { return spliceJoined("RecordIO") })}
+)
+
+func spliceJoined(wrapper string) (want []byte) {
+	for _, data := range spliceObjects() {
 		want = append(want, wrapped(data, wrapper)...)
 	}
 	return want
+}
+
+func spliceData(srv *s3test.Server, wrapper string) (want []byte) {
+	for i, data := range spliceObjects() {
+		srv.Put("bucket", fmt.Sprintf("in/%d", i), data)
+	}
+	return spliceWant[wrapper]()
 }
 
 // TestPipeSpliced: PIPE-9, PIPE-11. Bodies that the kernel moves into the pipe have the same bytes as those that go
@@ -44,13 +61,14 @@ func TestPipeSpliced(t *testing.T) {
 		}{{"None", time.Hour}, {"RecordIO", time.Hour}, {"None", 1}, {"RecordIO", 1}} {
 			wrapper := c.wrapper
 			t.Run(fmt.Sprintf("%s/%s/near=%v", name, wrapper, c.near > 1), func(t *testing.T) {
+				t.Parallel()
 				srv := s3test.New(s3test.Options{})
 				want := spliceData(srv, wrapper)
 				op := s3with(t, srv, objstore.S3Options{Near: c.near})
 				r := serve(t, with(pipeChannel("s3://bucket/in/"), "None", wrapper), Config{Opener: op})
 				srv.Fault(fault)
 				for epoch := range 2 {
-					same(t, name, r.readAll(epoch), want)
+					r.reads(name, epoch, want)
 				}
 				if s := r.Stats(); s.Bytes != 2*int64(len(want)) || s.Objects != 2*int64(len(spliceSizes)) {
 					t.Errorf("%+v", s)
@@ -126,7 +144,7 @@ func TestPipeSplicedEarly(t *testing.T) {
 		same(t, "beginning", b, want[:len(b)])
 		f.Close()
 	}
-	same(t, "the next", r.readAll(3), want)
+	r.reads("the next", 3, want)
 	if s := r.Stats(); s.Note != fmt.Sprintf("closed early at byte %d of epoch 2", 3<<20) || s.Bytes != int64(3*(3<<20)+len(want)) {
 		t.Errorf("%+v", s)
 	}

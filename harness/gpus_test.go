@@ -82,6 +82,7 @@ func (t *takenGPUs) Close() error { t.f.say("freed"); return nil }
 
 // START-14, training 5.2: a training has its GPUs until its container is gone, and the record says which.
 func TestTrainingWithGPUs(t *testing.T) {
+	t.Parallel() // it waits
 	gpus := newFakeGPUs(4)
 	var live ledger.ContainerLive
 	b := newBench(t, nil)

@@ -102,6 +102,7 @@ func TestInstancesIdle(t *testing.T) {
 // BT-141: an instance that dies takes its own objects with it, and the others' are there. ST-11, and the sentence says
 // which container it was.
 func TestInstanceDies(t *testing.T) {
+	t.Parallel() // it waits
 	b := newBench(t, serving(func(p *containertest.Process) int {
 		if p.Spec.Network.Hosts[0] != "algo-2" {
 			return whoami(p)
@@ -143,6 +144,7 @@ func TestInstanceDies(t *testing.T) {
 
 // ST-12: an instance that never answers /ping fails the job, whatever the others do, and nothing is sent.
 func TestInstanceNeverReady(t *testing.T) {
+	t.Parallel() // it waits
 	b := newBench(t, serving(func(p *containertest.Process) int {
 		if p.Spec.Network.Hosts[0] == "algo-2" {
 			return server(503, upper)(p)

@@ -70,6 +70,7 @@ func seen(p *containertest.Process, dir string) map[string]string {
 
 // INF-24, INF-26, ruling 21: what a ModelDataSource may be, and what of it fails the job before a container is made.
 func TestModelDataSource(t *testing.T) {
+	t.Parallel() // it waits
 	const prefix, object = "S3Prefix", "S3Object"
 	for name, tc := range map[string]struct {
 		source job.ModelSource

@@ -118,6 +118,7 @@ func TestPipelineLabel(t *testing.T) {
 
 // ST-11, ST-12: the container of a pipeline that is at fault is named.
 func TestPipelineFaults(t *testing.T) {
+	t.Parallel() // it waits
 	second := func(f containertest.Program) containertest.Program {
 		return func(p *containertest.Process) int {
 			if p.Hostname == "second" {

@@ -81,6 +81,7 @@ func TestWhatBecameOfTheSignal(t *testing.T) {
 // TestInterruption carries the rehearsal out: what is on record of one that saves, and of one that is killed while it
 // writes a checkpoint (STOP-9).
 func TestInterruption(t *testing.T) {
+	t.Parallel() // it waits
 	plan := func(name string) *job.Plan {
 		p := trainingPlan(name)
 		p.Training.InterruptAfter, p.Training.Grace = job.Duration(100*time.Millisecond), job.Duration(200*time.Millisecond)

@@ -213,6 +213,7 @@ func TestTrainingCompletes(t *testing.T) {
 }
 
 func TestTrainingFails(t *testing.T) {
+	t.Parallel() // it waits
 	t.Run("OUT-5 artifacts of a failed job are uploaded", func(t *testing.T) {
 		b := newBench(t, algo(func(p *containertest.Process) int {
 			write(p, "/opt/ml/model/half", "x")
@@ -291,6 +292,7 @@ func (h holey) Launch(ctx context.Context, s container.Spec) (container.Task, er
 }
 
 func TestStop(t *testing.T) {
+	t.Parallel() // it waits
 	started := make(chan struct{}, 1)
 	obedient := func(p *containertest.Process) int {
 		started <- struct{}{}
@@ -454,6 +456,7 @@ func (b *bench) putModel(key string, members map[string]string) {
 }
 
 func TestTransform(t *testing.T) {
+	t.Parallel() // it waits
 	t.Run("BT-131 completes", func(t *testing.T) {
 		var model string
 		b := newBench(t, serving(func(p *containertest.Process) int {

@@ -32,6 +32,7 @@ func readAll(ctx context.Context, s objstore.Store, key string, off, n int64) ([
 
 // TestReadFaults: whatever happens on the way, the bytes are right, and the number of requests is bounded.
 func TestReadFaults(t *testing.T) {
+	t.Parallel() // it waits
 	data := storetest.Bytes(5<<20 + 3)
 	for _, c := range []struct {
 		name string
@@ -69,6 +70,7 @@ func TestReadFaults(t *testing.T) {
 // TestReadGivesUp: what does not get better is an error of the right class after a bounded number of requests, never an
 // early EOF.
 func TestReadGivesUp(t *testing.T) {
+	t.Parallel() // it waits
 	for _, c := range []struct {
 		name  string
 		f     s3test.Fault
@@ -252,6 +254,7 @@ func TestCancelWhileHanging(t *testing.T) {
 }
 
 func TestListFaults(t *testing.T) {
+	t.Parallel() // it waits
 	srv := s3test.New(s3test.Options{PageSize: 10})
 	var want []string
 	for i := range 95 {
@@ -367,6 +370,7 @@ func TestMultipart(t *testing.T) {
 }
 
 func TestMultipartFaults(t *testing.T) {
+	t.Parallel() // it waits
 	data := storetest.Bytes(2*part + 100)
 	query := func(s string) func(*http.Request) bool {
 		return func(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, s) }
@@ -509,7 +513,6 @@ func TestSigning(t *testing.T) {
 
 // TestNoSecretsInErrors: neither keys nor a signed URL's query reach an error's text.
 func TestNoSecretsInErrors(t *testing.T) {
-	noAWS(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -552,6 +555,7 @@ func TestNoCredentials(t *testing.T) {
 
 // TestSlowCompletion: a server that puts the parts together only when the upload is completed is not a stalled one.
 func TestSlowCompletion(t *testing.T) {
+	t.Parallel() // it waits
 	srv := s3test.New(s3test.Options{})
 	srv.MakeBucket("bucket")
 	srv.Record()
@@ -573,7 +577,6 @@ func TestSlowCompletion(t *testing.T) {
 
 // TestPathStyle: where the bucket stands in the URL, for Amazon's own endpoint.
 func TestPathStyle(t *testing.T) {
-	noAWS(t)
 	for path, want := range map[bool]string{false: "https://bucket.s3.eu-west-3.amazonaws.com/a/k", true: "https://s3.eu-west-3.amazonaws.com/bucket/a/k"} {
 		var asked []string
 		answer := func(r *http.Request) (*http.Response, error) {

@@ -313,6 +313,7 @@ func TestEndlessResponse(t *testing.T) {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
 					return
 				}
+				time.Sleep(time.Millisecond) // what has come is held by the test
 			}
 		}}
 		b := setup(tt.Serve(t, model), tt.Object("in/1", "x"))

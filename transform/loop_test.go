@@ -115,12 +115,13 @@ func TestSmallRequestsOneByOne(t *testing.T) { // BT-101, BT-103 to BT-105: what
 		outputs(t, b, map[string]string{"x.out": in.String()})
 	}
 	for _, m := range moods {
-		t.Run(m, func(t *testing.T) { run(t, 2, m) })
+		t.Run(m, func(t *testing.T) { t.Parallel(); run(t, 2, m) })
 	}
-	t.Run("all", func(t *testing.T) { run(t, 7, moods...) })
+	t.Run("all", func(t *testing.T) { t.Parallel(); run(t, 7, moods...) })
 }
 
 func TestSmallRequestsFail(t *testing.T) { // BT-104, BT-105
+	t.Parallel() // it waits
 	in := "plain 1\nfails 2\nplain 3\nhangs 4\nplain 5\n"
 	b := setup(tt.Raw(t, new(moody).serve), tt.Object("in/x", in)).line("SingleRecord")
 	b.Job.MaxConcurrent = new(2)
@@ -224,7 +225,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 		r, w := io.Pipe()
 		go func() {
 			io.WriteString(w, "plain 1\n")
-			io.WriteString(w, strings.Repeat("plain\n", 100<<10)) // more than one slab, so that the first is sent
+			io.WriteString(w, strings.Repeat("plain "+strings.Repeat("x", 57)+"\n", 10<<10)) // more than one slab, so that the first is sent
 			<-release
 			io.WriteString(w, "plain 2\n")
 			w.Close()

@@ -137,6 +137,7 @@ func TestPipelineHopLimit(t *testing.T) {
 
 // BT-105 to BT-108: a failure anywhere is that of the attempt, which goes the whole way again, and the container is named.
 func TestPipelineFailures(t *testing.T) {
+	t.Parallel() // it waits
 	t.Run("500, 500, 200", func(t *testing.T) {
 		one, n := tagged("1", ""), 0
 		two := &tt.Container{Invoke: func(w http.ResponseWriter, r *http.Request) {
@@ -205,6 +206,7 @@ func TestPipelineFailures(t *testing.T) {
 
 // ST-12, INF-65: one container that is never ready is enough, and the error names it.
 func TestPipelineNeverReady(t *testing.T) {
+	t.Parallel() // it waits
 	one := &tt.Container{}
 	two := &tt.Container{Ping: func(int) int { return 503 }}
 	b := setup(pipeline(t, one, two), tt.Object("in/x", "a"))

@@ -42,7 +42,10 @@ func TestAgainstTheReference(t *testing.T) {
 	if err != nil {
 		t.Skip("no python3: apt-get install python3")
 	}
-	seed, count := strconv.Itoa(referenceSeed), 600
+	seed, count := strconv.Itoa(referenceSeed), 200
+	if os.Getenv("OPTML_FULL") != "" {
+		count = 2000
+	}
 	if s := os.Getenv("OPTML_SEED"); s != "" {
 		seed, count = s, 6000
 	}

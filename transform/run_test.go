@@ -259,6 +259,7 @@ func TestHeaders(t *testing.T) { // BT-21, BT-100, BT-109, BT-125, INF-72: these
 }
 
 func TestSequenceOfCalls(t *testing.T) { // BT-20
+	t.Parallel() // it waits
 	model := &tt.Container{Ping: func(n int) int { return map[bool]int{true: 200, false: 502}[n == 2] }}
 	b := setup(tt.Serve(t, model), tt.Object("in/x", "1"))
 	res := b.must(t)

@@ -128,6 +128,7 @@ func caught(container.Spec) []container.Process {
 
 // An image that takes what it should refuse, and does not end, has its probes ended; each has its own rule.
 func TestProbesFail(t *testing.T) {
+	t.Parallel() // it waits
 	stubborn := func(p *containertest.Process) int {
 		if config, _ := os.ReadFile(p.Path("/opt/ml/input/config/hyperparameters.json")); strings.Contains(string(config), "not-a-number") {
 			<-p.Context.Done() // trains on and on, SIGTERM or not

@@ -120,6 +120,7 @@ func run(t *testing.T, p *job.Plan, commands map[string]containertest.Program, u
 }
 
 func TestVAL1Passes(t *testing.T) {
+	t.Parallel() // it waits
 	final, s, broken := run(t, algorithm(), map[string]containertest.Program{"train": train, "serve": serve}, "", nil)
 	if final.Status != "Completed" || *final.ExitCode != 0 || len(broken) > 0 {
 		t.Errorf("%+v %v", final, broken)
@@ -140,6 +141,7 @@ var unshown = []string{"a failure is told", "train ends on SIGTERM", "a bad hype
 
 // Each rule is broken once, and only what follows from it fails with it.
 func TestRulesBrokenOneByOne(t *testing.T) {
+	t.Parallel() // it waits
 	quiet := func(p *containertest.Process) int { _ = os.WriteFile(p.Path("/opt/ml/model/w"), nil, 0o644); return 0 }
 	for _, c := range []struct {
 		name         string

@@ -185,9 +185,13 @@ func hasVolumes() bool {
 }
 
 func TestScripts(t *testing.T) {
+	fresh, err := os.MkdirTemp(work, "") // -count 2 finds no jobs of the first time
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
-		WorkdirRoot:         work,
+		WorkdirRoot:         fresh,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {

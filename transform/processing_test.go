@@ -346,9 +346,9 @@ func TestFailedProcessingGivesItsMemoryBack(t *testing.T) {
 	want := map[string]string{}
 	for i := range 40 {
 		var in, out strings.Builder
-		for k := range 300 {
+		for k := range 600 {
 			row := fmt.Sprintf("%d,%s", k, strings.Repeat("x", 500))
-			if k == 280 && i%4 == 1 {
+			if k == 550 && i%4 == 1 {
 				row = "bare\"," + row
 			}
 			if k > 5 && i%4 == 2 {

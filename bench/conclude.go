@@ -255,7 +255,9 @@ func (r *Result) warn() {
 		}
 		s := v.Summary(main.Name)
 		if s == nil {
-			say("%s: no run has a figure", v.Name)
+			if v.Failed == 0 { // else it is said
+				say("%s: no run has a figure", v.Name)
+			}
 			continue
 		}
 		if fewest == 0 || s.N < fewest {

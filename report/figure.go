@@ -133,7 +133,7 @@ func Strips(title string, strips []Strip, y Axis) template.HTML {
 		if len(s.Values) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, `<svg class="s%d" role="img" aria-label="%s of each run of %s, median %s" data-row="%[3]s">%s`, i%linesMost, esc(title), esc(s.Name), esc(middle), &grid)
+		fmt.Fprintf(&b, `<svg class="s%d" role="img" aria-label="%s of each run of %s, median %s" data-row="%[3]s">%[5]s`, i%linesMost, esc(title), esc(s.Name), esc(middle), &grid)
 		if s.Low != nil && s.High != nil {
 			fmt.Fprintf(&b, `<line class="band" x1="%s" x2="%s" y1="%g" y2="%[3]g" stroke="currentColor" stroke-width="6" stroke-opacity=".3"/>`, at(*s.Low), at(*s.High), stripHigh/2)
 		}

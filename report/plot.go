@@ -87,8 +87,11 @@ func newPlot(s *series, t0 time.Time, y Axis) plot {
 	if y.Zero && !y.Log {
 		y0, y1 = min(0, y0), max(0, y1)
 	}
-	if s.x != nil && s.x.Zero {
-		x0, x1 = min(0, x0), max(0, x1)
+	if s.x != nil {
+		if s.x.Zero {
+			x0, x1 = min(0, x0), max(0, x1)
+		}
+		_, x0, x1 = s.x.ticks(x0, x1)
 	}
 	p.YTicks, y0, y1 = y.ticks(y0, y1)
 	p.Log = y.Log
@@ -201,7 +204,8 @@ func (a Axis) ticks(low, high float64) (ticks []tick, from, to float64) {
 	return ticks, from, to
 }
 
-// tenfolds are the ticks of a logarithmic axis: 1, 2, 5, 10, 20 …, or of these the powers of ten where they are many.
+// tenfolds are the ticks of a logarithmic axis: 1, 2, 5, 10, 20 …, or of these the powers of ten and the ends where they are
+// many.
 func (a Axis) tenfolds(low, high float64) (ticks []tick, from, to float64) {
 	var all, tens []float64
 	for e := math.Floor(math.Log10(low)); e <= math.Log10(high)+1; e++ {
@@ -217,7 +221,7 @@ func (a Axis) tenfolds(low, high float64) (ticks []tick, from, to float64) {
 		last--
 	}
 	for i := first; i <= last; i++ {
-		if i%3 == 0 {
+		if i%3 == 0 || i == first || i == last {
 			tens = append(tens, all[i])
 		}
 	}
@@ -278,8 +282,11 @@ func (a Axis) label(step, most float64) func(float64) string {
 	default:
 		return a.Say
 	}
-	digits := 0
-	for x := step / by; digits < 9 && math.Abs(x-math.Round(x)) > 1e-6*x; digits++ {
+	digits, enough := 0, 9
+	if a.Unit == "B" { // halves of halves have ever more digits
+		enough = 3
+	}
+	for x := step / by; digits < enough && math.Abs(x-math.Round(x)) > 1e-6*x; digits++ {
 		x *= 10
 	}
 	return func(v float64) string {

@@ -25,6 +25,7 @@ type pageView struct {
 	FailedRuns bool
 	Main       Figure
 	First      string
+	Starred    bool // some figure is shown to differ from the first variant's
 	Rows       []pageRow
 	Strips     []template.HTML
 	Figures    []pageFigure
@@ -76,7 +77,8 @@ func (r *Result) HTML(w io.Writer) error {
 			continue
 		}
 		v.Strips = append(v.Strips, r.strips(f))
-		v.Figures = append(v.Figures, r.pageFigure(f))
+		x := r.pageFigure(f)
+		v.Figures, v.Starred = append(v.Figures, x), v.Starred || slices.ContainsFunc(x.Cells, func(c pageCell) bool { return c.Differs })
 	}
 	if v.Timelines, v.Short = r.timelines(); v.Spread {
 		v.Order = r.order(main)

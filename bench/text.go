@@ -72,14 +72,16 @@ func (r *Result) head() string {
 
 // phases are all other figures, the median of each variant with optml's own part of it.
 func (r *Result) phases(b *bytes.Buffer, main Figure) {
-	b.WriteByte('\n')
 	if len(r.Variants) > columnsMost {
+		b.WriteByte('\n')
 		fmt.Fprintf(b, "The other figures of so many variants are in the JSON form and on the page (-o FILE.html).\n")
 		return
 	}
 	if !slices.ContainsFunc(r.Figures, func(f Figure) bool { return f.Name != main.Name && r.any(f.Name) }) {
 		return
 	}
+	b.WriteByte('\n')
+	starred := false
 	columns(b, func(t io.Writer) {
 		fmt.Fprint(t, "MEDIANS")
 		for _, v := range r.Variants {
@@ -101,7 +103,7 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 				mark := ""
 				if i > 0 {
 					if c := r.Comparison(f.Name, v.Name, r.Variants[0].Name); c != nil && c.Differs {
-						mark = " *"
+						mark, starred = " *", true
 					}
 				}
 				fmt.Fprintf(t, "\t%s%s\t%s", text(f.Unit, s.Median), mark, s.ownText(f))
@@ -109,7 +111,7 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 			fmt.Fprintln(t)
 		}
 	})
-	if len(r.Variants) > 1 {
+	if starred {
 		fmt.Fprintf(b, "*: shown to differ from %s\n", plain(r.Variants[0].Name))
 	}
 }

@@ -73,6 +73,9 @@ func (a *app) bench(f *jobFlags, b *benchFlags, s *serveFlags, path string, read
 		if err := checkGPUs(context.Background(), plan); err != nil {
 			return err
 		}
+		for _, w := range plan.Warnings {
+			variants[i].Warnings = append(variants[i].Warnings, w.Text)
+		}
 		if i == 0 {
 			first = plan
 		}

@@ -242,6 +242,7 @@ func (r *Result) warn() {
 	if r.Partial != "" {
 		say("this is a part of what was asked for: %s", r.Partial)
 	}
+	r.warnDocuments(say)
 	level := alpha
 	if n := len(r.Variants); n > 2 {
 		level /= float64(n*(n-1)) / 2
@@ -255,14 +256,20 @@ func (r *Result) warn() {
 		}
 		s := v.Summary(main.Name)
 		if s == nil {
-			say("%s: no run has a figure", v.Name)
+			if v.Failed == 0 { // else it is said
+				say("%s: no run has a figure", v.Name)
+			}
 			continue
 		}
 		if fewest == 0 || s.N < fewest {
 			fewest = s.N
 		}
 		if s.Low == nil && !(r.Kind == string(job.KindServing) && r.Settings.Runs == 1) { // one says much already, and is the default
-			say("%s: %s are too few for an interval of the median; it takes 6", v.Name, count(s.N, "run"))
+			are := "are"
+			if s.N == 1 {
+				are = "is"
+			}
+			say("%s: %s %s too few for an interval of the median; it takes 6", v.Name, count(s.N, "run"), are)
 		}
 		if s.Median > 0 {
 			if w := (s.Q3 - s.Q1) / s.Median; w > spreadMost {
@@ -289,6 +296,27 @@ func (r *Result) warn() {
 		say("drift: from the first to the last run, %s went %s by %s; the order of the variants within the rounds is random, so that it widens intervals more than it moves them", main.Label, way, share(math.Abs(d.Change)))
 	}
 	r.warnNoise(say)
+}
+
+// warnDocuments says what the variants' documents are warned of; what is true of all is said once.
+func (r *Result) warnDocuments(say func(string, ...any)) {
+	of := map[string]int{}
+	for _, v := range r.Variants {
+		for _, w := range v.Warnings {
+			of[w]++
+		}
+	}
+	for _, v := range r.Variants {
+		for _, w := range v.Warnings {
+			switch {
+			case of[w] == len(r.Variants):
+				say("%s", w)
+				of[w] = 0
+			case of[w] > 0:
+				say("%s: %s", v.Name, w)
+			}
+		}
+	}
 }
 
 func (r *Result) warnNoise(say func(string, ...any)) {

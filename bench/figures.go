@@ -103,6 +103,9 @@ func Measure(j *ledger.Job) (Outcome, error) {
 	o := Outcome{Job: string(j.Kind()) + "/" + j.Name(), Began: s.CreationTime, Status: s.Status}
 	if s.Status != ledger.StatusCompleted {
 		o.Error = firstOf(s.FailureReason, s.Detail, s.Message, s.Status)
+		if s.Detail != "" && !strings.Contains(o.Error, s.Detail) { // the service's words alone may not say which image it was
+			o.Error += " (" + s.Detail + ")"
+		}
 		return o, nil
 	}
 	m := measure{state: &s, figures: map[string]float64{}, own: map[string]float64{}}
@@ -298,7 +301,9 @@ func (m measure) use(o *Outcome) {
 	for _, c := range m.state.Channels {
 		m.figures["scriptWaited"] += c.ReaderWaited.Seconds()
 		m.figures["dataWaited"] += c.WeWaited.Seconds()
-		m.figures["channelBytes"] += float64(c.Bytes)
+		if c.Mode != "FastFile" || c.Bytes > 0 { // else the kernel read files of this machine past optml
+			m.figures["channelBytes"] += float64(c.Bytes)
+		}
 	}
 }
 

@@ -170,7 +170,7 @@ type pagePoint struct{ Title, Text, Seconds string }
 
 // pageLoads are the loads of all variants, and the plots of throughput and latency.
 func (r *Result) pageLoads() (all []pageLoad, plots []template.HTML, err error) {
-	var open, closed []report.Line
+	var open, closed loadPlot
 	for i := range r.Variants {
 		v := &r.Variants[i]
 		run := v.shown(r.Settings.Figure)
@@ -200,35 +200,46 @@ func (r *Result) pageLoads() (all []pageLoad, plots []template.HTML, err error) 
 			}
 		}
 		all = append(all, x)
-		open = append(open, latencies(v.Name, run.Load.Open)...)
-		closed = append(closed, latencies(v.Name, run.Load.Closed)...)
+		open.add(v.Name, run.Load.Open)
+		closed.add(v.Name, run.Load.Closed)
 	}
-	seconds := func(v float64) string { return text("s", v) }
-	rate := func(v float64) string { return text("1/s", v) }
-	for _, x := range []struct {
+	x, y := Figure{Unit: "1/s"}.axis(), Figure{Unit: "s"}.axis()
+	x.Zero, y.Log = true, true // an overloaded server's seconds would make lines of all others flat
+	for _, p := range []struct {
 		title string
-		lines []report.Line
+		loadPlot
 	}{{"latency, open loop", open}, {"latency, closed loop", closed}} {
-		if h := report.Curve(x.title, "good answers a second, in the order of the loads", x.lines, rate, seconds); h != "" {
+		if h := report.Curve(p.title, "good answers a second, in the order of the loads; a ring: not held", p.lines, p.marks, x, y); h != "" {
 			plots = append(plots, h)
 		}
 	}
 	return all, plots, nil
 }
 
-// latencies are the lines of a curve: half and 99 % of the answers, over what was answered. A point alone is none.
-func latencies(name string, c *load.Curve) (lines []report.Line) {
+// loadPlot is a plot of throughput and latency.
+type loadPlot struct {
+	variants int
+	lines    []report.Line
+	marks    []report.Mark
+}
+
+// add adds the lines of a curve: half and 99 % of the answers, over what was answered. A point alone is none.
+func (x *loadPlot) add(name string, c *load.Curve) {
+	x.variants++
 	if c == nil || len(c.Points) < 2 {
-		return nil
+		return
 	}
 	for _, percent := range []float64{50, 99} {
-		l := report.Line{Name: fmt.Sprintf("%s, p%g", name, percent)}
+		l := report.Line{Name: fmt.Sprintf("%s, p%g", name, percent), Group: x.variants, Dashed: percent > 50}
 		for _, p := range c.Points {
 			if v, ok := p.Latency.At(percent); ok {
-				l.Points = append(l.Points, [2]float64{p.Throughput, v})
+				l.Points, l.Hollow = append(l.Points, [2]float64{p.Throughput, v}), append(l.Hollow, !p.Held)
 			}
 		}
-		lines = append(lines, l)
+		x.lines = append(x.lines, l)
 	}
-	return lines
+	if c.Knee != nil {
+		at := c.Points[*c.Knee].Throughput
+		x.marks = append(x.marks, report.Mark{X: at, Text: "knee " + text("1/s", at), Group: x.variants})
+	}
 }

@@ -25,10 +25,13 @@ type pageView struct {
 	FailedRuns bool
 	Main       Figure
 	First      string
+	Starred    bool // some figure is shown to differ from the first variant's
 	Rows       []pageRow
 	Strips     []template.HTML
 	Figures    []pageFigure
 	Timelines  []template.HTML
+	Short      bool // the runs were too short for timelines
+	Spread     bool // there are runs enough to show how they lie
 	Order      template.HTML
 	Loads      []pageLoad
 	Curves     []template.HTML
@@ -59,23 +62,27 @@ func (r *Result) HTML(w io.Writer) error {
 	var foot bytes.Buffer
 	r.foot(&foot)
 	v := pageView{Result: r, Style: report.Style(), Main: main, FailedRuns: failed > 0, Foot: strings.TrimSpace(foot.String()),
-		Head: fmt.Sprintf("%s of %s %s, %s each after %s, in %s", count(len(r.Variants), "variant"), r.Kind, plain(r.Job), count(r.Settings.Runs, "run"),
-			count(r.Settings.Warmups, "warm-up"), secondsText(r.Ended.Sub(r.Began).Seconds()))}
+		Head: r.head()}
 	if len(r.Variants) > 0 {
 		v.First = r.Variants[0].Name
 	}
 	for i := range r.Variants {
 		v.Rows = append(v.Rows, r.Variants[i].row(main))
+		if x := r.Variants[i].Summary(main.Name); x != nil && x.N > 1 {
+			v.Spread = true
+		}
 	}
 	for _, f := range slices.Concat([]Figure{main}, r.Figures) {
 		if f.Name == main.Name && len(v.Strips) > 0 || !r.any(f.Name) {
 			continue
 		}
 		v.Strips = append(v.Strips, r.strips(f))
-		v.Figures = append(v.Figures, r.pageFigure(f))
+		x := r.pageFigure(f)
+		v.Figures, v.Starred = append(v.Figures, x), v.Starred || slices.ContainsFunc(x.Cells, func(c pageCell) bool { return c.Differs })
 	}
-	v.Timelines = r.timelines()
-	v.Order = r.order(main)
+	if v.Timelines, v.Short = r.timelines(); v.Spread {
+		v.Order = r.order(main)
+	}
 	var err error
 	if v.Loads, v.Curves, err = r.pageLoads(); err != nil {
 		return err
@@ -98,7 +105,9 @@ func (v *Variant) row(f Figure) pageRow {
 		if s.Low != nil {
 			x.CI = text(f.Unit, *s.Low) + " to " + text(f.Unit, *s.High)
 		}
-		x.Half, x.Range = text(f.Unit, s.Q1)+" to "+text(f.Unit, s.Q3), text(f.Unit, s.Min)+" to "+text(f.Unit, s.Max)
+		if s.N > 1 {
+			x.Half, x.Range = text(f.Unit, s.Q1)+" to "+text(f.Unit, s.Q3), text(f.Unit, s.Min)+" to "+text(f.Unit, s.Max)
+		}
 		x.Own, x.Runs = s.ownText(f), fmt.Sprint(s.N)
 	}
 	if v.Failed > 0 {
@@ -118,7 +127,12 @@ func (r *Result) strips(f Figure) template.HTML {
 		}
 		all = append(all, s)
 	}
-	return report.Strips(f.Label, all, func(v float64) string { return text(f.Unit, v) })
+	return report.Strips(f.Label, all, f.axis())
+}
+
+// axis is how a plot says the figure.
+func (f Figure) axis() report.Axis {
+	return report.Axis{Unit: f.Unit, Say: func(v float64) string { return text(f.Unit, v) }}
 }
 
 func (r *Result) pageFigure(f Figure) pageFigure {
@@ -140,8 +154,8 @@ func (r *Result) pageFigure(f Figure) pageFigure {
 	return x
 }
 
-// timelines are one plot a metric, one line a variant and host.
-func (r *Result) timelines() (out []template.HTML) {
+// timelines are one plot a metric, one line a variant and host. short: there are readings, one a line.
+func (r *Result) timelines() (out []template.HTML, short bool) {
 	var names []string
 	lines := map[string][]report.Line{}
 	for _, v := range r.Variants {
@@ -159,12 +173,16 @@ func (r *Result) timelines() (out []template.HTML) {
 			lines[s.Name] = append(lines[s.Name], report.Line{Name: name, Points: s.Points})
 		}
 	}
+	y := Figure{Unit: "%"}.axis()
+	y.Zero = true
 	for _, n := range names {
-		if h := report.Timeline(n, lines[n], func(v float64) string { return text("%", v) }); h != "" {
-			out = append(out, h)
+		if !slices.ContainsFunc(lines[n], func(l report.Line) bool { return len(l.Points) > 1 }) {
+			short = true
+			continue
 		}
+		out = append(out, report.Timeline(n, lines[n], y))
 	}
-	return out
+	return out, short && len(out) == 0
 }
 
 // order is the figure over the time at which the runs began: a drift is seen there.
@@ -179,7 +197,9 @@ func (r *Result) order(f Figure) template.HTML {
 		}
 		lines = append(lines, l)
 	}
-	return report.Timeline(f.Label, lines, func(v float64) string { return text(f.Unit, v) })
+	x := Figure{Unit: "s"}.axis()
+	x.Zero = true
+	return report.Curve(f.Label, "the time at which the run began", lines, nil, x, f.axis())
 }
 
 func (r *Result) pageRuns(f Figure) (all []pageRun) {

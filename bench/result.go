@@ -85,9 +85,10 @@ type Variant struct {
 	Name     string    `json:"name"`
 	Members  []Setting `json:"members,omitempty"` // what is other than in the document
 	Document string    `json:"document,omitempty"`
-	Image    string    `json:"image,omitempty"` // with its digest
-	Runs     []Run     `json:"runs"`            // in the order in which they ran, warm-ups and failures included
-	Failed   int       `json:"failed"`          // of them, without warm-ups
+	Image    string    `json:"image,omitempty"`    // with its digest
+	Runs     []Run     `json:"runs"`               // in the order in which they ran, warm-ups and failures included
+	Failed   int       `json:"failed"`             // of them, without warm-ups
+	Warnings []string  `json:"warnings,omitempty"` // of its documents, as optml plan has them
 
 	Summaries []Summary `json:"summaries,omitempty"` // one a figure
 	Timeline  *Timeline `json:"timeline,omitempty"`  // what the run with the median of the figure used

@@ -175,7 +175,8 @@ func why(ctx context.Context) string {
 
 // tell says how a run went.
 func (s *session) tell(t Task, v *Variant, r *Run) {
-	what := fmt.Sprintf("run %d of %d", t.N, (s.Settings.Warmups+s.Settings.Runs)*len(s.Variants))
+	left := s.left()
+	what := fmt.Sprintf("run %d of %d", t.N, t.N+left)
 	if t.Warmup {
 		what += " (warm-up)"
 	}
@@ -187,11 +188,21 @@ func (s *session) tell(t Task, v *Variant, r *Run) {
 		return
 	}
 	f, _ := known(s.Settings.Figure)
-	left := ""
-	if n := (s.Settings.Warmups+s.Settings.Runs)*len(s.Variants) - t.N; n > 0 {
-		left = ", about " + secondsText(time.Since(s.result.Began).Seconds()/float64(t.N)*float64(n)) + " left"
+	rest := ""
+	if left > 0 {
+		rest = ", about " + secondsText(time.Since(s.result.Began).Seconds()/float64(t.N)*float64(left)) + " left"
 	}
-	s.Say("%s: %s %s%s", what, f.Label, text(f.Unit, r.Figures[f.Name]), left)
+	s.Say("%s: %s %s%s", what, f.Label, text(f.Unit, r.Figures[f.Name]), rest)
+}
+
+// left is how many runs are to be made yet.
+func (s *session) left() (n int) {
+	for i, v := range s.result.Variants {
+		if s.streak[i] < failuresMost {
+			n += s.Settings.Warmups + s.Settings.Runs - len(v.Runs)
+		}
+	}
+	return n
 }
 
 func known(name string) (Figure, bool) {

@@ -142,6 +142,20 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// What a variant's documents are warned of is said with its name, what all are warned of once without.
+func TestWarningsOfDocuments(t *testing.T) {
+	c := synthetic(rand.New(rand.NewPCG(1, 1)), map[string]float64{"a": 1, "b": 1}, nil)
+	c.Variants[0].Warnings = []string{"no such instance type", "both"}
+	c.Variants[1].Warnings = []string{"both"}
+	r, err := Carry(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a: no such instance type", "both"}; !slices.Equal(r.Warnings, want) {
+		t.Errorf("%q, want %q", r.Warnings, want)
+	}
+}
+
 // A run that fails is counted and shown, and the rest goes on; a variant that never works is given up.
 func TestFailures(t *testing.T) {
 	c := synthetic(rand.New(rand.NewPCG(1, 2)), map[string]float64{"a": 1, "b": 1}, func(x Task) string {

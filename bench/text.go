@@ -17,8 +17,7 @@ const columnsMost = 6
 func (r *Result) Text(w io.Writer) error {
 	var b bytes.Buffer
 	main, _ := r.Figure(r.Settings.Figure)
-	fmt.Fprintf(&b, "%s: %s of %s %s, %s each after %s, in %s\n", plain(r.Name), count(len(r.Variants), "variant"), r.Kind, plain(r.Job),
-		count(r.Settings.Runs, "run"), count(r.Settings.Warmups, "warm-up"), secondsText(r.Ended.Sub(r.Began).Seconds()))
+	fmt.Fprintf(&b, "%s: %s\n", plain(r.Name), r.head())
 	if r.Partial != "" {
 		fmt.Fprintf(&b, "PARTIAL: %s\n", plain(r.Partial))
 	}
@@ -27,21 +26,8 @@ func (r *Result) Text(w io.Writer) error {
 		fmt.Fprintf(t, "%s\tmedian\t95 %% CI\tmiddle half\tleast and most\toptml's own\truns\n", strings.ToUpper(main.Label))
 		for i := range r.Variants {
 			v := &r.Variants[i]
-			runs := ""
-			if v.Failed > 0 {
-				runs = fmt.Sprintf(", %d failed", v.Failed)
-			}
-			s := v.Summary(main.Name)
-			if s == nil {
-				fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t0%s\n", plain(v.Name), runs)
-				continue
-			}
-			ci := "too few runs"
-			if s.Low != nil {
-				ci = text(main.Unit, *s.Low) + " to " + text(main.Unit, *s.High)
-			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s to %s\t%s to %s\t%s\t%d%s\n", plain(v.Name), text(main.Unit, s.Median), ci, text(main.Unit, s.Q1), text(main.Unit, s.Q3),
-				text(main.Unit, s.Min), text(main.Unit, s.Max), s.ownText(main), s.N, runs)
+			x := v.row(main)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(x.Name), x.Median, x.CI, x.Half, x.Range, x.Own, x.Runs)
 		}
 	})
 	if len(r.Verdicts) > 0 {
@@ -72,16 +58,30 @@ func (r *Result) Text(w io.Writer) error {
 	return err
 }
 
+// head says what was run: 3 variants of training iris, 10 runs each after 1 warm-up, in 23.3 s.
+func (r *Result) head() string {
+	what, runs := r.Kind+" "+plain(r.Job), count(r.Settings.Runs, "run")
+	if n := len(r.Variants); n > 1 {
+		what, runs = fmt.Sprintf("%d variants of %s", n, what), runs+" each"
+	}
+	if r.Settings.Warmups > 0 {
+		runs += " after " + count(r.Settings.Warmups, "warm-up")
+	}
+	return fmt.Sprintf("%s, %s, in %s", what, runs, secondsText(r.Ended.Sub(r.Began).Seconds()))
+}
+
 // phases are all other figures, the median of each variant with optml's own part of it.
 func (r *Result) phases(b *bytes.Buffer, main Figure) {
-	b.WriteByte('\n')
 	if len(r.Variants) > columnsMost {
+		b.WriteByte('\n')
 		fmt.Fprintf(b, "The other figures of so many variants are in the JSON form and on the page (-o FILE.html).\n")
 		return
 	}
 	if !slices.ContainsFunc(r.Figures, func(f Figure) bool { return f.Name != main.Name && r.any(f.Name) }) {
 		return
 	}
+	b.WriteByte('\n')
+	starred := false
 	columns(b, func(t io.Writer) {
 		fmt.Fprint(t, "MEDIANS")
 		for _, v := range r.Variants {
@@ -103,7 +103,7 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 				mark := ""
 				if i > 0 {
 					if c := r.Comparison(f.Name, v.Name, r.Variants[0].Name); c != nil && c.Differs {
-						mark = " *"
+						mark, starred = " *", true
 					}
 				}
 				fmt.Fprintf(t, "\t%s%s\t%s", text(f.Unit, s.Median), mark, s.ownText(f))
@@ -111,7 +111,7 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 			fmt.Fprintln(t)
 		}
 	})
-	if len(r.Variants) > 1 {
+	if starred {
 		fmt.Fprintf(b, "*: shown to differ from %s\n", plain(r.Variants[0].Name))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,9 @@ type Choice struct {
 	kind  string
 }
 
+// Each is the path of all like it: InputDataConfig[*].InputMode.
+func (m Choice) Each() string { return starred(m.Path) }
+
 // MemberError says that a member cannot be given other values, or not this one.
 type MemberError struct{ Text, Help string }
 
@@ -26,10 +30,11 @@ func (e *MemberError) Error() string { return e.Text }
 // Hint says what to do instead.
 func (e *MemberError) Hint() string { return e.Help }
 
-// FindMember finds the member that name means in documents that go together: its path, or an end of the path that no
+// FindMembers finds the member that name means in documents that go together: its path, or an end of the path that no
 // other member's ends in, with the operation before it where that is needed (CreateModel.PrimaryContainer.Image). A member
-// that is there goes before one that could be. *MemberError when there is none, or more than one.
-func FindMember(docs []*Document, name string) (Choice, error) {
+// that is there goes before one that could be. [*] for an index is each of a list's: InputDataConfig[*].InputMode is as
+// many members as there are channels, else there is one. *MemberError when there is none, or more than one is meant.
+func FindMembers(docs []*Document, name string) ([]Choice, error) {
 	var there, may []Choice
 	var known []string
 	for i, d := range docs {
@@ -40,19 +45,29 @@ func FindMember(docs []*Document, name string) (Choice, error) {
 	if len(found) == 0 {
 		found = may
 	}
-	switch len(found) {
-	case 1:
-		if found[0].kind == "" {
-			return Choice{}, &MemberError{found[0].Path + " is an object or a list, not a single value", "name a member in it"}
+	each := strings.Contains(name, "[*]")
+	if each && len(there) > 0 { // one of them may be where another could be
+		for _, m := range may {
+			if m.Doc == there[0].Doc && starred(m.Path) == starred(there[0].Path) {
+				found = append(found, m)
+			}
 		}
-		return found[0], nil
-	case 0:
+	}
+	alike := func(a Choice) bool { return a.Doc == found[0].Doc && starred(a.Path) == starred(found[0].Path) }
+	switch {
+	case len(found) == 0:
 		hint := "name it as the document does: InputMode, InputDataConfig[0].InputMode, HyperParameters.epochs"
 		slices.Sort(known)
 		if near := nearest(name, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
-		return Choice{}, &MemberError{"no member " + strconv.Quote(name) + " is in the document, or could be", hint}
+		return nil, &MemberError{"no member " + strconv.Quote(name) + " is in the document, or could be", hint}
+	case len(found) == 1 || each && !slices.ContainsFunc(found, func(m Choice) bool { return !alike(m) }):
+		if found[0].kind == "" {
+			return nil, &MemberError{found[0].Path + " is an object or a list, not a single value", "name a member in it"}
+		}
+		slices.SortFunc(found, func(a, b Choice) int { return strings.Compare(a.Path, b.Path) })
+		return found, nil
 	}
 	var paths []string
 	for _, m := range found {
@@ -63,8 +78,17 @@ func FindMember(docs []*Document, name string) (Choice, error) {
 		paths = append(paths, p)
 	}
 	slices.Sort(paths)
-	return Choice{}, &MemberError{strconv.Quote(name) + " may be " + strings.Join(paths, " or "), "give as much of the path as tells them apart"}
+	hint := "give as much of the path as tells them apart"
+	if !slices.ContainsFunc(found, func(m Choice) bool { return !alike(m) }) {
+		hint += ", or " + starred(paths[0]) + " for all of them"
+	}
+	return nil, &MemberError{strconv.Quote(name) + " may be " + strings.Join(paths, " or "), hint}
 }
+
+var anIndex = regexp.MustCompile(`\[\d+\]`)
+
+// starred is a path with [*] for each index.
+func starred(path string) string { return anIndex.ReplaceAllString(path, "[*]") }
 
 // memberWalk goes over all members that a document has or could have.
 type memberWalk struct {
@@ -133,8 +157,16 @@ func (w memberWalk) offer(n *Node, s *shape, steps []any, path string) {
 	}
 }
 
-// endsIn says whether a path ends in whole members that are called end.
+// endsIn says whether a path ends in whole members that are called end, where [*] is any index.
 func endsIn(path, end string) bool {
+	if strings.Contains(end, "[*]") {
+		any := strings.ReplaceAll(regexp.QuoteMeta(end), `\[\*\]`, `\[\d+\]`)
+		at := regexp.MustCompile(any + "$").FindStringIndex(path)
+		if at == nil {
+			return false
+		}
+		end = path[at[0]:]
+	}
 	before, ok := strings.CutSuffix(path, end)
 	return ok && end != "" && (before == "" || before[len(before)-1] == '.' || end[0] == '[')
 }

@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -29,6 +30,49 @@ func decodeVaried(t *testing.T, text string) *Document {
 	return d
 }
 
+// findOne finds a member of which there is one.
+func findOne(docs []*Document, name string) (Choice, error) {
+	found, err := FindMembers(docs, name)
+	if err != nil {
+		return Choice{}, err
+	}
+	if len(found) != 1 {
+		return Choice{}, fmt.Errorf("%d members", len(found))
+	}
+	return found[0], nil
+}
+
+// [*] means the member of each item of a list, where it is there and where it could be.
+func TestFindEachMember(t *testing.T) {
+	docs := []*Document{decodeVaried(t, varied), decodeVaried(t, variedModel)}
+	for name, want := range map[string]string{
+		"InputDataConfig[*].InputMode":          "InputDataConfig[0].InputMode InputDataConfig[1].InputMode",
+		"[*].InputMode":                         "InputDataConfig[0].InputMode InputDataConfig[1].InputMode",
+		"[*].ContentType":                       "InputDataConfig[0].ContentType InputDataConfig[1].ContentType",
+		"[*].DataSource.S3DataSource.S3Uri":     "InputDataConfig[0].DataSource.S3DataSource.S3Uri InputDataConfig[1].DataSource.S3DataSource.S3Uri",
+		"Containers[*].Environment.X":           "!no member",
+		"InputDataConfig[*].DataSource":         "!not a single value",
+		"S3Uri":                                 "!CreateTrainingJob.InputDataConfig[*].DataSource.S3DataSource.S3Uri for all of them",
+		"CreateTrainingJob.[*].InputMode":       "InputDataConfig[0].InputMode InputDataConfig[1].InputMode",
+		"HyperParameters[*].epochs":             "!no member",
+		"InputDataConfig[*].ShuffleConfig.Seed": "InputDataConfig[0].ShuffleConfig.Seed InputDataConfig[1].ShuffleConfig.Seed",
+	} {
+		found, err := FindMembers(docs, name)
+		var paths []string
+		for _, m := range found {
+			paths = append(paths, m.Path)
+		}
+		bad, refused := strings.CutPrefix(want, "!")
+		var e *MemberError
+		switch {
+		case refused && (!errors.As(err, &e) || !strings.Contains(e.Text+" "+e.Help, bad)):
+			t.Errorf("%s: %+v, %v", name, paths, err)
+		case !refused && (err != nil || strings.Join(paths, " ") != want):
+			t.Errorf("%s: %+v, %v", name, paths, err)
+		}
+	}
+}
+
 func TestFindMember(t *testing.T) {
 	docs := []*Document{decodeVaried(t, varied), decodeVaried(t, variedModel)}
 	for name, want := range map[string]string{
@@ -49,7 +93,7 @@ func TestFindMember(t *testing.T) {
 		"ResourceConfig":                           "!not a single value",
 		"":                                         "!no member",
 	} {
-		m, err := FindMember(docs, name)
+		m, err := findOne(docs, name)
 		bad, refused := strings.CutPrefix(want, "!")
 		var e *MemberError
 		switch {
@@ -73,7 +117,7 @@ func TestSetMember(t *testing.T) {
 		{"CheckpointConfig.S3Uri", "s3://b/c", "{\n  \"Tr", "{\"CheckpointConfig\": {\"S3Uri\": \"s3://b/c\"}, \n  \"Tr"},
 		{"HyperParameters.new", "1", `{"epochs"`, `{"new": "1", "epochs"`},
 	} {
-		m, err := FindMember([]*Document{d}, x.member)
+		m, err := findOne([]*Document{d}, x.member)
 		if err != nil {
 			t.Errorf("%s: %v", x.member, err)
 			continue
@@ -88,7 +132,7 @@ func TestSetMember(t *testing.T) {
 		}
 	}
 	for member, value := range map[string]string{"VolumeSizeInGB": "much", "EnableNetworkIsolation": "yes"} {
-		m, err := FindMember([]*Document{d}, member)
+		m, err := findOne([]*Document{d}, member)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +142,7 @@ func TestSetMember(t *testing.T) {
 	}
 	// A null counts as absent, and is replaced.
 	d = decodeVaried(t, strings.Replace(varied, `"InputMode": "File"`, `"InputMode": null`, 1))
-	m, err := FindMember([]*Document{d}, "InputDataConfig[0].InputMode")
+	m, err := findOne([]*Document{d}, "InputDataConfig[0].InputMode")
 	if err != nil {
 		t.Fatal(err)
 	}

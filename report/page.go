@@ -242,9 +242,9 @@ func (v *jobView) series(j *ledger.Job) error {
 	for _, s := range set.all {
 		own := j.Plan().Training != nil && slices.ContainsFunc(j.Plan().Training.Metrics, func(d job.MetricDefinition) bool { return d.Name == s.name })
 		if !own && slices.Contains(used, s.name) {
-			v.Usage = append(v.Usage, newPlot(s, v.Created, percentText, true))
+			v.Usage = append(v.Usage, newPlot(s, v.Created, Axis{Say: percentText, Zero: true}))
 		} else {
-			v.Metrics = append(v.Metrics, newPlot(s, v.Created, tickText, false))
+			v.Metrics = append(v.Metrics, newPlot(s, v.Created, Axis{Say: tickText}))
 		}
 	}
 	if set.left > 0 {
@@ -308,7 +308,7 @@ func (v *jobView) requests(path string) error {
 			x.Bins = append(x.Bins, histogramBar{number(plotLeft + float64(i)*wide), number(plotBottom - h), number(max(1, wide-1)), number(h), countText(c, "request")})
 		}
 	}
-	x.Plot = newPlot(&series{name: "latency", n: q.n, lines: []*line{&q.latency}}, v.Created, latencyText, true)
+	x.Plot = newPlot(&series{name: "latency", n: q.n, lines: []*line{&q.latency}}, v.Created, Axis{Say: latencyText, Zero: true})
 	v.Requests = x
 	return nil
 }

@@ -487,7 +487,7 @@ func TestPlotOfOddValues(t *testing.T) {
 		for i, v := range values {
 			l.add(point{at(float64(i)), v})
 		}
-		p := newPlot(&series{name: name, n: int64(len(values)), lines: []*line{l}}, t0, tickText, false)
+		p := newPlot(&series{name: name, n: int64(len(values)), lines: []*line{l}}, t0, Axis{Say: tickText})
 		if len(p.YTicks) < 2 || len(p.YTicks) > 7 {
 			t.Errorf("%s: %v", name, p.YTicks)
 		}

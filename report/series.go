@@ -26,14 +26,17 @@ type point struct {
 
 // line is what is drawn of any number of points: all of them, or the extremes of each column.
 type line struct {
-	host  string
-	n     int64
-	raw   []point
-	first point
-	last  point
-	began time.Time
-	width time.Duration // of a column
-	cols  []extremes
+	host   string
+	group  int // of a colour, from 1; 0: one of its own
+	dashed bool
+	hollow []bool // by raw point
+	n      int64
+	raw    []point
+	first  point
+	last   point
+	began  time.Time
+	width  time.Duration // of a column
+	cols   []extremes
 }
 
 type extremes struct {
@@ -115,9 +118,11 @@ type series struct {
 	name  string
 	lines []*line
 	n     int64
-	left  int64                // points of hosts that are not drawn
-	over  string               // what X is; "": time
-	x     func(float64) string // how it is said where it is not time
+	left  int64  // points of hosts that are not drawn
+	over  string // what X is; "": time
+	x     *Axis  // of X where it is not time
+	marks []Mark
+	of    string // what has the lines; "": instances
 }
 
 // seriesSet is the metrics of a file.

@@ -73,6 +73,9 @@ func (a *app) bench(f *jobFlags, b *benchFlags, s *serveFlags, path string, read
 		if err := checkGPUs(context.Background(), plan); err != nil {
 			return err
 		}
+		for _, w := range plan.Warnings {
+			variants[i].Warnings = append(variants[i].Warnings, w.Text)
+		}
 		if i == 0 {
 			first = plan
 		}
@@ -393,21 +396,26 @@ func (v *benchVariant) vary(member, value string) (string, error) {
 	for _, d := range v.docs {
 		docs = append(docs, d.Document)
 	}
-	m, err := job.FindMember(docs, member)
+	found, err := job.FindMembers(docs, member)
 	if err != nil {
 		return "", err
 	}
-	d := v.docs[m.Doc]
-	raw, err := m.Set(d.Document, value)
-	if err != nil {
-		return "", err
+	for _, m := range found {
+		d := v.docs[m.Doc]
+		raw, err := m.Set(d.Document, value)
+		if err != nil {
+			return "", err
+		}
+		doc, err := job.DecodeAs(d.Operation, d.Name, raw)
+		if err != nil {
+			return "", err
+		}
+		v.docs[m.Doc] = given{doc, raw}
 	}
-	doc, err := job.DecodeAs(d.Operation, d.Name, raw)
-	if err != nil {
-		return "", err
+	if len(found) > 1 {
+		return found[0].Each(), nil
 	}
-	v.docs[m.Doc] = given{doc, raw}
-	return m.Path, nil
+	return found[0].Path, nil
 }
 
 // imageMember is where the documents name the image.

@@ -23,6 +23,7 @@ type row = measure.Row[*bench]
 
 var rows = []row{
 	{Name: "whole", Says: "a whole job, command line to exit: File mode, one object of 1 KiB, a model of 1 KiB", Instants: []string{"to the exit"}, Ready: (*bench).whole},
+	{Name: "bench", Says: "a job that sleeps for 10 s: a clock around optml train, and what optml bench train says of it", Instants: []string{"total", "of it optml's own"}, Ready: (*bench).clock},
 	{Name: "upload", Says: "a model of 270 MB, half float32 weights and half source text, in 8 files, packed and uploaded", Instants: []string{"directory to object"},
 		Unit: "MB/s", Amount: func(b *bench) float64 { return float64(b.modelSize()) / 1e6 }, Memory: 128 << 20, Touch: true, Ready: (*bench).upload},
 }
@@ -162,6 +163,65 @@ cp "$work/model.tar.gz" "$out/model.tar.gz"
 		sides = append(sides, side("the other optml train", b.other))
 	}
 	return &measure.Contest{Sides: sides, Close: func() {}}, nil
+}
+
+// clock is /usr/bin/time around optml train against what optml bench finds in the record of the same job. What it does not
+// find is the start of the program; it may not be more than 5 %.
+func (b *bench) clock() (*measure.Contest, error) {
+	few := min(b.n, 5) // they hardly differ, and take long
+	s3 := filepath.Join(b.dir, "s3")
+	if err := os.WriteFile(filepath.Join(s3, "in", "object"), []byte("x"), 0o644); err != nil {
+		return nil, err
+	}
+	run := func(verb []string, read func(stdout, stderr []byte) ([]time.Duration, error)) func(bool) (measure.Sample, error) {
+		return func(bool) (measure.Sample, error) {
+			b.optml.count++
+			name := fmt.Sprintf("clock-%d", b.optml.count)
+			file, err := b.optml.job(name, "tiny:latest", "s3://in/object", map[string]string{"sleep": fmt.Sprint(time.Duration(10 * b.scale * float64(time.Second)))})
+			if err != nil {
+				return measure.Sample{}, err
+			}
+			defer func() { _ = b.optml.Command("rm", name).Run() }()
+			cmd := b.optml.Command(slices.Concat([]string{"--s3-dir", s3}, verb, []string{"--name", name, file})...)
+			var stdout, stderr bytes.Buffer
+			if verb[0] == "train" {
+				cmd.Args = append([]string{"/usr/bin/time", "-f", "%e", cmd.Path}, cmd.Args[1:]...)
+				cmd.Path = "/usr/bin/time"
+			}
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			if err := cmd.Run(); err != nil {
+				return measure.Sample{}, fmt.Errorf("optml %s: %w\n%s", verb[0], err, stderr.Bytes())
+			}
+			s := measure.Sample{CPU: measure.CPU(cmd)}
+			s.Took, err = read(stdout.Bytes(), stderr.Bytes())
+			return s, err
+		}
+	}
+	side := measure.Side{Name: "/usr/bin/time optml train", Runs: few, Run: run([]string{"train", "--quiet"}, func(_, stderr []byte) ([]time.Duration, error) {
+		lines := strings.Fields(string(stderr))
+		if len(lines) == 0 {
+			return nil, errors.New("/usr/bin/time says nothing")
+		}
+		took, err := time.ParseDuration(lines[len(lines)-1] + "s")
+		return []time.Duration{took, 0}, err
+	})}
+	if _, err := os.Stat("/usr/bin/time"); err != nil {
+		side.Missing = err
+	}
+	said := measure.Side{Name: "optml bench train", Target: 0.95, Runs: few, Run: run([]string{"bench", "train", "--runs", "1", "--warmups", "0", "--quiet", "--output", "json"}, func(stdout, _ []byte) ([]time.Duration, error) {
+		var r struct {
+			Variants []struct {
+				Runs []struct{ Figures, Own map[string]float64 }
+			}
+		}
+		if err := json.Unmarshal(stdout, &r); err != nil {
+			return nil, err
+		}
+		x := r.Variants[0].Runs[0]
+		seconds := func(v float64) time.Duration { return time.Duration(v * float64(time.Second)) }
+		return []time.Duration{seconds(x.Figures["total"]), seconds(x.Own["total"])}, nil
+	})}
+	return &measure.Contest{Sides: []measure.Side{side, said}, Close: func() {}}, nil
 }
 
 // modelIn is the size of the model that an archive of the tiny image's holds.

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/bench"
 	"github.com/optml/optml/load"
@@ -185,5 +188,97 @@ func TestBenchServeShowsStall(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(closed.Notes, "\n"), "coordinated omission") {
 		t.Errorf("%q", closed.Notes)
+	}
+}
+
+// --cold really drops the pages of what a job reads before each run: the file of a channel, which each run has read into
+// the page cache, leaves it as often as there are runs. Without --cold it stays.
+func TestBenchCold(t *testing.T) {
+	if !full {
+		t.Skip("of the full tier: OPTML_FULL=1")
+	}
+	sameHost(t)
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0o200); err != nil {
+		t.Skip("this host does not let its page cache be dropped: ", err)
+	}
+	s3 := t.TempDir()
+	file := filepath.Join(s3, "in", "data", "a.bin")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const size = 4 << 20
+	if err := os.WriteFile(file, make([]byte, size), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mapped, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapped)
+	resident := func() float64 {
+		pages := make([]byte, size/os.Getpagesize())
+		if _, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&mapped[0])), size, uintptr(unsafe.Pointer(&pages[0]))); e != 0 {
+			t.Error(e)
+		}
+		n := 0
+		for _, p := range pages {
+			n += int(p & 1)
+		}
+		return float64(n) / float64(len(pages))
+	}
+	unix.Sync()
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0o200); err != nil {
+		t.Fatal(err)
+	}
+	if resident() > 0.1 {
+		t.Skip("the file's pages cannot be dropped: it is in memory itself, as on tmpfs")
+	}
+	d := training(jobName("cold"), "channels", "sha256", "sleep", "100ms")
+	d["InputDataConfig"] = []doc{channel("train", "s3://in/data/")}
+	// left is how often the file's pages leave the page cache while a benchmark runs.
+	left := func(args ...string) (times int) {
+		if _, err := os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+		done, seen := make(chan struct{}), make(chan int)
+		go func() {
+			n, there := 0, true
+			for tick := time.NewTicker(2 * time.Millisecond); ; <-tick.C {
+				switch r := resident(); {
+				case there && r < 0.1:
+					n, there = n+1, false
+				case !there && r > 0.9:
+					there = true
+				}
+				select {
+				case <-done:
+					seen <- n
+					return
+				default:
+				}
+			}
+		}()
+		r := benchmarked(t, append([]string{"train", d.file(t), "--s3-dir", s3, "--runs", "3", "--warmups", "1"}, args...)...)
+		close(done)
+		for _, x := range r.Variants[0].Runs {
+			if x.Error != "" {
+				t.Error(x.Error)
+			}
+		}
+		if want := map[bool]string{true: "cold", false: "warm"}[len(args) > 0]; r.Settings.Cache != want {
+			t.Errorf("cache %s, want %s", r.Settings.Cache, want)
+		}
+		return <-seen
+	}
+	if n := left(); n != 0 {
+		t.Errorf("without --cold the pages left %d times", n)
+	}
+	if n := left("--cold"); n != 4 {
+		t.Errorf("with --cold the pages left %d times in 4 runs", n)
 	}
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func Compare(a, b *Result, aName, bName, figure string) (*Compared, error) {
 }
 
 func (h Host) says() string {
-	return fmt.Sprintf("%s (%d × %s)", firstOf(h.Name, "a machine"), h.CPUs, firstOf(h.CPU, "processor"))
+	return fmt.Sprintf("%s (%d × %s)", cmp.Or(h.Name, "a machine"), h.CPUs, cmp.Or(h.CPU, "processor"))
 }
 
 // Slower are the variants that are shown to be slower by more than a share, each as a sentence.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -161,7 +162,7 @@ func (s *session) one(ctx context.Context, t Task, round int) (done bool, err er
 // after each.
 func (s *session) soFar() *Result {
 	r := *s.result
-	r.Partial = firstOf(r.Partial, "it is under way, or its process has died")
+	r.Partial = cmp.Or(r.Partial, "it is under way, or its process has died")
 	r.Ended, r.Figures = time.Now().UTC(), s.seen()
 	return &r
 }

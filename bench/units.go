@@ -78,7 +78,6 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// plain keeps what comes from outside on one line, and from moving a terminal's cursor.
 // plainLines is plain of each line.
 func plainLines(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
@@ -88,6 +87,7 @@ func plainLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// plain keeps what comes from outside on one line, and from moving a terminal's cursor.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == ' ' || unicode.IsGraphic(r) {

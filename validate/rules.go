@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -263,7 +264,7 @@ func plans(p *job.Plan) []*job.Plan {
 func judgeIsolation(e evidence) ledger.Verdict {
 	for _, s := range []*ledger.State{e.training, e.transform} {
 		if s != nil && strings.Contains(s.Detail, ruleIsolation) {
-			return fail(s.Detail, or(s.Hint, "report it with the output of `optml doctor`"))
+			return fail(s.Detail, cmp.Or(s.Hint, "report it with the output of `optml doctor`"))
 		}
 	}
 	t := e.transformPlan()
@@ -321,13 +322,13 @@ func judgeStarts(s *ledger.State, none, command string, broken bool, rules strin
 	case s == nil:
 		return open("%s", none)
 	case broken:
-		evidence := or(s.FailureReason, s.Detail)
+		evidence := cmp.Or(s.FailureReason, s.Detail)
 		if x := endedByItself(s); x != nil {
 			evidence = fmt.Sprintf("%s: the container's shell %s, as a shell does that cannot run a command", evidence, exitText(x))
 		}
 		return fail(evidence, fmt.Sprintf("have an executable `%s` on the PATH of the image, or an ENTRYPOINT in exec form that takes %q as its argument (%s)", command, command, rules))
 	case len(s.Containers) == 0:
-		return open("no process was started: %s", or(s.FailureReason, s.Status))
+		return open("no process was started: %s", cmp.Or(s.FailureReason, s.Status))
 	}
 	return pass("the image was run with the argument %q", command)
 }
@@ -343,7 +344,7 @@ func judgeTraining(e evidence) ledger.Verdict {
 func judgeEnd(s *ledger.State, what, fault, id string) ledger.Verdict {
 	switch {
 	case fault == id:
-		return fail(or(s.FailureReason, or(s.Detail, s.Status)), or(s.Hint, "see the last lines of its log"))
+		return fail(cmp.Or(s.FailureReason, cmp.Or(s.Detail, s.Status)), cmp.Or(s.Hint, "see the last lines of its log"))
 	case fault != "":
 		return open("the rule %q failed", fault)
 	case s.Status != ledger.StatusCompleted:
@@ -368,7 +369,7 @@ func judgeTold(e evidence) ledger.Verdict {
 			return fail(fmt.Sprintf("%s ended with exit code %d and wrote nothing to /opt/ml/output/failure: all that a buyer sees is %q", s.Name, x.Code, silent),
 				"write what went wrong to /opt/ml/output/failure before exiting: it becomes the FailureReason (FAIL-1)")
 		}
-		told = or(told, s.FailureReason)
+		told = cmp.Or(told, s.FailureReason)
 	}
 	if told == "" {
 		return e.needs(job.ProbeHyperparameter, "no training failed")
@@ -476,7 +477,7 @@ func judgeLoads(e evidence) ledger.Verdict {
 		return open("%s", e.noTransform())
 	}
 	if err := stepError(s, "model"); err != "" {
-		return fail(err, or(s.Hint, "see INF-20 and INF-31"))
+		return fail(err, cmp.Or(s.Hint, "see INF-20 and INF-31"))
 	}
 	if e.transformFault() == ruleLoads {
 		x := endedByItself(s)
@@ -501,9 +502,9 @@ func judgePing(e evidence) ledger.Verdict {
 	case ready(s):
 		return pass("%s after the start", short(s.Transform.PingAfter))
 	case fault == rulePing:
-		return fail(or(s.Detail, s.FailureReason), or(s.Hint, "answer GET /ping on port 8080 with 200 within 2 s, once the model is loaded (INF-60, INF-61)"))
+		return fail(cmp.Or(s.Detail, s.FailureReason), cmp.Or(s.Hint, "answer GET /ping on port 8080 with 200 within 2 s, once the model is loaded (INF-60, INF-61)"))
 	}
-	return open("the container was not asked: %s", or(s.FailureReason, s.Status))
+	return open("the container was not asked: %s", cmp.Or(s.FailureReason, s.Status))
 }
 
 func judgeTransform(e evidence) ledger.Verdict {
@@ -514,7 +515,7 @@ func judgeTransform(e evidence) ledger.Verdict {
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
 		v.Evidence = many(t.Transform.Objects, "object") + ", " + many(t.Transform.Records, "record")
 	} else if v.Outcome == failed {
-		v.Evidence = or(t.Detail, v.Evidence)
+		v.Evidence = cmp.Or(t.Detail, v.Evidence)
 	}
 	return v
 }
@@ -523,14 +524,14 @@ func judgeTransform(e evidence) ledger.Verdict {
 // 23), and the limits of a marketplace product (VAL-39).
 func judgeSizes(e evidence) ledger.Verdict {
 	if e.trainingFault() == ruleSizes {
-		return fail(or(e.training.Detail, e.training.FailureReason), or(e.training.Hint, "write less"))
+		return fail(cmp.Or(e.training.Detail, e.training.FailureReason), cmp.Or(e.training.Hint, "write less"))
 	}
 	s := e.transform
 	if w := warned(s, "INF-32"); w != "" {
 		return fail(w, "make the model smaller: leave optimizer states and checkpoints out of /opt/ml/model")
 	}
 	if e.transformFault() == ruleSizes {
-		return fail(or(s.Detail, s.FailureReason), "send smaller records or answers, or raise MaxPayloadInMB, which is at most 100 (BT-91, VAL-39)")
+		return fail(cmp.Or(s.Detail, s.FailureReason), "send smaller records or answers, or raise MaxPayloadInMB, which is at most 100 (BT-91, VAL-39)")
 	}
 	var said []string
 	if u, ok := e.model(); ok && !u.Empty {
@@ -608,13 +609,6 @@ func many(n int64, what string) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s", n, what)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // short is a duration for a sentence.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -64,12 +65,7 @@ func runGpus(ctx context.Context, h *gpu.Host, f format, stdout, stderr io.Write
 	})
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func orDash(s string) string { return cmp.Or(s, "-") }
 
 // gpuMend is what to do about there being no GPUs.
 func gpuMend(why string) string {

@@ -145,7 +145,7 @@ func (a *app) init(f *initFlags, file string) error {
 		printFields(a.stderr, "the document", fields, append(d.notes(), notes...), a.next(d, "algorithm.json"))
 		return nil
 	}
-	if err := writeWhole(file, raw.Bytes()); err != nil {
+	if err := writeFile(file, raw.Bytes()); err != nil {
 		return err
 	}
 	if a.output == formatJSON {

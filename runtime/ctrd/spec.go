@@ -2,6 +2,7 @@ package ctrd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,7 +50,7 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		oci.WithEnv(s.Env),
 		withoutNoise,
 		oci.WithNewPrivileges, // else sudo and setuid programs of images fail
-		oci.WithDevShmSize(max(1, (orElse(s.ShmBytes, defaultShm)+1023)/1024)),
+		oci.WithDevShmSize(max(1, (cmp.Or(s.ShmBytes, defaultShm)+1023)/1024)),
 		oci.WithCgroup(cgroupPath(s.Job, s.ID)),
 		withRlimits(s.Edits != nil),
 		oci.WithPidsLimit(PIDsMax()),
@@ -319,11 +320,4 @@ func findInit() (string, error) {
 		}
 	}
 	return "", &MissingInitError{Hint: "apt-get install tini"}
-}
-
-func orElse(v, def int64) int64 {
-	if v == 0 {
-		return def
-	}
-	return v
 }

@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/report"
 )
 
 //go:embed page.tmpl
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": plain, "lines": plainLines}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": human.Line, "lines": plainLines}).Parse(pageText))
 
 type pageView struct {
 	*Result
@@ -59,8 +60,8 @@ func (r *Result) HTML(w io.Writer) error {
 	var foot bytes.Buffer
 	r.foot(&foot)
 	v := pageView{Result: r, Style: report.Style(), Main: main, FailedRuns: failed > 0, Foot: strings.TrimSpace(foot.String()),
-		Head: fmt.Sprintf("%s of %s %s, %s each after %s, in %s", count(len(r.Variants), "variant"), r.Kind, plain(r.Job), count(r.Settings.Runs, "run"),
-			count(r.Settings.Warmups, "warm-up"), secondsText(r.Ended.Sub(r.Began).Seconds()))}
+		Head: fmt.Sprintf("%s of %s %s, %s each after %s, in %s", human.Count(len(r.Variants), "variant"), r.Kind, human.Line(r.Job), human.Count(r.Settings.Runs, "run"),
+			human.Count(r.Settings.Warmups, "warm-up"), secondsText(r.Ended.Sub(r.Began).Seconds()))}
 	if len(r.Variants) > 0 {
 		v.First = r.Variants[0].Name
 	}

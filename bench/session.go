@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
@@ -184,7 +185,7 @@ func (s *session) tell(t Task, v *Variant, r *Run) {
 		what += ", " + v.Name
 	}
 	if r.Error != "" {
-		s.Say("%s: %s: %s", what, r.Status, plain(r.Error))
+		s.Say("%s: %s: %s", what, r.Status, human.Line(r.Error))
 		return
 	}
 	f, _ := known(s.Settings.Figure)

@@ -6,6 +6,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+
+	"github.com/optml/optml/human"
 )
 
 // What pages of other rooms are made of: this page's style, and its plots.
@@ -97,7 +99,7 @@ func Strips(title string, strips []Strip, format func(float64) string) template.
 	bottom := stripTop + stripRow*float64(len(strips))
 	var b strings.Builder
 	fmt.Fprintf(&b, `<figure class="card plot" data-strips="%s"><figcaption><b>%[1]s</b></figcaption><svg viewBox="0 0 %g %g" role="img" aria-label="%[1]s of each run">`,
-		template.HTMLEscapeString(plain(title)), stripWide, bottom+24)
+		template.HTMLEscapeString(human.Line(title)), stripWide, bottom+24)
 	for i, t := range ticks {
 		var v float64
 		fmt.Sscan(t.At, &v)
@@ -113,7 +115,7 @@ func Strips(title string, strips []Strip, format func(float64) string) template.
 	}
 	for i, s := range strips {
 		top := stripTop + stripRow*float64(i)
-		fmt.Fprintf(&b, `<g class="s%d"><text x="%g" y="%g">%s</text>`, i%linesMost, stripLeft, top+9, template.HTMLEscapeString(plain(s.Name)))
+		fmt.Fprintf(&b, `<g class="s%d"><text x="%g" y="%g">%s</text>`, i%linesMost, stripLeft, top+9, template.HTMLEscapeString(human.Line(s.Name)))
 		if s.Low != nil && s.High != nil {
 			fmt.Fprintf(&b, `<line x1="%s" x2="%s" y1="%g" y2="%[3]g" stroke="currentColor" stroke-width="5" stroke-opacity=".3"/>`, at(*s.Low), at(*s.High), top+21)
 		}

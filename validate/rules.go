@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
@@ -280,7 +281,7 @@ func judgeIsolation(e evidence) ledger.Verdict {
 	if n == 0 {
 		return open("no container ran")
 	}
-	return pass("%s ran without routes, name servers and credentials; each network was tried before its container started", many(n, "container"))
+	return pass("%s ran without routes, name servers and credentials; each network was tried before its container started", human.Count(n, "container"))
 }
 
 // judgeUser: an image of another user fails on the service, whose /opt/ml belongs to root (START-8, INF-4).
@@ -444,7 +445,7 @@ func judgeModel(e evidence) ledger.Verdict {
 		return open("the training job did not complete")
 	}
 	if u, ok := e.model(); ok && !u.Empty {
-		return pass("%s, %s", u.URI, many(u.Files, "file"))
+		return pass("%s, %s", u.URI, human.Count(u.Files, "file"))
 	}
 	if e.plan.Validation.Transform == nil {
 		return open("no model was made, and none is needed: there is no InferenceSpecification")
@@ -498,9 +499,9 @@ func judgePing(e evidence) ledger.Verdict {
 	case s == nil:
 		return open("%s", e.noTransform())
 	case ready(s) && s.Transform.PingAfter > endpoint:
-		return pass("%s after the start; an endpoint is given up after %s (INF-62)", short(s.Transform.PingAfter), endpoint)
+		return pass("%s after the start; an endpoint is given up after %s (INF-62)", human.Duration(s.Transform.PingAfter), endpoint)
 	case ready(s):
-		return pass("%s after the start", short(s.Transform.PingAfter))
+		return pass("%s after the start", human.Duration(s.Transform.PingAfter))
 	case fault == rulePing:
 		return fail(cmp.Or(s.Detail, s.FailureReason), cmp.Or(s.Hint, "answer GET /ping on port 8080 with 200 within 2 s, once the model is loaded (INF-60, INF-61)"))
 	}
@@ -513,7 +514,7 @@ func judgeTransform(e evidence) ledger.Verdict {
 	}
 	v := judgeEnd(e.transform, "transform", e.transformFault(), ruleOutputs)
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
-		v.Evidence = many(t.Transform.Objects, "object") + ", " + many(t.Transform.Records, "record")
+		v.Evidence = human.Count(t.Transform.Objects, "object") + ", " + human.Count(t.Transform.Records, "record")
 	} else if v.Outcome == failed {
 		v.Evidence = cmp.Or(t.Detail, v.Evidence)
 	}
@@ -595,29 +596,11 @@ func stopOf(s *ledger.State, grace time.Duration, when string) ledger.Verdict {
 		case x.At.Before(sent):
 			return open("%s had ended before it was stopped", c.Name)
 		case x.Signal == 9 && !x.OOM:
-			return fail(fmt.Sprintf("stopped %s, %s still ran %s after SIGTERM, and was killed", when, c.Name, short(grace)),
+			return fail(fmt.Sprintf("stopped %s, %s still ran %s after SIGTERM, and was killed", when, c.Name, human.Duration(grace)),
 				"handle SIGTERM in the main process, or start the server with exec in an ENTRYPOINT in exec form, so that the signal reaches it (INF-6, INF-7)")
 		case x.At.Sub(sent) >= last:
 			last, code = x.At.Sub(sent), x.Code
 		}
 	}
-	return pass("stopped %s, it ended %s after SIGTERM with exit code %d", when, short(last), code)
-}
-
-func many(n int64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
-// short is a duration for a sentence.
-func short(d time.Duration) string {
-	switch d = max(0, d); {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
+	return pass("stopped %s, it ended %s after SIGTERM with exit code %d", when, human.Duration(last), code)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/report"
 )
@@ -60,7 +61,7 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = table(stdout, func(t io.Writer) {
+	err = human.Table(stdout, func(t io.Writer) {
 		row(t, "Name", "%s/%s", j.Kind(), j.Name())
 		row(t, "ARN", "%s", s.ARN)
 		row(t, "Status", "%s", statusText(e))
@@ -94,7 +95,7 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		}
 		if s.Transform != nil {
 			for _, in := range s.Transform.Instances {
-				row(t, "Instance", "%s: %s, ready after %s", in.Host, plural(in.Objects, "object"), timeText(in.PingAfter))
+				row(t, "Instance", "%s: %s, ready after %s", in.Host, human.Count(in.Objects, "object"), timeText(in.PingAfter))
 			}
 		}
 		for _, c := range r.Channels {
@@ -102,7 +103,7 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		}
 		if live, ok, err := j.Live(); err == nil && ok && !s.Final {
 			for _, i := range live.Images {
-				row(t, "Pulling", "%s: %s of %s", i.Ref, bytesText(i.Bytes), bytesText(i.TotalBytes))
+				row(t, "Pulling", "%s: %s of %s", i.Ref, human.Bytes(i.Bytes), human.Bytes(i.TotalBytes))
 			}
 			for _, c := range live.Containers {
 				row(t, "Using", "%s: %s", c.Container, usingText(c))
@@ -134,7 +135,7 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 			case u.Kept != "":
 				row(t, "Artifact", "%s kept in %s", u.Artifact, u.Kept)
 			case !u.Empty:
-				row(t, "Artifact", "%s %s (%s)", u.Artifact, u.URI, bytesText(u.Bytes))
+				row(t, "Artifact", "%s %s (%s)", u.Artifact, u.URI, human.Bytes(u.Bytes))
 			}
 		}
 		for _, w := range s.Warnings {
@@ -146,7 +147,7 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(stdout)
-	return table(stdout, func(t io.Writer) {
+	return human.Table(stdout, func(t io.Writer) {
 		for i, x := range s.Transitions {
 			took := ""
 			if !x.EndTime.IsZero() && i < len(s.Transitions)-1 {
@@ -159,7 +160,7 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 
 // usingText is what a container uses now (training 5.2).
 func usingText(c ledger.ContainerLive) string {
-	text := fmt.Sprintf("CPU %.0f %%, memory %.0f %% (%s)", c.CPUPercent, c.MemoryPercent, bytesText(c.MemoryBytes))
+	text := fmt.Sprintf("CPU %.0f %%, memory %.0f %% (%s)", c.CPUPercent, c.MemoryPercent, human.Bytes(c.MemoryBytes))
 	if c.DiskPercent > 0 {
 		text += fmt.Sprintf(", disk %.0f %%", c.DiskPercent)
 	}
@@ -171,9 +172,9 @@ func usingText(c ledger.ContainerLive) string {
 
 // progressText is how far a transform is.
 func progressText(t *ledger.TransformLive) string {
-	bytes := bytesText(t.Bytes)
+	bytes := human.Bytes(t.Bytes)
 	if t.TotalBytes > 0 {
-		bytes += " of " + bytesText(t.TotalBytes)
+		bytes += " of " + human.Bytes(t.TotalBytes)
 	}
 	return bytes + ", " + transformedText(t)
 }

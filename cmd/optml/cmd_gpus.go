@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/gpu"
 )
 
@@ -42,7 +43,7 @@ func runGpus(ctx context.Context, h *gpu.Host, f format, stdout, stderr io.Write
 		return nil
 	}
 	fmt.Fprintf(stdout, "driver %s, CUDA up to %s\n\n", orDash(inv.Driver), orDash(inv.CUDA))
-	return table(stdout, func(t io.Writer) {
+	return human.Table(stdout, func(t io.Writer) {
 		fmt.Fprintln(t, "INDEX\tNAME\tMEMORY\tIN USE\tBUSY\tCOMPUTE\tUUID\tJOB")
 		for _, g := range inv.GPUs {
 			busy, used, total, job := "-", "-", "-", "-"
@@ -50,7 +51,7 @@ func runGpus(ctx context.Context, h *gpu.Host, f format, stdout, stderr io.Write
 				busy = fmt.Sprintf("%.0f%%", *g.Busy)
 			}
 			if g.MemoryTotal > 0 {
-				used, total = bytesText(g.MemoryUsed), bytesText(g.MemoryTotal)
+				used, total = human.Bytes(g.MemoryUsed), human.Bytes(g.MemoryTotal)
 			}
 			switch {
 			case g.Broken != "":

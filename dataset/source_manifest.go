@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// MaxManifest bounds a ManifestFile: a million entries of a hundred bytes and more.
-	MaxManifest = 128 << 20
+	// maxManifest bounds a ManifestFile: a million entries of a hundred bytes and more.
+	maxManifest = 128 << 20
 	// maxKey is the longest key that S3 has.
 	maxKey = 1024
 )
@@ -58,11 +58,11 @@ func newManifest(ctx context.Context, c Config) (source, error) {
 
 // read parses the manifest and returns its prefix. Only its strings are kept, without a pointer for each.
 func (m *manifest) read(r io.Reader) (string, error) {
-	limited := &io.LimitedReader{R: r, N: MaxManifest + 1}
+	limited := &io.LimitedReader{R: r, N: maxManifest + 1}
 	d := json.NewDecoder(bufio.NewReaderSize(limited, 64<<10))
 	fail := func(format string, args ...any) (string, error) {
 		if limited.N == 0 {
-			return "", fmt.Errorf("%w: more than %d bytes", ErrManifest, MaxManifest)
+			return "", fmt.Errorf("%w: more than %d bytes", ErrManifest, maxManifest)
 		}
 		return "", fmt.Errorf("%w: "+format, append([]any{ErrManifest}, args...)...)
 	}

@@ -110,7 +110,7 @@ plain or compressed), from an OCI layout directory, or from another containerd
 namespace on this host (--from-namespace).`,
 		Example: `  optml images import image.tar
   docker save my-image:1 | optml images import -
-  optml images import docker.io/library/my-image:1 --from-namespace moby`,
+  optml images import my-image:1 --from-namespace moby`,
 		Args: nargs(1, 1, "the archive"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if namespace == "" && args[0] != "-" {

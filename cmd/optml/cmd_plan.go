@@ -79,7 +79,7 @@ bytes, order, limits or status.`,
 	f.place(c)
 	f.data(c)
 	f.validation(c)
-	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz of a transform job, instead of the ModelDataUrl")
+	c.Flags().StringVar(&m.model, "model", "", "`path` of a transform job's model.tar.gz, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image` of a transform job without a CreateModel request")
 	return c
 }

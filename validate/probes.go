@@ -211,6 +211,14 @@ func (e evidence) of(kind string) []probed {
 	return all
 }
 
+// first is the probe of a kind of which there is one at most.
+func (e evidence) first(kind string) (p probed, ok bool) {
+	if all := e.of(kind); len(all) > 0 {
+		return all[0], true
+	}
+	return p, false
+}
+
 // needs is the verdict of a rule that the profile's own jobs do not show. Without the probe's flag it names it.
 func (e evidence) needs(kind, because string) ledger.Verdict {
 	switch list := e.of(kind); {
@@ -226,13 +234,13 @@ func (e evidence) needs(kind, because string) ledger.Verdict {
 
 // judgeTrainStop: SIGTERM, and SIGKILL after the grace (STOP-1, STOP-4, STOP-9).
 func judgeTrainStop(e evidence) ledger.Verdict {
-	for _, p := range e.of(job.ProbeStop) {
+	if p, ok := e.first(job.ProbeStop); ok {
 		if p.state == nil {
 			return open("%s", p.why)
 		}
 		i := p.state.Interruption
 		if i == nil {
-			return open("%s", cmp.Or(warned(p.state, "STOP-9"), cmp.Or(p.state.FailureReason, "the training was not interrupted")))
+			return open("%s", cmp.Or(warned(p.state, "STOP-9"), p.state.FailureReason, "the training was not interrupted"))
 		}
 		all := []string{i.Says}
 		for _, s := range i.Saved {
@@ -297,7 +305,7 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 		x := endedByItself(p.state)
 		switch {
 		case x == nil:
-			undecided = cmp.Or(undecided, cmp.Or(p.state.FailureReason, p.state.Detail))
+			undecided = cmp.Or(undecided, p.state.FailureReason, p.state.Detail)
 		case x.OOM || x.Signal != 0:
 			return fail(fmt.Sprintf("%s: the training %s (it %s)", about, exitText(x), does), remedy)
 		default:
@@ -314,7 +322,7 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 // over MaxPayloadInMB never reaches it (BT-94).
 func judgeRequest(e evidence) ledger.Verdict {
 	const remedy = "check what /invocations gets, answer 400 with a sentence when it is not of the content type, and go on serving (ST-10)"
-	for _, p := range e.of(job.ProbeRequest) {
+	if p, ok := e.first(job.ProbeRequest); ok {
 		s := p.state
 		switch {
 		case s == nil:

@@ -345,7 +345,7 @@ func judgeTraining(e evidence) ledger.Verdict {
 func judgeEnd(s *ledger.State, what, fault, id string) ledger.Verdict {
 	switch {
 	case fault == id:
-		return fail(cmp.Or(s.FailureReason, cmp.Or(s.Detail, s.Status)), cmp.Or(s.Hint, "see the last lines of its log"))
+		return fail(cmp.Or(s.FailureReason, s.Detail, s.Status), cmp.Or(s.Hint, "see the last lines of its log"))
 	case fault != "":
 		return open("the rule %q failed", fault)
 	case s.Status != ledger.StatusCompleted:

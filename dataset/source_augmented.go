@@ -47,11 +47,7 @@ func newAugmented(ctx context.Context, c Config) (source, error) {
 			return nil, fmt.Errorf("AttributeNames holds a name of %d bytes, must have 1 to %d", len(n), maxAttribute)
 		}
 	}
-	store, key, err := c.Opener.Open(ctx, c.Source.URI)
-	if err != nil {
-		return nil, err
-	}
-	body, err := store.Open(ctx, key, 0, -1)
+	body, err := c.openManifest(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -35,12 +35,17 @@ type manifest struct {
 	ends  []uint64
 }
 
-func newManifest(ctx context.Context, c Config) (source, error) {
+// openManifest opens the object that the source's URI names.
+func (c Config) openManifest(ctx context.Context) (io.ReadCloser, error) {
 	store, key, err := c.Opener.Open(ctx, c.Source.URI)
 	if err != nil {
 		return nil, err
 	}
-	body, err := store.Open(ctx, key, 0, -1)
+	return store.Open(ctx, key, 0, -1)
+}
+
+func newManifest(ctx context.Context, c Config) (source, error) {
+	body, err := c.openManifest(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,13 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/optml/optml/human"
 )
 
 // Compared is one result held against another: the JSON form of it.
@@ -83,7 +86,7 @@ func Compare(a, b *Result, aName, bName, figure string) (*Compared, error) {
 		k.Of, k.To = p.b.Name+" ("+bName+")", p.a.Name+" ("+aName+")"
 		c.Verdicts = append(c.Verdicts, k.Says(f))
 		if n := needed(level); len(x) < n && len(y) < n {
-			say("%s: %s cannot show any difference, however large; it takes %d of each", p.b.Name, count(max(len(x), len(y)), "run"), n)
+			say("%s: %s cannot show any difference, however large; it takes %d of each", p.b.Name, human.Count(max(len(x), len(y)), "run"), n)
 		}
 	}
 	if len(c.Comparisons) == 0 {
@@ -93,7 +96,7 @@ func Compare(a, b *Result, aName, bName, figure string) (*Compared, error) {
 }
 
 func (h Host) says() string {
-	return fmt.Sprintf("%s (%d × %s)", firstOf(h.Name, "a machine"), h.CPUs, firstOf(h.CPU, "processor"))
+	return fmt.Sprintf("%s (%d × %s)", cmp.Or(h.Name, "a machine"), h.CPUs, cmp.Or(h.CPU, "processor"))
 }
 
 // Slower are the variants that are shown to be slower by more than a share, each as a sentence.
@@ -116,12 +119,12 @@ func (c *Compared) Slower(share float64) (slower []string) {
 // Text writes the comparison for a terminal.
 func (c *Compared) Text(w io.Writer) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s against %s, %s:\n", plain(c.To), plain(c.From), c.Figure.Label)
+	fmt.Fprintf(&b, "%s against %s, %s:\n", human.Line(c.To), human.Line(c.From), c.Figure.Label)
 	for _, v := range c.Verdicts {
-		fmt.Fprintf(&b, "  %s\n", plain(v))
+		fmt.Fprintf(&b, "  %s\n", human.Line(v))
 	}
 	for _, x := range c.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", plain(x))
+		fmt.Fprintf(&b, "warning: %s\n", human.Line(x))
 	}
 	_, err := w.Write(b.Bytes())
 	return err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 )
 
@@ -124,7 +125,7 @@ func better(f Figure, a, b float64) bool {
 	return a < b
 }
 
-// times is from which factor on a difference is said as a factor: "1.8x faster" is plain, "1.04x faster" is not.
+// times is from which factor on a difference is said as a factor: "1.8x faster" is human.Line, "1.04x faster" is not.
 const times = 1.2
 
 // Says is the comparison as a sentence.
@@ -252,7 +253,7 @@ func (r *Result) warn() {
 		v := &r.Variants[i]
 		if v.Failed > 0 {
 			first := slices.IndexFunc(v.Runs, func(x Run) bool { return x.Error != "" && !x.Warmup && x.Status != stopped })
-			say("%s: %s failed; the first, %s: %s", v.Name, count(v.Failed, "run"), v.Runs[first].Job, plain(v.Runs[first].Error))
+			say("%s: %s failed; the first, %s: %s", v.Name, human.Count(v.Failed, "run"), v.Runs[first].Job, human.Line(v.Runs[first].Error))
 		}
 		s := v.Summary(main.Name)
 		if s == nil {
@@ -269,7 +270,7 @@ func (r *Result) warn() {
 			if s.N == 1 {
 				are = "is"
 			}
-			say("%s: %s %s too few for an interval of the median; it takes 6", v.Name, count(s.N, "run"), are)
+			say("%s: %s %s too few for an interval of the median; it takes 6", v.Name, human.Count(s.N, "run"), are)
 		}
 		if s.Median > 0 {
 			if w := (s.Q3 - s.Q1) / s.Median; w > spreadMost {
@@ -286,7 +287,7 @@ func (r *Result) warn() {
 		}
 	}
 	if n := needed(level); len(r.Variants) > 1 && fewest > 0 && fewest < n {
-		say("%s of a variant cannot show any difference, however large; with %s it takes %d", count(fewest, "run"), count(len(r.Variants), "variant"), n)
+		say("%s of a variant cannot show any difference, however large; with %s it takes %d", human.Count(fewest, "run"), human.Count(len(r.Variants), "variant"), n)
 	}
 	if d := r.Drift; d != nil {
 		way := "up"
@@ -355,13 +356,13 @@ func (r *Result) warnNoise(say func(string, ...any)) {
 		say("noise: the governor of the processors' frequency is %s; performance is steadier", g)
 	}
 	if events > 0 {
-		say("noise: processors were slowed down %s for their heat", count(int(events), "time"))
+		say("noise: processors were slowed down %s for their heat", human.Count(int(events), "time"))
 	}
 	if containers > 0 {
-		say("noise: %s of others ran beside", count(int(containers), "container"))
+		say("noise: %s of others ran beside", human.Count(int(containers), "container"))
 	}
 	if gpus > 0 {
-		say("noise: %s in use by others", count(int(gpus), "GPU"))
+		say("noise: %s in use by others", human.Count(int(gpus), "GPU"))
 	}
 	if t, d := median(throttled), median(run); d > 0 && t > 0.05*d {
 		say("the containers were held back by their quota of processors for %s of a run: that is the size of the instance, and part of the figures", text("s", t))

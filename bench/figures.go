@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -102,7 +103,7 @@ func Measure(j *ledger.Job) (Outcome, error) {
 	}
 	o := Outcome{Job: string(j.Kind()) + "/" + j.Name(), Began: s.CreationTime, Status: s.Status}
 	if s.Status != ledger.StatusCompleted {
-		o.Error = firstOf(s.FailureReason, s.Detail, s.Message, s.Status)
+		o.Error = cmp.Or(s.FailureReason, s.Detail, s.Message, s.Status)
 		if s.Detail != "" && !strings.Contains(o.Error, s.Detail) { // the service's words alone may not say which image it was
 			o.Error += " (" + s.Detail + ")"
 		}
@@ -121,24 +122,15 @@ func Measure(j *ledger.Job) (Outcome, error) {
 	if !first.IsZero() {
 		m.since("firstMetric", first)
 	}
-	for _, i := range s.Images {
-		o.Image = strings.TrimSuffix(i.Ref+"@"+i.Digest, "@")
-		if strings.Contains(i.Ref, "@") {
-			o.Image = i.Ref
+	if len(s.Images) > 0 {
+		i := s.Images[0]
+		o.Image = i.Ref
+		if !strings.Contains(i.Ref, "@") && i.Digest != "" {
+			o.Image += "@" + i.Digest
 		}
-		break
 	}
 	o.Figures, o.Own = m.figures, m.own
 	return o, nil
-}
-
-func firstOf(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }
 
 type measure struct {

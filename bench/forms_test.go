@@ -141,7 +141,7 @@ func TestText(t *testing.T) {
 		"TOTAL           median  95 % CI  ", "InputMode=File  2.0", ", 4.5 %", ", 1 failed\n",
 		"InputMode=Pipe is ", "x faster than InputMode=File (95 % CI ",
 		"create the container  50.0 ms         all", "2.00 ms CPU, 0.1 %", " *  ",
-		"warning: InputMode=", "1 run failed; the first, training/b-9: AlgorithmError: ·[31mno·<script>",
+		"warning: InputMode=", "1 run failed; the first, training/b-9: AlgorithmError: \\x1b[31mno\\n<script>",
 		"seed 1;", "InputMode=Pipe: the image was pulled in 12.5 s and unpacked in 750 ms, in warm-up run 2\n",
 	} {
 		if !strings.Contains(b.String(), want) {

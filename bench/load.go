@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/load"
 	"github.com/optml/optml/report"
 )
@@ -114,7 +115,7 @@ func (r *Result) loads(b *bytes.Buffer) error {
 		if run == nil {
 			continue
 		}
-		fmt.Fprintf(b, "\nLOAD, %s, run %d%s\n", plain(v.Name), run.N, run.cut())
+		fmt.Fprintf(b, "\nLOAD, %s, run %d%s\n", human.Line(v.Name), run.N, run.cut())
 		for k, c := range run.Load.curves() {
 			if k > 0 {
 				b.WriteByte('\n')
@@ -124,7 +125,7 @@ func (r *Result) loads(b *bytes.Buffer) error {
 			}
 		}
 		if run.Load.FirstError != "" {
-			fmt.Fprintf(b, "the first invocation was not answered well: %s\n", plain(run.Load.FirstError))
+			fmt.Fprintf(b, "the first invocation was not answered well: %s\n", human.Line(run.Load.FirstError))
 		}
 		for _, c := range run.Load.curves() {
 			for _, p := range c.Points {
@@ -145,7 +146,7 @@ func (r *Run) cut() string {
 	if r.Load.Cut == "" {
 		return ""
 	}
-	return ", CUT SHORT: " + plain(r.Load.Cut)
+	return ", CUT SHORT: " + human.Line(r.Load.Cut)
 }
 
 // writeCurve writes the table without the blanks at the ends of its lines.

@@ -174,7 +174,7 @@ func TestServedPartial(t *testing.T) {
 	if err := one.Text(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"LOAD, the job, run 1, CUT SHORT: stop · requested\n", "  status 5xx  200\n"} {
+	for _, want := range []string{"LOAD, the job, run 1, CUT SHORT: stop \\x1b requested\n", "  status 5xx  200\n"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the text lacks %q:\n%s", want, text.String())
 		}

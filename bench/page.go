@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/report"
 )
 
 //go:embed page.tmpl
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": plain, "lines": plainLines}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": human.Line, "lines": plainLines}).Parse(pageText))
 
 type pageView struct {
 	*Result

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
@@ -161,7 +163,7 @@ func (s *session) one(ctx context.Context, t Task, round int) (done bool, err er
 // after each.
 func (s *session) soFar() *Result {
 	r := *s.result
-	r.Partial = firstOf(r.Partial, "it is under way, or its process has died")
+	r.Partial = cmp.Or(r.Partial, "it is under way, or its process has died")
 	r.Ended, r.Figures = time.Now().UTC(), s.seen()
 	return &r
 }
@@ -184,7 +186,7 @@ func (s *session) tell(t Task, v *Variant, r *Run) {
 		what += ", " + v.Name
 	}
 	if r.Error != "" {
-		s.Say("%s: %s: %s", what, r.Status, plain(r.Error))
+		s.Say("%s: %s: %s", what, r.Status, human.Line(r.Error))
 		return
 	}
 	f, _ := known(s.Settings.Figure)

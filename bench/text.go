@@ -6,8 +6,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/optml/optml/human"
 )
 
 // columnsMost is how many variants stand side by side in the table of phases; those of more are in the other forms.
@@ -17,30 +18,30 @@ const columnsMost = 6
 func (r *Result) Text(w io.Writer) error {
 	var b bytes.Buffer
 	main, _ := r.Figure(r.Settings.Figure)
-	fmt.Fprintf(&b, "%s: %s\n", plain(r.Name), r.head())
+	fmt.Fprintf(&b, "%s: %s\n", human.Line(r.Name), r.head())
 	if r.Partial != "" {
-		fmt.Fprintf(&b, "PARTIAL: %s\n", plain(r.Partial))
+		fmt.Fprintf(&b, "PARTIAL: %s\n", human.Line(r.Partial))
 	}
 	b.WriteByte('\n')
-	columns(&b, func(t io.Writer) {
+	_ = human.Table(&b, func(t io.Writer) {
 		fmt.Fprintf(t, "%s\tmedian\t95 %% CI\tmiddle half\tleast and most\toptml's own\truns\n", strings.ToUpper(main.Label))
 		for i := range r.Variants {
 			v := &r.Variants[i]
 			x := v.row(main)
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(x.Name), x.Median, x.CI, x.Half, x.Range, x.Own, x.Runs)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", human.Line(x.Name), x.Median, x.CI, x.Half, x.Range, x.Own, x.Runs)
 		}
 	})
 	if len(r.Verdicts) > 0 {
 		b.WriteByte('\n')
 		for _, v := range r.Verdicts {
-			fmt.Fprintf(&b, "%s\n", plain(v))
+			fmt.Fprintf(&b, "%s\n", human.Line(v))
 		}
 	}
 	r.phases(&b, main)
 	for _, v := range r.Variants {
 		for _, x := range v.Runs {
 			if x.Warmup && x.Figures["pull"] > 0 {
-				fmt.Fprintf(&b, "%s: the image was pulled in %s and unpacked in %s, in warm-up run %d\n", plain(v.Name), secondsText(x.Figures["pull"]), secondsText(x.Figures["unpack"]), x.N)
+				fmt.Fprintf(&b, "%s: the image was pulled in %s and unpacked in %s, in warm-up run %d\n", human.Line(v.Name), secondsText(x.Figures["pull"]), secondsText(x.Figures["unpack"]), x.N)
 			}
 		}
 	}
@@ -50,7 +51,7 @@ func (r *Result) Text(w io.Writer) error {
 	if len(r.Warnings) > 0 {
 		b.WriteByte('\n')
 		for _, x := range r.Warnings {
-			fmt.Fprintf(&b, "warning: %s\n", plain(x))
+			fmt.Fprintf(&b, "warning: %s\n", human.Line(x))
 		}
 	}
 	r.foot(&b)
@@ -60,12 +61,12 @@ func (r *Result) Text(w io.Writer) error {
 
 // head says what was run: 3 variants of training iris, 10 runs each after 1 warm-up, in 23.3 s.
 func (r *Result) head() string {
-	what, runs := r.Kind+" "+plain(r.Job), count(r.Settings.Runs, "run")
+	what, runs := r.Kind+" "+human.Line(r.Job), human.Count(r.Settings.Runs, "run")
 	if n := len(r.Variants); n > 1 {
 		what, runs = fmt.Sprintf("%d variants of %s", n, what), runs+" each"
 	}
 	if r.Settings.Warmups > 0 {
-		runs += " after " + count(r.Settings.Warmups, "warm-up")
+		runs += " after " + human.Count(r.Settings.Warmups, "warm-up")
 	}
 	return fmt.Sprintf("%s, %s, in %s", what, runs, secondsText(r.Ended.Sub(r.Began).Seconds()))
 }
@@ -82,10 +83,10 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 	}
 	b.WriteByte('\n')
 	starred := false
-	columns(b, func(t io.Writer) {
+	_ = human.Table(b, func(t io.Writer) {
 		fmt.Fprint(t, "MEDIANS")
 		for _, v := range r.Variants {
-			fmt.Fprintf(t, "\t%s\t(own)", plain(v.Name))
+			fmt.Fprintf(t, "\t%s\t(own)", human.Line(v.Name))
 		}
 		fmt.Fprintln(t)
 		for _, f := range r.Figures {
@@ -112,7 +113,7 @@ func (r *Result) phases(b *bytes.Buffer, main Figure) {
 		}
 	})
 	if starred {
-		fmt.Fprintf(b, "*: shown to differ from %s\n", plain(r.Variants[0].Name))
+		fmt.Fprintf(b, "*: shown to differ from %s\n", human.Line(r.Variants[0].Name))
 	}
 }
 
@@ -160,7 +161,7 @@ func (r *Result) foot(b *bytes.Buffer) {
 	host := []string{fmt.Sprintf("%d processors", r.Host.CPUs)}
 	for _, x := range slices.Concat([]string{r.Host.CPU}, r.Host.GPUs, []string{r.frequency()}) {
 		if x != "" {
-			host = append(host, plain(x))
+			host = append(host, human.Line(x))
 		}
 	}
 	if r.Settings.Load != "" {
@@ -180,27 +181,15 @@ func (r *Result) frequency() string {
 	return "whose frequency cannot be seen"
 }
 
-// columns prints a table: cells end in tabs. No line ends in blanks.
-func columns(w *bytes.Buffer, rows func(io.Writer)) {
-	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	rows(t)
-	_ = t.Flush() // to a buffer
-	for line := range bytes.Lines(b.Bytes()) {
-		w.Write(bytes.TrimRight(line, " \n"))
-		w.WriteByte('\n')
-	}
-}
-
 // Benchstat writes what benchstat reads: a line a run, a unit a figure.
 func (r *Result) Benchstat(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "name: %s\njob: %s\nkind: %s\n", oneWord(r.Name), oneWord(r.Job), r.Kind)
 	if r.Host.CPU != "" {
-		fmt.Fprintf(&b, "cpu: %s\n", plain(r.Host.CPU))
+		fmt.Fprintf(&b, "cpu: %s\n", human.Line(r.Host.CPU))
 	}
 	if r.Partial != "" {
-		fmt.Fprintf(&b, "partial: %s\n", plain(r.Partial))
+		fmt.Fprintf(&b, "partial: %s\n", human.Line(r.Partial))
 	}
 	for _, f := range r.Figures {
 		if f.Better != "" {

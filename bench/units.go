@@ -5,7 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/optml/optml/human"
 )
 
 // text is a figure for people, with three digits.
@@ -71,28 +72,11 @@ func digits(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// plainLines is plain of each line.
+// plainLines is human.Line of each line.
 func plainLines(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	for i, l := range lines {
-		lines[i] = strings.TrimRight(plain(l), " ")
+		lines[i] = strings.TrimRight(human.Line(l), " ")
 	}
 	return strings.Join(lines, "\n")
-}
-
-// plain keeps what comes from outside on one line, and from moving a terminal's cursor.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == ' ' || unicode.IsGraphic(r) {
-			return r
-		}
-		return '·'
-	}, s)
 }

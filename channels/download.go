@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	// DefaultWorkers is how many transfers run at once. A store a few milliseconds away needs dozens to be busy with
+	// defaultWorkers is how many transfers run at once. A store a few milliseconds away needs dozens to be busy with
 	// small objects; more than that adds nothing on one machine.
-	DefaultWorkers = 32
-	// DefaultPartSize is what one transfer of a large object covers.
-	DefaultPartSize = 16 << 20
+	defaultWorkers = 32
+	// defaultPartSize is what one transfer of a large object covers.
+	defaultPartSize = 16 << 20
 	// bufferSize is one worker's buffer.
 	bufferSize = 256 << 10
 )

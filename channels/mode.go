@@ -18,7 +18,7 @@ type Config struct {
 	Region      string // for the service's texts
 	RoleARN     string
 
-	// PartSize is what one transfer of a large object covers; 0 is DefaultPartSize.
+	// PartSize is what one transfer of a large object covers; 0: 16 MiB.
 	PartSize int64
 	// MountDir is this job's directory for FastFile's mounts; nothing that anyone removes lies around it (D12).
 	MountDir string
@@ -33,7 +33,7 @@ type Config struct {
 	// NoPassthrough makes optml answer every read of a FastFile channel itself, as it must where the kernel is older
 	// than 6.9.
 	NoPassthrough bool
-	// Workers is how many transfers run at once; 0 is DefaultWorkers. Memory is a third of a MiB a worker.
+	// Workers is how many transfers run at once; 0: 32. Memory is a third of a MiB a worker.
 	Workers int
 }
 

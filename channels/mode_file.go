@@ -36,10 +36,10 @@ func newFile(ch job.Channel, c Config) (Delivery, error) {
 		return newFileSystem(ch, c), nil
 	}
 	if c.Workers <= 0 {
-		c.Workers = DefaultWorkers
+		c.Workers = defaultWorkers
 	}
 	if c.PartSize <= 0 {
-		c.PartSize = DefaultPartSize
+		c.PartSize = defaultPartSize
 	}
 	return &file{ch: ch, c: c, dir: filepath.Join(c.Dir, ch.Name)}, nil
 }

@@ -2,6 +2,7 @@ package dataprocessing
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -64,12 +65,7 @@ func (o Options) Broken() (broken []Rule) {
 	return broken
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "None"
-	}
-	return s
-}
+func orNone(s string) string { return cmp.Or(s, "None") }
 
 type format int
 

@@ -101,7 +101,7 @@ func (e Entry) Path() (string, error) {
 		}
 		return rel, nil
 	}
-	return RelPath(e.prefix, e.Object.Key)
+	return relPath(e.prefix, e.Object.Key)
 }
 
 // Open reads the entry's bytes: exactly the object that was listed, complete, or an error.
@@ -186,7 +186,7 @@ func (s *Set) share(ctx context.Context, once bool) iter.Seq2[Entry, error] {
 				if places != nil {
 					place = places[i]
 				}
-				mine = !s.sharded() || Mine(place, s.c.Rank, s.c.Hosts)
+				mine = !s.sharded() || isMine(place, s.c.Rank, s.c.Hosts)
 				i++
 			}
 			if (e.Dir || mine) && !yield(e, nil) {
@@ -230,7 +230,7 @@ func (s *Set) Epoch(ctx context.Context, n int) iter.Seq2[Entry, error] {
 			if places != nil {
 				host = places[i]
 			}
-			if s.sharded() && !Mine(host, s.c.Rank, s.c.Hosts) {
+			if s.sharded() && !isMine(host, s.c.Rank, s.c.Hosts) {
 				continue
 			}
 			if err := ctx.Err(); err != nil {

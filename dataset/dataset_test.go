@@ -373,7 +373,7 @@ func TestBadAugmented(t *testing.T) {
 		"ref is a bucket":            {`{"a-ref":"s3://bucket","b":1}`, "names no object"},
 		"ref is a folder":            {`{"a-ref":"s3://bucket/in/","b":1}`, "names no object"},
 		"ref has a signature":        {`{"a-ref":"https://x.s3.amazonaws.com/k?X-Amz-Signature=sec","b":1}`, "line 1"},
-		"long line":                  {good + `{"b":"` + strings.Repeat("x", MaxLine) + `"}`, fmt.Sprintf("line 2 has more than %d bytes", MaxLine)},
+		"long line":                  {good + `{"b":"` + strings.Repeat("x", maxLine) + `"}`, fmt.Sprintf("line 2 has more than %d bytes", maxLine)},
 		"nothing in it":              {"\n \n", "No S3 objects found"},
 		"missing object":             {good + `{"a-ref":"s3://bucket/nope","b":1}`, "s3://bucket/nope: not found"},
 	} {

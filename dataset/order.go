@@ -2,9 +2,9 @@ package dataset
 
 import "math/rand/v2"
 
-// Mine says whether the unit at a place is rank's of so many hosts: place modulo hosts, the places being those of the
+// isMine says whether the unit at a place is rank's of so many hosts: place modulo hosts, the places being those of the
 // sorted keys (SHARD-2, BT-38), of an augmented manifest's lines (AUG-7), or of an epoch's shuffled order.
-func Mine(place, rank, hosts int) bool { return place%hosts == rank }
+func isMine(place, rank, hosts int) bool { return place%hosts == rank }
 
 // Permutation is the order of n units in an epoch: all orders are equally likely, each (seed, epoch) has its own, and it
 // is the same on every host and in every version of optml, since the service says that one seed gives one order.

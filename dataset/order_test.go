@@ -68,7 +68,7 @@ func TestMine(t *testing.T) {
 		for place := range 20 {
 			owners := 0
 			for rank := range hosts {
-				if Mine(place, rank, hosts) {
+				if isMine(place, rank, hosts) {
 					owners++
 					share[rank]++
 				}

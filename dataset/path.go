@@ -9,7 +9,7 @@ import (
 // ErrBadPath is the class of keys that no file below a channel's directory can have (FILE-7).
 var ErrBadPath = errors.New("key cannot be a path below the channel's directory")
 
-// RelPath is the rule of FILE-2: where the object key lies below the channel's directory if the source's URI has the
+// relPath is the rule of FILE-2: where the object key lies below the channel's directory if the source's URI has the
 // key part prefix, of which key starts.
 //
 //	prefix data/train       key data/train/a/b.csv  -> a/b.csv          (a folder)
@@ -18,7 +18,7 @@ var ErrBadPath = errors.New("key cannot be a path below the channel's directory"
 //	prefix ""               key data/a.csv          -> data/a.csv       (the whole bucket)
 //
 // For a key that ends in a slash it is the path of the directory, "." for the channel's own.
-func RelPath(prefix, key string) (string, error) {
+func relPath(prefix, key string) (string, error) {
 	p := strings.TrimSuffix(prefix, "/")
 	var rel string
 	if below, ok := strings.CutPrefix(key, p+"/"); ok && prefix != "" {

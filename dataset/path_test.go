@@ -39,17 +39,17 @@ func TestRelPath(t *testing.T) {
 		{"d", "d/sub/", "sub"},
 		{"d", "d-2/", "d-2"},
 	} {
-		got, err := RelPath(c.prefix, c.key)
+		got, err := relPath(c.prefix, c.key)
 		if got != c.want || err != nil {
-			t.Errorf("RelPath(%q, %q) = %q, %v, want %q", c.prefix, c.key, got, err, c.want)
+			t.Errorf("relPath(%q, %q) = %q, %v, want %q", c.prefix, c.key, got, err, c.want)
 		}
 	}
 	for _, c := range []struct{ prefix, key string }{
 		{"d", "d/../x"}, {"d", "d/a/../b"}, {"d", "d/./a"}, {"d", "d//a"}, {"d/", "d//a"}, {"d", "d/a//b"}, {"", "/a"},
 		{"", ".."}, {"", "../a"}, {"d", "d/a\x00b"}, {"d", "d//"}, {"d", "d/a//"}, {"", "/"}, {"d/", "d/" + strings.Repeat("x", 256)},
 	} {
-		if got, err := RelPath(c.prefix, c.key); !errors.Is(err, ErrBadPath) {
-			t.Errorf("RelPath(%q, %q) = %q, %v, want ErrBadPath", c.prefix, c.key, got, err)
+		if got, err := relPath(c.prefix, c.key); !errors.Is(err, ErrBadPath) {
+			t.Errorf("relPath(%q, %q) = %q, %v, want ErrBadPath", c.prefix, c.key, got, err)
 		}
 	}
 }
@@ -63,15 +63,15 @@ func FuzzRelPath(f *testing.F) {
 		if !strings.HasPrefix(key, prefix) {
 			key = prefix + key
 		}
-		p, err := RelPath(prefix, key)
+		p, err := relPath(prefix, key)
 		if err != nil || p == "." {
 			return
 		}
 		if p == "" || p[0] == '/' || path.Clean(p) != p || p == ".." || strings.HasPrefix(p, "../") || strings.Contains(p, "\x00") {
-			t.Fatalf("RelPath(%q, %q) = %q", prefix, key, p)
+			t.Fatalf("relPath(%q, %q) = %q", prefix, key, p)
 		}
 		if !strings.HasSuffix(strings.TrimSuffix(key, "/"), p) {
-			t.Fatalf("RelPath(%q, %q) = %q, which is not the key's end", prefix, key, p)
+			t.Fatalf("relPath(%q, %q) = %q, which is not the key's end", prefix, key, p)
 		}
 	})
 }

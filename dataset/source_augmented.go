@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// MaxLine bounds a line of an augmented manifest.
-	MaxLine = 4 << 20
-	// MaxAugmented bounds the lines of one, of which we keep 12 bytes each, MaxAugmentedBytes the room of its copy.
-	MaxAugmented      = 8 << 20
-	MaxAugmentedBytes = 64 << 30
+	// maxLine bounds a line of an augmented manifest.
+	maxLine = 4 << 20
+	// maxAugmented bounds the lines of one, of which we keep 12 bytes each, maxAugmentedBytes the room of its copy.
+	maxAugmented      = 8 << 20
+	maxAugmentedBytes = 64 << 30
 	maxAttributes     = 16 // AUG-1
 	maxAttribute      = 256
 )
@@ -47,11 +47,7 @@ func newAugmented(ctx context.Context, c Config) (source, error) {
 			return nil, fmt.Errorf("AttributeNames holds a name of %d bytes, must have 1 to %d", len(n), maxAttribute)
 		}
 	}
-	store, key, err := c.Opener.Open(ctx, c.Source.URI)
-	if err != nil {
-		return nil, err
-	}
-	body, err := store.Open(ctx, key, 0, -1)
+	body, err := c.openManifest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +79,8 @@ func (a *augmented) read(ctx context.Context, body io.Reader) error {
 		if len(bytes.TrimSpace(line.text)) == 0 {
 			continue // a last empty line, mostly
 		}
-		if len(a.lines) == MaxAugmented || at > MaxAugmentedBytes {
-			return fmt.Errorf("%w: more than %d lines or %d bytes", ErrManifest, MaxAugmented, int64(MaxAugmentedBytes))
+		if len(a.lines) == maxAugmented || at > maxAugmentedBytes {
+			return fmt.Errorf("%w: more than %d lines or %d bytes", ErrManifest, maxAugmented, int64(maxAugmentedBytes))
 		}
 		if _, err := a.parse(ctx, n, line.text); err != nil {
 			return err
@@ -111,7 +107,7 @@ type textLine struct {
 func lines(r io.Reader) iter.Seq2[int, textLine] {
 	return func(yield func(int, textLine) bool) {
 		s := bufio.NewScanner(r)
-		s.Buffer(make([]byte, 64<<10), MaxLine)
+		s.Buffer(make([]byte, 64<<10), maxLine)
 		n := 1
 		for ; s.Scan(); n++ {
 			if !yield(n, textLine{text: s.Bytes()}) {
@@ -119,7 +115,7 @@ func lines(r io.Reader) iter.Seq2[int, textLine] {
 			}
 		}
 		if err := s.Err(); errors.Is(err, bufio.ErrTooLong) {
-			yield(n, textLine{err: fmt.Errorf("%w: line %d has more than %d bytes", ErrManifest, n, MaxLine)})
+			yield(n, textLine{err: fmt.Errorf("%w: line %d has more than %d bytes", ErrManifest, n, maxLine)})
 		} else if err != nil {
 			yield(n, textLine{err: err})
 		}

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// MaxManifest bounds a ManifestFile: a million entries of a hundred bytes and more.
-	MaxManifest = 128 << 20
+	// maxManifest bounds a ManifestFile: a million entries of a hundred bytes and more.
+	maxManifest = 128 << 20
 	// maxKey is the longest key that S3 has.
 	maxKey = 1024
 )
@@ -35,12 +35,17 @@ type manifest struct {
 	ends  []uint64
 }
 
-func newManifest(ctx context.Context, c Config) (source, error) {
+// openManifest opens the object that the source's URI names.
+func (c Config) openManifest(ctx context.Context) (io.ReadCloser, error) {
 	store, key, err := c.Opener.Open(ctx, c.Source.URI)
 	if err != nil {
 		return nil, err
 	}
-	body, err := store.Open(ctx, key, 0, -1)
+	return store.Open(ctx, key, 0, -1)
+}
+
+func newManifest(ctx context.Context, c Config) (source, error) {
+	body, err := c.openManifest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +63,11 @@ func newManifest(ctx context.Context, c Config) (source, error) {
 
 // read parses the manifest and returns its prefix. Only its strings are kept, without a pointer for each.
 func (m *manifest) read(r io.Reader) (string, error) {
-	limited := &io.LimitedReader{R: r, N: MaxManifest + 1}
+	limited := &io.LimitedReader{R: r, N: maxManifest + 1}
 	d := json.NewDecoder(bufio.NewReaderSize(limited, 64<<10))
 	fail := func(format string, args ...any) (string, error) {
 		if limited.N == 0 {
-			return "", fmt.Errorf("%w: more than %d bytes", ErrManifest, MaxManifest)
+			return "", fmt.Errorf("%w: more than %d bytes", ErrManifest, maxManifest)
 		}
 		return "", fmt.Errorf("%w: "+format, append([]any{ErrManifest}, args...)...)
 	}

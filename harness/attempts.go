@@ -70,9 +70,9 @@ func Deliver(ctx context.Context, o *ledger.Owner, h Host) error {
 		for _, u := range s.Kept() {
 			switch u.Artifact {
 			case "model":
-				errs = append(errs, in.upload(ctx, u.Artifact, u.URI, in.tree.Model(), "/opt/ml/model", 0))
+				errs = append(errs, in.upload(ctx, u.Artifact, u.URI, in.tree.Model(), "/opt/ml/model"))
 			case "output":
-				errs = append(errs, in.upload(ctx, u.Artifact, u.URI, in.tree.Output(), "/opt/ml/output/data", 0))
+				errs = append(errs, in.upload(ctx, u.Artifact, u.URI, in.tree.Output(), "/opt/ml/output/data"))
 			case "checkpoints":
 				err := in.openCheckpoints(ctx)
 				if err == nil {

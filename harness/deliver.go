@@ -30,18 +30,13 @@ func (in *instance) deliver(ctx context.Context) error {
 	if in.checkpoints != nil {
 		kept = r.do(ctx, in.host, "checkpoints", in.lastSync)
 	}
-	var size map[string]int64
-	err := r.do(ctx, in.host, "artifacts", func(context.Context) error {
-		var err error
-		size, err = in.artifacts()
-		return err
-	})
+	err := r.do(ctx, in.host, "artifacts", func(context.Context) error { return in.artifacts() })
 	if err == nil {
 		err = r.do(ctx, in.host, "upload", func(ctx context.Context) error {
 			t := in.training
 			return errors.Join(
-				in.upload(ctx, "model", t.ModelURI, in.tree.Model(), "/opt/ml/model", size["model"]),
-				in.upload(ctx, "output", t.OutputURI, in.tree.Output(), "/opt/ml/output/data", size["output"]),
+				in.upload(ctx, "model", t.ModelURI, in.tree.Model(), "/opt/ml/model"),
+				in.upload(ctx, "output", t.OutputURI, in.tree.Output(), "/opt/ml/output/data"),
 			)
 		})
 	}
@@ -82,21 +77,24 @@ func (in *instance) close(ctx context.Context) error {
 	return errors.Join(append(errs, in.metrics.finish())...)
 }
 
-// artifacts measures what the container left, for the record and the progress of the upload.
-func (in *instance) artifacts() (map[string]int64, error) {
-	size := map[string]int64{}
-	for name, dir := range map[string]string{"model": in.tree.Model(), "output": in.tree.Output()} {
-		n, err := treeSize(dir)
-		if err != nil {
-			return nil, fmt.Errorf("artifacts of %s: %w", in.host, err)
+// artifacts looks at all that the container left, so that a tree that cannot be read is found before anything of it is
+// uploaded.
+func (in *instance) artifacts() error {
+	for _, dir := range []string{in.tree.Model(), in.tree.Output()} {
+		root, err := os.OpenRoot(dir)
+		if err == nil {
+			err = walkFiles(root, func(string, os.FileInfo) {})
+			root.Close()
 		}
-		size[name] = n
+		if err != nil {
+			return fmt.Errorf("artifacts of %s: %w", in.host, err)
+		}
 	}
-	return size, nil
+	return nil
 }
 
 // upload packs one directory to its place. It is not done again for a job that is adopted after it was done.
-func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size int64) error {
+func (in *instance) upload(ctx context.Context, name, uri, dir, at string) error {
 	r := in.run
 	for _, u := range r.owner.State().Uploads {
 		if u.Artifact == name && u.Kept == "" {
@@ -136,15 +134,4 @@ func (in *instance) upload(ctx context.Context, name, uri, dir, at string, size 
 		r.append(ledger.Warning{Rule: "OUT-4", Text: "/opt/ml/model is empty: nothing is uploaded to " + uri})
 	}
 	return errors.Join(err, r.appendAt(in.host, "upload", totals))
-}
-
-// treeSize is the size of the regular files below dir. The container is dead, so the tree stands still.
-func treeSize(dir string) (n int64, err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return 0, err
-	}
-	defer root.Close()
-	err = walkFiles(root, func(_ string, fi os.FileInfo) { n += fi.Size() })
-	return n, err
 }

@@ -69,7 +69,7 @@ func Run(ctx context.Context, o *ledger.Owner, p *job.Plan, h Host) (ledger.Tran
 	// From here on ctx is cancelled with a cause, and the cause decides how the job ends.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := r.watchStops(ctx, cancel)
+	watch := r.watchStops(cancel)
 
 	var end Ending
 	switch p.Kind {
@@ -175,9 +175,9 @@ func (r *run) transition(status, secondary, message string) {
 	r.append(ledger.Transition{Status: status, Secondary: secondary, Message: message})
 }
 
-// watchStops turns stop requests into the cancellation of ctx, with the cause; a request to kill closes r.kill as well.
+// watchStops turns stop requests into a cancellation with the cause; a request to kill closes r.kill as well.
 // The function returned ends the watch.
-func (r *run) watchStops(ctx context.Context, cancel context.CancelCauseFunc) (end func()) {
+func (r *run) watchStops(cancel context.CancelCauseFunc) (end func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	on := func(s ledger.Stop, ok bool) bool {

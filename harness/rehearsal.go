@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/container"
 )
@@ -242,9 +243,9 @@ func (h *rehearsal) signal(exit container.Exit) (what, says, remedy string) {
 
 // how the main process ended.
 func (h *rehearsal) how(exit container.Exit) string {
-	after := short(exit.At.Sub(h.at))
+	after := human.Duration(exit.At.Sub(h.at))
 	if !h.killed.IsZero() {
-		return fmt.Sprintf("it still ran %s after SIGTERM, and was killed", short(h.killed.Sub(h.at)))
+		return fmt.Sprintf("it still ran %s after SIGTERM, and was killed", human.Duration(h.killed.Sub(h.at)))
 	}
 	if exit.Signal != 0 {
 		return fmt.Sprintf("it was ended by signal %d %s after SIGTERM", exit.Signal, after)
@@ -273,7 +274,7 @@ func (h *rehearsal) saved(f folder) ledger.Saved {
 		}
 	}
 	slices.Sort(s.Writing)
-	held := fmt.Sprintf("%s, %s, %d of them written after SIGTERM", count(s.Files, "file"), count(s.Bytes, "byte"), s.Written)
+	held := fmt.Sprintf("%s, %s, %d of them written after SIGTERM", human.Count(s.Files, "file"), human.Count(s.Bytes, "byte"), s.Written)
 	switch {
 	case len(s.Writing) > 0:
 		s.State = savedUnfinished
@@ -284,7 +285,7 @@ func (h *rehearsal) saved(f folder) ledger.Saved {
 		s.State, s.Says = savedLeft, "complete as far as the process is concerned, which ended by itself: "+held
 	default:
 		s.State, s.Idle = savedQuiet, max(0, h.killed.Sub(last))
-		s.Says = fmt.Sprintf("no file was open for writing when the kill came, and the last write was %s before it: %s", short(s.Idle), held)
+		s.Says = fmt.Sprintf("no file was open for writing when the kill came, and the last write was %s before it: %s", human.Duration(s.Idle), held)
 	}
 	return s
 }
@@ -293,26 +294,7 @@ func named(p container.Process) string { return fmt.Sprintf("PID %d (%s)", p.PID
 
 func listed(ps []container.Process) string {
 	if len(ps) > 1 {
-		return fmt.Sprintf("%s and %s", named(ps[0]), count(int64(len(ps)-1), "other process", "other processes"))
+		return fmt.Sprintf("%s and %s", named(ps[0]), human.Count(int64(len(ps)-1), "other process", "other processes"))
 	}
 	return named(ps[0])
-}
-
-// count is a number with its noun; the plural is the noun with an s unless it is given.
-func count(n int64, noun string, plural ...string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %s", n, append(plural, noun+"s")[0])
-}
-
-// short is a duration for a sentence.
-func short(d time.Duration) string {
-	switch d = max(0, d); {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // channels holds a job's channels against the algorithm's (CH-1, CH-2), in the words of the Python SDK and of the
@@ -21,10 +23,10 @@ func (c *ruling) channels(t trainingView, a *createAlgorithmInput) {
 		if at < 0 {
 			hint := ""
 			if !c.out.room(hard) {
-			} else if near := nearest(ch.ChannelName, names); near != "" {
+			} else if near := human.Nearest(ch.ChannelName, names); near != "" {
 				hint = "did you mean " + near + "?"
 			} else if len(names) > 0 {
-				hint = "known: " + short(strings.Join(names, ", "), 200)
+				hint = "known: " + human.Clip(strings.Join(names, ", "), 200)
 			}
 			c.broken(t.channelPath(i)+".ChannelName", fmt.Sprintf("Unknown input channel: %s is not supported by: %s", ch.ChannelName, a.AlgorithmName),
 				fmt.Sprintf("algorithm %s has no channel %q", a.AlgorithmName, ch.ChannelName), hint)
@@ -44,7 +46,7 @@ func (c *ruling) channel(t trainingView, i int, s channelSpecification) {
 	ch, path := t.channels[i], t.channelPath(i)
 	unsupported := func(member, have string, list []string) {
 		c.broken(path+"."+member, fmt.Sprintf("Channel configuration for '%s' channel is not supported: %s %s", ch.ChannelName, member, have),
-			fmt.Sprintf("channel %q supports %s, not %s", ch.ChannelName, short(strings.Join(list, ", "), 200), have), "")
+			fmt.Sprintf("channel %q supports %s, not %s", ch.ChannelName, human.Clip(strings.Join(list, ", "), 200), have), "")
 	}
 	if mode := t.channelMode(i); mode != "" && !slices.Contains(s.SupportedInputModes, mode) {
 		unsupported("InputMode", mode, s.SupportedInputModes)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/optml/optml/human"
 )
 
 // checker holds a document's tree against the table of constraints: unknown members, wrong types, required members,
@@ -77,22 +79,12 @@ func describe(n *Node) string {
 	case Array:
 		return "a list"
 	case String:
-		return "the string " + strconv.Quote(short(n.Text, 64))
+		return "the string " + strconv.Quote(human.Clip(n.Text, 64))
 	case Null:
 		return "null"
 	default:
 		return n.Text
 	}
-}
-
-// short cuts a text to n characters for a message.
-func short(s string, n int) string {
-	for i := range s {
-		if n--; n < 0 {
-			return s[:i] + "…"
-		}
-	}
-	return s
 }
 
 // check holds a node against a shape. It returns false when the types do not fit, so that the tree cannot be decoded.
@@ -122,7 +114,7 @@ func (c *checker) check(n *Node, name string, at place) bool {
 				continue
 			}
 			text, hint := c.plain(n.Text, s, v)
-			c.breaks(n, at, c.softString(s, n.Text, v), short(n.Text, 4096), v, text, hint)
+			c.breaks(n, at, c.softString(s, n.Text, v), human.Clip(n.Text, 4096), v, text, hint)
 		}
 	}
 	return true
@@ -130,14 +122,14 @@ func (c *checker) check(n *Node, name string, at place) bool {
 
 // plain says a string's broken constraint in a plain sentence.
 func (c *checker) plain(v string, s *shape, constraint string) (text, hint string) {
-	q := strconv.Quote(short(v, 64))
+	q := strconv.Quote(human.Clip(v, 64))
 	switch {
 	case strings.Contains(constraint, "length less"):
 		return fmt.Sprintf("%s has %d characters, more than %d", q, utf8.RuneCountInString(v), *s.max), ""
 	case strings.Contains(constraint, "length greater"):
 		return fmt.Sprintf("%s has %d characters, fewer than %d", q, utf8.RuneCountInString(v), *s.min), ""
 	case strings.Contains(constraint, "enum"):
-		near := nearest(v, s.Enum)
+		near := human.Nearest(v, s.Enum)
 		if len(s.Enum) <= 12 {
 			hint = "one of " + strings.Join(s.Enum, ", ")
 		}
@@ -220,7 +212,7 @@ func (c *checker) unknown(m Member, s *shape, at place) {
 	}
 	slices.Sort(names)
 	hint := ""
-	if near := nearest(m.Name, names); near != "" {
+	if near := human.Nearest(m.Name, names); near != "" {
 		hint = "did you mean " + near + "?"
 	} else if len(names) <= 12 {
 		hint = "known here: " + strings.Join(names, ", ")
@@ -230,7 +222,7 @@ func (c *checker) unknown(m Member, s *shape, at place) {
 		where = at.path
 	}
 	// The service itself drops members that it does not know; its clients refuse them, in these words.
-	name := short(m.Name, maxPathName)
+	name := human.Clip(m.Name, maxPathName)
 	c.add(m.Offset, place{join(at.path, name), join(at.aws, name)}, Problem{
 		Code:    CodeParameters,
 		Message: unknownParameters + fmt.Sprintf("Unknown parameter in %s: %q, must be one of: %s", orInput(at.path), name, strings.Join(names, ", ")),

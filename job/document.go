@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // Operations of the service whose request bodies are documents here.
@@ -59,7 +61,7 @@ func read(operation, name string, data []byte) (d *Document, sound bool, err err
 	for _, dup := range text.dups {
 		line := d.src.line(dup.first)
 		c.add(dup.offset, place{dup.path, awsPath(dup.path)}, Problem{
-			Code: CodeSerialization, Message: "Duplicate field '" + short(dup.name, maxPathName) + "'",
+			Code: CodeSerialization, Message: "Duplicate field '" + human.Clip(dup.name, maxPathName) + "'",
 			Text: fmt.Sprintf("stands here a second time; first in line %d", line), Hint: "remove one of the two",
 		})
 	}
@@ -155,7 +157,7 @@ func recognise(root *Node) (op, hint string) {
 // problem makes a Problem at a path of the document, or at what of the path is there.
 func (d *Document) problem(path string, p Problem) Problem {
 	n, _ := d.Root.At(path)
-	path = short(path, maxPath)
+	path = human.Clip(path, maxPath)
 	p.File = d.Name
 	p.Path, p.AWSPath = path, awsPath(path)
 	p.Line, p.Col = d.src.position(n.Offset)

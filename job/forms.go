@@ -1,5 +1,7 @@
 package job
 
+import "github.com/optml/optml/human"
+
 // form is what a pattern says, for people who do not read it: what it is a pattern of, and what that may have in it.
 type form struct{ words, of string }
 
@@ -57,5 +59,5 @@ func (s *shape) form() string {
 	case f.words != "":
 		return f.words
 	}
-	return "of the form " + short(s.Pattern, 120)
+	return "of the form " + human.Clip(s.Pattern, 120)
 }

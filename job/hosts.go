@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+
+	"github.com/optml/optml/human"
 )
 
 // maxHosts is how many host names a job has room for: the addresses of a /24 without the gateway's.
@@ -17,7 +19,7 @@ var hostForm = regexp.MustCompile(`^algo-[1-9][0-9]{0,3}$`)
 func (o Options) place(operation string) error {
 	if len(o.Hosts) == 0 {
 		if o.CurrentHost != "" {
-			return fmt.Errorf("--current-host %s without --hosts: name all hosts of the job", short(o.CurrentHost, 64))
+			return fmt.Errorf("--current-host %s without --hosts: name all hosts of the job", human.Clip(o.CurrentHost, 64))
 		}
 		return nil
 	}
@@ -31,7 +33,7 @@ func (o Options) place(operation string) error {
 	for _, h := range o.Hosts {
 		switch {
 		case !hostForm.MatchString(h):
-			return fmt.Errorf("--hosts: %q is no host name: they are algo-1, algo-2, and so on", short(h, 64))
+			return fmt.Errorf("--hosts: %q is no host name: they are algo-1, algo-2, and so on", human.Clip(h, 64))
 		case seen[h]:
 			return fmt.Errorf("--hosts names %s twice", h)
 		}
@@ -41,7 +43,7 @@ func (o Options) place(operation string) error {
 	case o.CurrentHost == "" && len(o.Hosts) > 1:
 		return errors.New("--hosts without --current-host: say which of them runs here")
 	case o.CurrentHost != "" && !seen[o.CurrentHost]:
-		return fmt.Errorf("--current-host %q is not one of --hosts", short(o.CurrentHost, 64))
+		return fmt.Errorf("--current-host %q is not one of --hosts", human.Clip(o.CurrentHost, 64))
 	}
 	return nil
 }

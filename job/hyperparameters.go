@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // withDefaults puts an algorithm's default values into a job's hyperparameters where they are missing (VAL-14).
@@ -51,7 +53,7 @@ func (c *ruling) hyperParameters(t trainingView, a *createAlgorithmInput) {
 		}
 		hint := ""
 		if c.out.room(hard) {
-			if near := nearest(n, names); near != "" {
+			if near := human.Nearest(n, names); near != "" {
 				hint = "did you mean " + near + "?"
 			}
 		}
@@ -62,7 +64,7 @@ func (c *ruling) hyperParameters(t trainingView, a *createAlgorithmInput) {
 
 // refuses says what is wrong with a value; "" is nothing.
 func (s hyperParameterSpecification) refuses(v string) (message, text string) {
-	quoted := fmt.Sprintf("%q", short(v, 64))
+	quoted := fmt.Sprintf("%q", human.Clip(v, 64))
 	unparsed := fmt.Sprintf("Hyperparameter %s: could not parse value", s.Name)
 	switch s.Type {
 	case "Integer", "Continuous":
@@ -93,7 +95,7 @@ func (s hyperParameterSpecification) refuses(v string) (message, text string) {
 		values := s.Range.CategoricalParameterRangeSpecification.Values
 		if !slices.Contains(values, v) {
 			list := strings.Join(values, ", ")
-			return fmt.Sprintf("Invalid value: %s Supported range: [%s]", v, list), fmt.Sprintf("%s is none of %s", quoted, short(list, 200))
+			return fmt.Sprintf("Invalid value: %s Supported range: [%s]", v, list), fmt.Sprintf("%s is none of %s", quoted, human.Clip(list, 200))
 		}
 	}
 	return "", ""

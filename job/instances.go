@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/optml/optml/human"
 )
 
 //go:embed instances.json
@@ -70,9 +72,9 @@ func (o Options) standIn() error {
 		}
 	}
 	if slices.Sort(like); len(like) == 0 {
-		return fmt.Errorf("--as-instance %q: no instance type that optml knows, such as ml.m5.large, nor %s", short(o.AsInstance, 64), wholeHost)
+		return fmt.Errorf("--as-instance %q: no instance type that optml knows, such as ml.m5.large, nor %s", human.Clip(o.AsInstance, 64), wholeHost)
 	}
-	return fmt.Errorf("--as-instance %q: no instance type that optml knows; of that family there are %s", short(o.AsInstance, 64), strings.Join(like, ", "))
+	return fmt.Errorf("--as-instance %q: no instance type that optml knows; of that family there are %s", human.Clip(o.AsInstance, 64), strings.Join(like, ", "))
 }
 
 // told is the instance type that a container is told of: the document's, or the one that the user puts in its place

@@ -1,13 +1,17 @@
 package job
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/optml/optml/human"
+)
 
 // javaPrint is a value as the service prints it in a message: maps {k=v, k2=v2}, lists [a, b], structures
 // Name(member=value). It is cut at 4096 characters: a message stays readable whatever the document holds.
 func javaPrint(n *Node, s *shape) string {
 	var b strings.Builder
 	printJava(&b, n, s)
-	return short(b.String(), 4096)
+	return human.Clip(b.String(), 4096)
 }
 
 func printJava(b *strings.Builder, n *Node, s *shape) {
@@ -40,7 +44,7 @@ func printJava(b *strings.Builder, n *Node, s *shape) {
 			if s.Type == "structure" {
 				name, next = lowerFirst(name), shapes[s.Members[m.Name]]
 			}
-			b.WriteString(short(name, 4096) + "=")
+			b.WriteString(human.Clip(name, 4096) + "=")
 			if next == nil {
 				next = &shape{}
 			}
@@ -48,6 +52,6 @@ func printJava(b *strings.Builder, n *Node, s *shape) {
 		}
 		b.WriteString(end)
 	default:
-		b.WriteString(short(n.Text, 4096))
+		b.WriteString(human.Clip(n.Text, 4096))
 	}
 }

@@ -37,9 +37,9 @@ func Make(docs []*Document, o Options, h HostFacts) (*Plan, error) {
 	var p *Plan
 	switch b := set.main.body.(type) {
 	case *createTrainingJobRequest:
-		p, err = m.trainingJob(b)
+		p = m.trainingJob(b)
 	case *createTransformJobRequest:
-		p, err = m.transformJob(b)
+		p = m.transformJob(b)
 	case *createModelInput:
 		p = m.served(b)
 	case *createAlgorithmInput:

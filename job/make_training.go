@@ -53,7 +53,7 @@ func (d *trainingJobDefinition) view(path string) trainingView {
 }
 
 // trainingJob makes the plan of a CreateTrainingJob.
-func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
+func (m *maker) trainingJob(r *createTrainingJobRequest) *Plan {
 	spec := r.AlgorithmSpecification
 	img, metrics := image(spec.TrainingImage, ""), spec.MetricDefinitions
 	hp := r.HyperParameters
@@ -84,7 +84,7 @@ func (m *maker) trainingJob(r *createTrainingJobRequest) (*Plan, error) {
 	if s := r.RetryStrategy; s != nil {
 		p.Training.Retries = int(s.MaximumRetryAttempts)
 	}
-	return p, nil
+	return p
 }
 
 // training makes the part that a job and a profile's definition share. Its environment and isolation are the

@@ -77,7 +77,7 @@ func (s servedModel) untrained() int {
 }
 
 // transformJob makes the plan of a CreateTransformJob with its model.
-func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
+func (m *maker) transformJob(r *createTransformJobRequest) *Plan {
 	model := servedModel{name: r.ModelName}
 	if m.set.model != nil {
 		model = m.servedModel(m.set.model.body.(*createModelInput))
@@ -90,7 +90,7 @@ func (m *maker) transformJob(r *createTransformJobRequest) (*Plan, error) {
 	p := m.plan(KindTransform, cmp.Or(m.o.Name, r.TransformJobName), "transform-job", model.role, model.containers[0].image.Ref)
 	p.Transform = m.transform(p, r.view(), model)
 	p.Transform.Isolated = m.isolated(model.isolated)
-	return p, nil
+	return p
 }
 
 // served makes the plan of a model whose container serves whoever asks it. No document names an instance: it is

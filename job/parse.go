@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // Bounds of a document. The largest request that the model allows (each list full, each string at its maximum) has
@@ -49,7 +51,7 @@ func (p *parser) path(name string) string {
 	path := ""
 	for _, s := range append(p.at, step{name, -1}) {
 		if s.index < 0 {
-			path = join(path, short(s.name, maxPathName))
+			path = join(path, human.Clip(s.name, maxPathName))
 		} else {
 			path = index(path, s.index)
 		}

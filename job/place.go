@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/optml/optml/human"
 )
 
 // place is where a node stands, in the document's spelling and in the service's.
@@ -15,7 +17,9 @@ func (p place) member(name string) place {
 }
 
 // entry is an entry of a map; the service names the map.
-func (p place) entry(key string) place { return place{join(p.path, short(key, maxPathName)), p.aws} }
+func (p place) entry(key string) place {
+	return place{join(p.path, human.Clip(key, maxPathName)), p.aws}
+}
 
 func (p place) item(i int) place {
 	return place{index(p.path, i), p.aws + "." + strconv.Itoa(i+1) + ".member"}

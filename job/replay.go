@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // Replayed is the reply of a Describe call as the request that it answers for.
@@ -105,7 +107,7 @@ func (r *Replayed) reduce() (known bool) {
 			continue
 		}
 		hint := "remove it if what it says is not needed here: it may be newer than the service's model that optml has"
-		if near := nearest(m.Name, slices.Concat(slices.Sorted(maps.Keys(request.Members)), only)); near != "" {
+		if near := human.Nearest(m.Name, slices.Concat(slices.Sorted(maps.Keys(request.Members)), only)); near != "" {
 			hint = "did you mean " + near + "?"
 		}
 		r.checker().add(m.Offset, place{m.Name, lowerFirst(m.Name)}, Problem{

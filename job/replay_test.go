@@ -189,7 +189,7 @@ func TestReplyOf(t *testing.T) {
 
 // What the service has filled in from other members does not contradict them.
 func TestReplayDerived(t *testing.T) {
-	r, err := Replay("pkg.json", []byte(`{
+	_, err := Replay("pkg.json", []byte(`{
 		"ModelPackageName": "boost", "ModelPackageArn": "arn:aws:sagemaker:us-east-2:210987654321:model-package/boost",
 		"InferenceSpecification": {"Containers": [{"Image": "img:1", "Environment": {"ModelDataETag": "mine"}}]},
 		"SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "forest", "ModelDataUrl": "s3://b/m.tar.gz", "ModelDataETag": "e"}]},
@@ -197,7 +197,7 @@ func TestReplayDerived(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "FutureTime") {
 		t.Errorf("a null of an unknown name: %v", err)
 	}
-	r, err = Replay("pkg.json", []byte(`{
+	r, err := Replay("pkg.json", []byte(`{
 		"ModelPackageName": "boost", "ModelPackageArn": "arn:aws:sagemaker:us-east-2:210987654321:model-package/boost",
 		"InferenceSpecification": {"Containers": [{"Image": "img:1"}]}, "ModelApprovalStatus": null, "LastModifiedTime": null,
 		"SourceAlgorithmSpecification": {"SourceAlgorithms": [{"AlgorithmName": "forest", "ModelDataUrl": "s3://b/m.tar.gz", "ModelDataETag": "e"}]}}`))

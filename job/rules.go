@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // check holds every document, and each against those that it names, to the constraints and the rules between members.
@@ -92,8 +94,8 @@ func (c *ruling) soft(s softness, path, message, text, hint string) {
 	if c.out.full(s) {
 		return
 	}
-	text = short(text, maxText)
-	message = short(cmp.Or(message, text), maxMessage)
+	text = human.Clip(text, maxText)
+	message = human.Clip(cmp.Or(message, text), maxMessage)
 	c.out.add(c.doc.problem(path, Problem{Message: message, unknown: message == text, Text: text, Hint: hint, Rule: c.id, soft: s}))
 }
 
@@ -104,7 +106,7 @@ const (
 )
 
 func (c *ruling) warn(path, text string) {
-	c.warnings = append(c.warnings, Warning{Rule: c.id, Path: path, Text: short(text, maxText)})
+	c.warnings = append(c.warnings, Warning{Rule: c.id, Path: path, Text: human.Clip(text, maxText)})
 }
 
 // rules are all of them; each has a row in the test of the same name.
@@ -125,12 +127,12 @@ var requestRules = []rule{
 			}
 			at := index("Tags", i) + ".Key"
 			if first, dup := seen[key.Text]; dup {
-				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q stands in %s already", short(key.Text, 128), index("Tags", first)), "each key once")
+				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q stands in %s already", human.Clip(key.Text, 128), index("Tags", first)), "each key once")
 				continue
 			}
 			seen[key.Text] = i
 			if len(key.Text) >= 4 && strings.EqualFold(key.Text[:4], "aws:") {
-				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q: keys that begin with aws: are AWS's own", short(key.Text, 128)), "choose another key")
+				c.soft(serviceNo, at, "", fmt.Sprintf("tag %q: keys that begin with aws: are AWS's own", human.Clip(key.Text, 128)), "choose another key")
 			}
 		}
 	}},
@@ -141,10 +143,10 @@ var requestRules = []rule{
 var optionRules = []rule{
 	{"VAL-51", func(c *ruling) {
 		if c.doc == c.set.main && c.o.Name != "" && !nameForm().MatchString(c.o.Name) {
-			c.broken("", "", fmt.Sprintf("name %q: 1 to 63 letters, digits and inner hyphens", short(c.o.Name, 80)), "choose another --name")
+			c.broken("", "", fmt.Sprintf("name %q: 1 to 63 letters, digits and inner hyphens", human.Clip(c.o.Name, 80)), "choose another --name")
 		}
 		if suffix := c.o.RunSuffix; c.doc == c.set.main && suffix != "" && (len(suffix) > 20 || !nameForm().MatchString(suffix)) {
-			c.broken("", "", fmt.Sprintf("run suffix %q: 1 to 20 letters, digits and inner hyphens", short(suffix, 80)), "")
+			c.broken("", "", fmt.Sprintf("run suffix %q: 1 to 20 letters, digits and inner hyphens", human.Clip(suffix, 80)), "")
 		}
 	}},
 }

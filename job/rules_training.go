@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/metrics/expression"
 )
 
@@ -341,7 +342,7 @@ func checkpointPlace(c *ruling, r *createTrainingJobRequest) {
 	}
 	clean := strings.TrimSuffix(local, "/")
 	if !strings.HasPrefix(local, "/") || path.Clean(local) != cmp.Or(clean, "/") || strings.ContainsFunc(local, unicode.IsControl) {
-		c.broken(at, "", fmt.Sprintf("%q is not a plain absolute path", short(local, 64)), hint)
+		c.broken(at, "", fmt.Sprintf("%q is not a plain absolute path", human.Clip(local, 64)), hint)
 		return
 	}
 	for _, taken := range []string{"/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/errors", "/proc", "/sys", "/dev"} {
@@ -413,5 +414,5 @@ func (c *ruling) supportedType(path, have string, s supported) {
 		return
 	}
 	c.soft(awsOnly, path, fmt.Sprintf("Instance type %s is not supported by %s", have, s.what),
-		fmt.Sprintf("%s is not in %s of %s", have, s.member, s.what), "one of "+short(strings.Join(s.types, ", "), 200))
+		fmt.Sprintf("%s is not in %s of %s", have, s.member, s.what), "one of "+human.Clip(strings.Join(s.types, ", "), 200))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/optml/optml/dataprocessing"
+	"github.com/optml/optml/human"
 )
 
 // onTransform runs a rule on each transform job that a document describes.
@@ -147,7 +148,7 @@ var transformRules = []rule{
 		}
 		among := func(member, v string, list []string, of string) {
 			if v != "" && len(list) > 0 && !hasMediaType(list, v) {
-				c.broken(t.at(member), "", fmt.Sprintf("%q is not in %s of %s", v, of, whose), "one of "+short(strings.Join(list, ", "), 200)+", or add it there")
+				c.broken(t.at(member), "", fmt.Sprintf("%q is not in %s of %s", v, of, whose), "one of "+human.Clip(strings.Join(list, ", "), 200)+", or add it there")
 			}
 		}
 		among("TransformInput.ContentType", t.input.ContentType, spec.SupportedContentTypes, "SupportedContentTypes")

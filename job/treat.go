@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/optml/optml/human"
 )
 
 // row says how one member of a shape is treated. Its treatment can depend on the value: the first case that fits
@@ -88,7 +90,7 @@ func treat(d *Document, o Options) (uses []MemberUse, refused []RefusedMember) {
 			no := RefusedMember{File: d.Name, Path: path, Text: note, Rule: rules}
 			no.Line, no.Col = d.src.position(m.Value.Offset)
 			if m.Value.Kind == String || m.Value.Kind == Number || m.Value.Kind == Bool {
-				no.Value = short(m.Value.Text, 64)
+				no.Value = human.Clip(m.Value.Text, 64)
 			}
 			refused = append(refused, no)
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // Choice is a member of one of several documents that go together, to be given other values.
@@ -58,7 +60,7 @@ func FindMembers(docs []*Document, name string) ([]Choice, error) {
 	case len(found) == 0:
 		hint := "name it as the document does: InputMode, InputDataConfig[0].InputMode, HyperParameters.epochs"
 		slices.Sort(known)
-		if near := nearest(name, known); near != "" {
+		if near := human.Nearest(name, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
 		return nil, &MemberError{"no member " + strconv.Quote(name) + " is in the document, or could be", hint}

@@ -92,7 +92,7 @@ func own(j *Job, lock *os.File) (*Owner, error) {
 
 // fold reads all events.
 func (j *Job) fold() (*State, error) {
-	s := NewState(j.plan)
+	s := newState(j.plan)
 	r, err := openReader(j.EventsPath())
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil

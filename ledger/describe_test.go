@@ -66,7 +66,7 @@ func TestDescribeTraining(t *testing.T) {
 		"StoppingCondition":{"MaxRuntimeInSeconds":3600},"EnableNetworkIsolation":true,"Environment":{"X":"<&>"}}`)
 	golden(t, "describe-training.json", describeTraining(&s, p, r))
 	golden(t, "describe-training-nodocument.json", describeTraining(&s, p, nil))
-	fresh := NewState(p)
+	fresh := newState(p)
 	golden(t, "describe-training-fresh.json", describeTraining(fresh, p, r))
 	failed := foldAll(p, ev(2, "", "", Transition{Status: "InProgress", Secondary: "Training"}),
 		ev(2, "", "", Exited{Container: "algo-1", Code: 1, At: at(2).Add(300e6)}),

@@ -10,15 +10,15 @@ import (
 
 // Fold is the state after events. It is total: it takes any events in any order, and it looks at nothing else.
 func Fold(p *job.Plan, events iter.Seq[Event]) State {
-	s := NewState(p)
+	s := newState(p)
 	for e := range events {
 		s.apply(e)
 	}
 	return *s
 }
 
-// NewState is the state of a job to which nothing has happened.
-func NewState(p *job.Plan) *State {
+// newState is the state of a job to which nothing has happened.
+func newState(p *job.Plan) *State {
 	s := &State{Kind: p.Kind, Name: p.Name, ARN: p.ARN, CreationTime: planCreated(p), Status: StatusInProgress}
 	if p.Kind == job.KindValidation {
 		s.Status = StatusPending // VAL-20

@@ -248,7 +248,7 @@ func TestFoldIsPureAndTotal(t *testing.T) {
 		if again := Fold(p, slices.Values(events)); !reflect.DeepEqual(whole, again) {
 			t.Fatalf("seed %d: %s", seed, cmp.Diff(whole, again))
 		}
-		s := NewState(p)
+		s := newState(p)
 		for i, e := range events {
 			before := s.clone()
 			was, _ := json.Marshal(before)
@@ -300,7 +300,7 @@ func TestBodiesAreClosed(t *testing.T) {
 			t.Errorf("%s is %v", name, typ)
 		}
 		// The fold sees each: with the step that StepEnded would end, or the intent that Released ends, already there.
-		s := NewState(&job.Plan{})
+		s := newState(&job.Plan{})
 		s.apply(Event{Seq: 1, Time: t0, Body: Intent{}})
 		s.apply(Event{Seq: 2, Time: t0, Step: "s", Body: StepBegan{}})
 		before := s.clone()
@@ -344,7 +344,7 @@ func FuzzEvent(f *testing.F) {
 		if err := json.Unmarshal(out, &again); err != nil {
 			t.Fatalf("written but cannot be read: %s: %v", out, err)
 		}
-		s := NewState(trainingPlan("a"))
+		s := newState(trainingPlan("a"))
 		s.apply(e)
 		s.apply(again)
 	})

@@ -158,14 +158,3 @@ short line
 		}
 	}
 }
-
-func TestDistance(t *testing.T) {
-	for _, tc := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"kitten", "sitting", 3}, {"iris", "iris", 0}, {"ab", "ba", 2}} {
-		if got := distance(tc.a, tc.b); got != tc.want || distance(tc.b, tc.a) != got {
-			t.Errorf("%s %s: %d, want %d", tc.a, tc.b, got, tc.want)
-		}
-	}
-}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/optml/optml/human"
 )
 
 // notFound looks for names that the user may have meant: at most three, nearest first.
@@ -20,17 +22,18 @@ func notFound(root, name string) error {
 		d    int
 	}
 	var all []near
+	most := max(2, len(base)/3) // letters that differ in what may be meant
 	for _, k := range kinds {
 		entries, _ := os.ReadDir(filepath.Join(root, string(k)))
 		for _, en := range entries {
 			if !validName(en.Name()) {
 				continue
 			}
-			d := distance(base, en.Name())
+			d := human.Distance(base, en.Name(), most+1)
 			if strings.HasPrefix(en.Name(), base) && base != "" {
 				d = 1
 			}
-			if d <= max(2, len(base)/3) {
+			if d <= most {
 				all = append(all, near{string(k) + "/" + en.Name(), d})
 			}
 		}
@@ -40,25 +43,4 @@ func notFound(root, name string) error {
 		e.Similar = append(e.Similar, n.name)
 	}
 	return e
-}
-
-// distance is the number of bytes to insert, delete or replace (Levenshtein). Names have at most 128.
-func distance(a, b string) int {
-	a, b = a[:min(len(a), 128)], b[:min(len(b), 128)]
-	row := make([]int, len(b)+1)
-	for i := range row {
-		row[i] = i
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for k := range len(b) {
-			cost := 1
-			if a[i] == b[k] {
-				cost = 0
-			}
-			diag, row[k+1] = row[k+1], min(diag+cost, row[k]+1, row[k+1]+1)
-		}
-	}
-	return row[len(b)]
 }

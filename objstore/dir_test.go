@@ -182,10 +182,10 @@ func TestSweepTemp(t *testing.T) {
 	if keys, err := list(d, ""); err != nil || !slices.Equal(keys, want) {
 		t.Errorf("keys: %q, %v", keys, err)
 	}
-	if n, err := SweepTemp(d.root, time.Hour); n != 0 || err != nil {
+	if n, err := sweepTemp(t.Context(), d.root, time.Hour); n != 0 || err != nil {
 		t.Errorf("young: swept %d, %v", n, err)
 	}
-	if n, err := SweepTemp(d.root, 0); n != 1 || err != nil {
+	if n, err := sweepTemp(t.Context(), d.root, 0); n != 1 || err != nil {
 		t.Errorf("swept %d, %v", n, err)
 	}
 	if _, err := os.Stat(filepath.Join(d.root, dead)); !errors.Is(err, fs.ErrNotExist) {
@@ -194,7 +194,7 @@ func TestSweepTemp(t *testing.T) {
 	if err := w.Commit(t.Context()); err != nil {
 		t.Errorf("the living writer: %v", err)
 	}
-	if n, err := SweepTemp(filepath.Join(d.root, "missing"), 0); n != 0 || err != nil {
+	if n, err := sweepTemp(t.Context(), filepath.Join(d.root, "missing"), 0); n != 0 || err != nil {
 		t.Errorf("missing directory: %d, %v", n, err)
 	}
 }

@@ -141,7 +141,7 @@ func (r *fileReader) end() error {
 	return r.err
 }
 
-func (r *fileReader) fail(n int64, err error) error {
+func (r *fileReader) fail(err error) error {
 	switch {
 	case err == io.EOF && r.left > 0:
 		r.err = classed("read", r.uri, ErrTruncated, fmt.Errorf("%w: %d bytes are missing", ErrTruncated, r.left))
@@ -167,7 +167,7 @@ func (r *fileReader) Read(p []byte) (int, error) {
 	n, err := r.f.Read(p)
 	r.left -= int64(n)
 	if err != nil {
-		return n, r.fail(int64(n), err)
+		return n, r.fail(err)
 	}
 	return n, nil
 }
@@ -186,7 +186,7 @@ func (r *fileReader) WriteTo(w io.Writer) (int64, error) {
 		total += n
 		r.left -= n
 		if err == io.EOF {
-			return total, r.fail(n, err)
+			return total, r.fail(err)
 		} else if err != nil {
 			return total, err // the writer's, most likely: the caller names it
 		}

@@ -212,12 +212,8 @@ func (d *Dir) Sweep(ctx context.Context, prefix string, olderThan time.Duration)
 	return sweepTemp(ctx, dir, olderThan)
 }
 
-// SweepTemp removes the temporary files below dir whose writers are dead and that were last written longer than
+// sweepTemp removes the temporary files below dir whose writers are dead and that were last written longer than
 // olderThan ago. A missing directory holds none.
-func SweepTemp(dir string, olderThan time.Duration) (int, error) {
-	return sweepTemp(context.Background(), dir, olderThan)
-}
-
 func sweepTemp(ctx context.Context, dir string, olderThan time.Duration) (int, error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

@@ -6,6 +6,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+
+	"github.com/optml/optml/human"
 )
 
 // What pages of other rooms are made of: this page's style, and its plots.
@@ -106,7 +108,7 @@ func Strips(title string, strips []Strip, y Axis) template.HTML {
 	}
 	ticks, from, to := y.ticks(low, high)
 	at := func(v float64) string { return number(100*(v/2-from/2)/(to/2-from/2)) + "%" }
-	esc := func(s string) string { return template.HTMLEscapeString(plain(s)) }
+	esc := func(s string) string { return template.HTMLEscapeString(human.Line(s)) }
 	letters := 0
 	for _, t := range ticks {
 		letters = max(letters, len([]rune(t.Text)))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 )
 
@@ -56,7 +57,7 @@ type (
 // JUnit writes the report as JUnit XML, for what shows the results of tests. A rule that fails and a job that does not
 // complete are failures, a rule that was not checked is skipped, and a job that has not ended is an error.
 func (r *Report) JUnit(w io.Writer) error {
-	out := junitSuites{Name: "optml " + string(r.Kind) + "/" + plain(r.Name), Time: junitSeconds(r.Seconds)}
+	out := junitSuites{Name: "optml " + string(r.Kind) + "/" + human.Line(r.Name), Time: junitSeconds(r.Seconds)}
 	var walk func(*Report)
 	walk = func(r *Report) {
 		out.Suites = append(out.Suites, r.junit())
@@ -85,22 +86,22 @@ func (r *Report) JUnit(w io.Writer) error {
 
 func (r *Report) junit() junitSuite {
 	s := junitSuite{
-		Name: string(r.Kind) + "/" + plain(r.Name), Time: junitSeconds(r.Seconds), Timestamp: r.Created.UTC().Format("2006-01-02T15:04:05"),
-		Props: []junitProperty{{"arn", plain(r.ARN)}, {"status", plain(r.Status)}, {"directory", plain(r.Directory)}},
+		Name: string(r.Kind) + "/" + human.Line(r.Name), Time: junitSeconds(r.Seconds), Timestamp: r.Created.UTC().Format("2006-01-02T15:04:05"),
+		Props: []junitProperty{{"arn", human.Line(r.ARN)}, {"status", human.Line(r.Status)}, {"directory", human.Line(r.Directory)}},
 	}
 	for _, i := range r.Images {
-		s.Props = append(s.Props, junitProperty{"image " + plain(i.Container), plain(i.Ref) + " " + plain(i.Digest)})
+		s.Props = append(s.Props, junitProperty{"image " + human.Line(i.Container), human.Line(i.Ref) + " " + human.Line(i.Digest)})
 	}
 	class := "optml." + string(r.Kind)
 	for _, x := range r.Rules {
-		c := junitCase{Class: class, Name: plain(x.Rule), Time: "0"}
+		c := junitCase{Class: class, Name: human.Line(x.Rule), Time: "0"}
 		switch x.Outcome {
 		case Failed:
-			c.Failure = &junitMessage{Message: plain(x.Evidence), Type: "rule", Text: "to do: " + lines(x.Remedy)}
+			c.Failure = &junitMessage{Message: human.Line(x.Evidence), Type: "rule", Text: "to do: " + lines(x.Remedy)}
 		case Passed:
-			c.SystemOut = plain(x.Evidence)
+			c.SystemOut = human.Line(x.Evidence)
 		default:
-			c.Skipped = &junitMessage{Message: plain(x.Evidence)}
+			c.Skipped = &junitMessage{Message: human.Line(x.Evidence)}
 		}
 		s.Cases = append(s.Cases, c)
 	}
@@ -108,7 +109,7 @@ func (r *Report) junit() junitSuite {
 	if r.Kind != job.KindValidation || len(r.Rules) == 0 || r.Verdict == Running || r.Verdict == Abandoned {
 		c := r.junitEnd(class, s.Time)
 		if r.Probe != "" && c.Failure != nil { // a rule says what comes of it
-			c.Name, c.SystemOut, c.Failure = plain(r.Name)+" ends", plain(r.Probe)+"\n"+c.Failure.Message, nil
+			c.Name, c.SystemOut, c.Failure = human.Line(r.Name)+" ends", human.Line(r.Probe)+"\n"+c.Failure.Message, nil
 		}
 		s.Cases = append(s.Cases, c)
 	}
@@ -126,9 +127,9 @@ func (r *Report) junit() junitSuite {
 	if r.Failure != nil && r.Probe == "" {
 		var b strings.Builder
 		for _, l := range r.Failure.Logs {
-			fmt.Fprintf(&b, "%s of %s:\n", countText(int64(len(l.Lines)), "last line"), plain(l.Path))
+			fmt.Fprintf(&b, "%s of %s:\n", countText(int64(len(l.Lines)), "last line"), human.Line(l.Path))
 			for _, line := range l.Lines {
-				b.WriteString(plain(line) + "\n")
+				b.WriteString(human.Line(line) + "\n")
 			}
 		}
 		s.SystemErr = b.String()
@@ -138,11 +139,11 @@ func (r *Report) junit() junitSuite {
 
 // junitEnd is the case that a job completes.
 func (r *Report) junitEnd(class, took string) junitCase {
-	c := junitCase{Class: class, Name: plain(r.Name) + " completes", Time: took}
-	m := &junitMessage{Message: plain(r.Status), Type: plain(r.Status)}
+	c := junitCase{Class: class, Name: human.Line(r.Name) + " completes", Time: took}
+	m := &junitMessage{Message: human.Line(r.Status), Type: human.Line(r.Status)}
 	if f := r.Failure; f != nil {
 		if f.Reason != "" {
-			m.Message = plain(f.Reason)
+			m.Message = human.Line(f.Reason)
 		}
 		var said []string
 		for _, x := range []string{f.Detail, f.Hint} {

@@ -19,6 +19,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/logfile"
@@ -44,8 +45,8 @@ var pageText string
 // pageTemplate is parsed when a page is made: every start of the program would wait a millisecond for it.
 var pageTemplate = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
-		"bytes": bytesText, "seconds": secondsText, "count": countText, "rate": rateText, "value": valueText, "clock": clockText,
-		"plain": plain, "verdict": verdictText, "lines": lines, "latency": latencyText,
+		"bytes": human.Bytes, "seconds": secondsText, "count": countText, "rate": rateText, "value": valueText, "clock": clockText,
+		"plain": human.Line, "verdict": verdictText, "lines": lines, "latency": latencyText,
 		"count64": func(n int, noun string) string { return countText(int64(n), noun) },
 	}).Parse(pageText))
 })
@@ -162,7 +163,7 @@ func (v *jobView) gantt() {
 			b.Host = s.Host
 		}
 		if s.Bytes > 0 {
-			b.Bytes = bytesText(s.Bytes)
+			b.Bytes = human.Bytes(s.Bytes)
 		}
 		switch {
 		case s.Error != "":
@@ -340,9 +341,9 @@ func (v *jobView) samples(path string) error {
 		data := s.Data[:min(len(s.Data), textMost)]
 		cut := s.Bytes > int64(len(data))
 		if s.Bytes >= 0 {
-			x.Size = bytesText(s.Bytes)
+			x.Size = human.Bytes(s.Bytes)
 			if cut {
-				x.Size = "first " + bytesText(int64(len(data))) + " of " + x.Size
+				x.Size = "first " + human.Bytes(int64(len(data))) + " of " + x.Size
 			}
 		}
 		if cut || s.Bytes < 0 { // the cut may be in the middle of a character
@@ -417,7 +418,7 @@ func logOf(base string) (*logView, error) {
 			continue
 		}
 		part = x.Part
-		text := plain(strings.TrimRight(string(x.Text), "\r"))
+		text := human.Line(strings.TrimRight(string(x.Text), "\r"))
 		if part {
 			text += " …"
 		}
@@ -452,7 +453,7 @@ func (v *jobView) documents(dir string) error {
 		}
 		switch text, hidden, err := withoutValues(b); {
 		case len(b) > documentMost:
-			d.Note = "It has more than " + bytesText(documentMost) + " and is not shown; it is " + filepath.Join(dir, e.Name())
+			d.Note = "It has more than " + human.Bytes(documentMost) + " and is not shown; it is " + filepath.Join(dir, e.Name())
 		case err != nil:
 			d.Note = "It is no JSON document: " + err.Error()
 		default:
@@ -546,7 +547,7 @@ func lines(s string) string {
 		if t, ok := strings.CutSuffix(l, "\n"); ok {
 			l, end = strings.TrimSuffix(t, "\r"), "\n"
 		}
-		b.WriteString(plain(l))
+		b.WriteString(human.Line(l))
 		b.WriteString(end)
 	}
 	return b.String()

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/logfile"
@@ -357,7 +358,7 @@ func TestPlotsEqualMetrics(t *testing.T) {
 		if err := json.Unmarshal(l, &s); err != nil {
 			t.Fatal(err)
 		}
-		key := plain(s.Name) + " of " + plain(s.Host)
+		key := human.Line(s.Name) + " of " + human.Line(s.Host)
 		want[key] = append(want[key], s)
 	}
 	seen, few, many := 0, 0, 0

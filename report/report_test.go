@@ -321,12 +321,6 @@ func TestMake(t *testing.T) {
 }
 
 func TestUnits(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 10188: "9.9 KiB", 10189: "10 KiB", 1 << 20: "1.0 MiB",
-		1048063: "1.0 MiB", 1 << 30: "1.0 GiB", 5 << 40: "5.0 TiB", 1<<63 - 1: "8.0 EiB"} {
-		if got := bytesText(n); got != want {
-			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
 	for s, want := range map[float64]string{0: "0 s", 0.0004: "0 s", 0.012: "12 ms", 0.9994: "999 ms", 0.9996: "1.0 s", 59.94: "59.9 s",
 		59.96: "1 m 00 s", 125: "2 m 05 s", 3599.6: "1 h 00 m", 3725: "1 h 02 m", 86400: "24 h 00 m", 200000: "2 d 07 h"} {
 		if got := secondsText(s); got != want {
@@ -341,11 +335,6 @@ func TestUnits(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 objects", 1: "1 object", 999: "999 objects", 1000: "1,000 objects", 1234567: "1,234,567 objects", -1000: "-1,000 objects"} {
 		if got := countText(n, "object"); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-	for s, want := range map[string]string{"a é 漢": "a é 漢", "a\tb": "a    b", "\x1b[1m": `\x1b[1m`, "\xff": `\xff`, "\uFFFD": "\uFFFD", "a\nb\r": `a\nb\r`, "\u200e": `\u200e`, "\u00a0": "\u00a0"} {
-		if got := plain(s); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
 		}
 	}
 	if got := rateText(10<<20, 2); got != "5.0 MiB/s" {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 )
 
@@ -50,7 +51,7 @@ func (t *text) report(r *Report, outermost bool) {
 		}
 	}
 	if outermost {
-		t.section("Record", []row{{plain(r.Directory)}})
+		t.section("Record", []row{{human.Line(r.Directory)}})
 	}
 }
 
@@ -84,10 +85,10 @@ func verdictText(r *Report) string {
 }
 
 func (t *text) head(r *Report, outermost bool) {
-	fmt.Fprintf(t, "%s  %s %s\n", verdictText(r), r.Kind, plain(r.Name))
+	fmt.Fprintf(t, "%s  %s %s\n", verdictText(r), r.Kind, human.Line(r.Name))
 	var rows []row
 	if r.Probe != "" {
-		rows = append(rows, row{"probe", "it " + plain(r.Probe)})
+		rows = append(rows, row{"probe", "it " + human.Line(r.Probe)})
 		ended := r.Status
 		if f := r.Failure; f != nil {
 			ended = f.Reason
@@ -96,10 +97,10 @@ func (t *text) head(r *Report, outermost bool) {
 			}
 			ended = r.Status + ": " + ended
 		}
-		rows = append(rows, row{"ended", plain(ended)})
+		rows = append(rows, row{"ended", human.Line(ended)})
 	}
 	if outermost {
-		rows = append(rows, row{"arn", plain(r.ARN)}, row{"created", clockText(r.Created)})
+		rows = append(rows, row{"arn", human.Line(r.ARN)}, row{"created", clockText(r.Created)})
 	}
 	took := "took"
 	if r.Verdict == Running {
@@ -112,13 +113,13 @@ func (t *text) head(r *Report, outermost bool) {
 			continue
 		}
 		said[i] = true
-		rows = append(rows, row{"image", plain(i.Ref)})
+		rows = append(rows, row{"image", human.Line(i.Ref)})
 		if i.Digest != "" && !strings.Contains(i.Ref, i.Digest) {
-			rows = append(rows, row{"", plain(i.Digest)})
+			rows = append(rows, row{"", human.Line(i.Digest)})
 		}
 	}
 	for _, g := range r.GPUs {
-		rows = append(rows, row{"gpu", plain(strings.TrimSpace(g.Index + " " + g.Name + " (" + g.UUID + ")"))})
+		rows = append(rows, row{"gpu", human.Line(strings.TrimSpace(g.Index + " " + g.Name + " (" + g.UUID + ")"))})
 	}
 	t.rows(rows, "  ")
 }
@@ -126,9 +127,9 @@ func (t *text) head(r *Report, outermost bool) {
 func (t *text) rules(rules []Rule) {
 	var rows []row
 	for _, x := range rules {
-		rows = append(rows, row{x.Outcome, plain(x.Rule), plain(x.Evidence)})
+		rows = append(rows, row{x.Outcome, human.Line(x.Rule), human.Line(x.Evidence)})
 		if x.Remedy != "" && x.Outcome != Passed {
-			rows = append(rows, row{"", "", "to do: " + plain(x.Remedy)})
+			rows = append(rows, row{"", "", "to do: " + human.Line(x.Remedy)})
 		}
 	}
 	t.section("Rules", rows)
@@ -137,7 +138,7 @@ func (t *text) rules(rules []Rule) {
 func (t *text) status(r *Report) {
 	var rows []row
 	for _, x := range r.statusRows() {
-		rows = append(rows, row{plain(x[0]), plain(x[1]), plain(x[2])})
+		rows = append(rows, row{human.Line(x[0]), human.Line(x[1]), human.Line(x[2])})
 	}
 	t.section("Status, as the service says it", rows)
 }
@@ -156,17 +157,17 @@ func (t *text) failure(r *Report) {
 			if i > 0 {
 				x[0] = ""
 			}
-			rows = append(rows, row{x[0], plain(line)})
+			rows = append(rows, row{x[0], human.Line(line)})
 		}
 	}
 	for _, c := range r.Containers {
 		switch {
 		case c.OOM:
-			rows = append(rows, row{"exit", fmt.Sprintf("%s was killed for want of memory", plain(c.Name))})
+			rows = append(rows, row{"exit", fmt.Sprintf("%s was killed for want of memory", human.Line(c.Name))})
 		case c.Signal != 0:
-			rows = append(rows, row{"exit", fmt.Sprintf("%s ended by signal %d", plain(c.Name), c.Signal)})
+			rows = append(rows, row{"exit", fmt.Sprintf("%s ended by signal %d", human.Line(c.Name), c.Signal)})
 		case c.ExitCode != nil && *c.ExitCode != 0:
-			rows = append(rows, row{"exit", fmt.Sprintf("%s ended with code %d", plain(c.Name), *c.ExitCode)})
+			rows = append(rows, row{"exit", fmt.Sprintf("%s ended with code %d", human.Line(c.Name), *c.ExitCode)})
 		}
 	}
 	title := "Failure"
@@ -175,11 +176,11 @@ func (t *text) failure(r *Report) {
 	}
 	t.section(title, rows)
 	for _, l := range f.Logs {
-		t.title(fmt.Sprintf("Last %s of %s", countText(int64(len(l.Lines)), "line"), plain(l.Name)))
+		t.title(fmt.Sprintf("Last %s of %s", countText(int64(len(l.Lines)), "line"), human.Line(l.Name)))
 		for _, line := range l.Lines {
-			t.WriteString(strings.TrimRight("  | "+plain(line), " ") + "\n")
+			t.WriteString(strings.TrimRight("  | "+human.Line(line), " ") + "\n")
 		}
-		fmt.Fprintf(t, "  in %s\n", plain(l.Path))
+		fmt.Fprintf(t, "  in %s\n", human.Line(l.Path))
 	}
 }
 
@@ -187,12 +188,12 @@ func (t *text) interruption(x *Interruption) {
 	if x == nil {
 		return
 	}
-	rows := []row{{"signal", plain(x.Signal)}, {"", plain(x.Says)}}
+	rows := []row{{"signal", human.Line(x.Signal)}, {"", human.Line(x.Says)}}
 	if x.Remedy != "" {
-		rows = append(rows, row{"", "to do: " + plain(x.Remedy)})
+		rows = append(rows, row{"", "to do: " + human.Line(x.Remedy)})
 	}
 	for _, s := range x.Saved {
-		rows = append(rows, row{plain(s.What), plain(s.Says)})
+		rows = append(rows, row{human.Line(s.What), human.Line(s.Says)})
 	}
 	t.section("Rehearsed interruption", rows)
 }
@@ -204,20 +205,20 @@ func (t *text) steps(r *Report) {
 	}
 	var rows []row
 	for _, s := range r.Steps {
-		x := row{plain(s.Name), right(secondsText(s.Seconds)), "", ""}
+		x := row{human.Line(s.Name), right(secondsText(s.Seconds)), "", ""}
 		if s.Bytes > 0 {
-			x[2] = right(bytesText(s.Bytes))
+			x[2] = right(human.Bytes(s.Bytes))
 		}
 		switch {
 		case s.Error != "":
-			x[3] = plain(s.Error)
+			x[3] = human.Line(s.Error)
 		case s.Open && r.Verdict == Running:
 			x[3] = "under way"
 		case s.Open:
 			x[3] = "cut off"
 		}
 		if hosts {
-			x = append(row{plain(s.Host)}, x...)
+			x = append(row{human.Line(s.Host)}, x...)
 		}
 		rows = append(rows, x)
 	}
@@ -227,21 +228,21 @@ func (t *text) steps(r *Report) {
 func (t *text) channels(channels []Channel) {
 	var rows []row
 	for _, c := range channels {
-		x := row{plain(c.Channel), plain(c.Mode), right(bytesText(c.Bytes)), right(countText(c.Objects, "object")), right(secondsText(c.Seconds)), right(rateText(c.Bytes, c.Seconds))}
-		rows = append(rows, append(x, plain(c.Notes())))
+		x := row{human.Line(c.Channel), human.Line(c.Mode), right(human.Bytes(c.Bytes)), right(countText(c.Objects, "object")), right(secondsText(c.Seconds)), right(rateText(c.Bytes, c.Seconds))}
+		rows = append(rows, append(x, human.Line(c.Notes())))
 	}
 	t.section("Channels", rows)
 }
 
 // Summary is a channel in one line.
 func (c Channel) Summary() string {
-	parts := []string{c.Mode, bytesText(c.Bytes), countText(c.Objects, "object")}
+	parts := []string{c.Mode, human.Bytes(c.Bytes), countText(c.Objects, "object")}
 	for _, x := range []string{rateText(c.Bytes, c.Seconds), c.Notes()} {
 		if x != "" {
 			parts = append(parts, x)
 		}
 	}
-	return plain(strings.Join(parts, ", "))
+	return human.Line(strings.Join(parts, ", "))
 }
 
 // Notes say who waited for whom, so that one sees whether the data or the script is what a job takes its time for.
@@ -281,10 +282,10 @@ func (t *text) transform(x *Transform) {
 		requests += fmt.Sprintf(", %s", strings.Replace(countText(x.Retries, "retrie"), "1 retrie", "1 retry", 1))
 	}
 	rows := []row{
-		{"input", objects + ", " + countText(x.Records, "record") + ", " + bytesText(x.BytesIn)},
-		{"output", bytesText(x.BytesOut)},
+		{"input", objects + ", " + countText(x.Records, "record") + ", " + human.Bytes(x.BytesIn)},
+		{"output", human.Bytes(x.BytesOut)},
 		{"requests", requests},
-		{"settings", fmt.Sprintf("MaxConcurrentTransforms=%d, MaxPayloadInMB=%d, BatchStrategy=%s", x.MaxConcurrent, x.MaxPayloadInMB, plain(x.BatchStrategy))},
+		{"settings", fmt.Sprintf("MaxConcurrentTransforms=%d, MaxPayloadInMB=%d, BatchStrategy=%s", x.MaxConcurrent, x.MaxPayloadInMB, human.Line(x.BatchStrategy))},
 		{"ready after", secondsText(x.PingSeconds)},
 		{"took", secondsText(x.Seconds)},
 	}
@@ -292,7 +293,7 @@ func (t *text) transform(x *Transform) {
 		rows[5][1] += fmt.Sprintf(", %s records/s", valueText(roughly(x.RecordsPerSec)))
 	}
 	for _, in := range x.Instances {
-		rows = append(rows, row{plain(in.Host), countText(in.Objects, "object") + ", ready after " + secondsText(in.PingSeconds)})
+		rows = append(rows, row{human.Line(in.Host), countText(in.Objects, "object") + ", ready after " + secondsText(in.PingSeconds)})
 	}
 	t.section("Transform", rows)
 }
@@ -300,7 +301,7 @@ func (t *text) transform(x *Transform) {
 func (t *text) metrics(metrics []Metric) {
 	var rows []row
 	for _, m := range metrics {
-		rows = append(rows, row{plain(m.Name), right(valueText(m.Value)), right(countText(m.Samples, "sample"))})
+		rows = append(rows, row{human.Line(m.Name), right(valueText(m.Value)), right(countText(m.Samples, "sample"))})
 	}
 	t.section("Metrics", rows)
 }
@@ -308,14 +309,14 @@ func (t *text) metrics(metrics []Metric) {
 func (t *text) usage(usage []Usage) {
 	var rows []row
 	for _, u := range usage {
-		rows = append(rows, row{plain(u.Host), plain(u.Name), right(percentText(u.Percent)), "at most", right(percentText(u.Max))})
+		rows = append(rows, row{human.Line(u.Host), human.Line(u.Name), right(percentText(u.Percent)), "at most", right(percentText(u.Max))})
 	}
 	t.section("Instance metrics", rows)
 }
 
 // Summary is a metric of an instance in one line.
 func (u Usage) Summary() string {
-	return plain(u.Name) + " " + percentText(u.Percent) + ", at most " + percentText(u.Max)
+	return human.Line(u.Name) + " " + percentText(u.Percent) + ", at most " + percentText(u.Max)
 }
 
 func (t *text) outputs(outputs []Output) {
@@ -323,11 +324,11 @@ func (t *text) outputs(outputs []Output) {
 	for _, o := range outputs {
 		switch {
 		case o.Empty:
-			rows = append(rows, row{plain(o.Artifact), "nothing to upload"})
+			rows = append(rows, row{human.Line(o.Artifact), "nothing to upload"})
 		case o.Kept != "":
-			rows = append(rows, row{plain(o.Artifact), "not uploaded to " + plain(o.URI) + ", kept in " + plain(o.Kept)})
+			rows = append(rows, row{human.Line(o.Artifact), "not uploaded to " + human.Line(o.URI) + ", kept in " + human.Line(o.Kept)})
 		default:
-			rows = append(rows, row{plain(o.Artifact), plain(o.URI), right(bytesText(o.Bytes)), right(countText(o.Files, "file"))})
+			rows = append(rows, row{human.Line(o.Artifact), human.Line(o.URI), right(human.Bytes(o.Bytes)), right(countText(o.Files, "file"))})
 		}
 	}
 	t.section("Outputs", rows)
@@ -336,7 +337,7 @@ func (t *text) outputs(outputs []Output) {
 func (t *text) warnings(warnings []Warning) {
 	var rows []row
 	for _, w := range warnings {
-		rows = append(rows, row{plain(w.Rule), plain(w.Text)})
+		rows = append(rows, row{human.Line(w.Rule), human.Line(w.Text)})
 	}
 	t.section("Warnings", rows)
 }

@@ -4,29 +4,10 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
-)
 
-// bytesText is a size for people: 17 B, 1.5 KiB, 340 MiB.
-func bytesText(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, unit := float64(n), ""
-	for _, u := range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {
-		f, unit = f/1024, u
-		if f < 999.5 {
-			break
-		}
-	}
-	if f < 9.95 {
-		return fmt.Sprintf("%.1f %s", f, unit)
-	}
-	return fmt.Sprintf("%.0f %s", f, unit)
-}
+	"github.com/optml/optml/human"
+)
 
 // secondsText is a duration for people: 12 ms, 3.4 s, 2 m 05 s, 1 h 02 m.
 func secondsText(s float64) string {
@@ -81,41 +62,10 @@ func rateText(bytes int64, seconds float64) string {
 	if bytes < 1<<20 || seconds < 0.001 {
 		return ""
 	}
-	return bytesText(int64(float64(bytes)/seconds)) + "/s"
+	return human.Bytes(int64(float64(bytes)/seconds)) + "/s"
 }
 
 // valueText is a metric's value with six significant digits.
 func valueText(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 
 func clockText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
-
-// plain makes text from outside harmless on a terminal and keeps it on one line: control characters, which may move
-// the cursor or hide what was printed, show as escapes; tabs become blanks.
-func plain(s string) string {
-	clean := func(r rune) bool { return r != utf8.RuneError && (r == ' ' || unicode.IsGraphic(r)) }
-	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == '\t':
-			b.WriteString("    ")
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case clean(r) || r == utf8.RuneError:
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-		i += n
-	}
-	return b.String()
-}

@@ -22,11 +22,11 @@ const module = "github.com/optml/optml/"
 // here (hack, test, examples) are outside the house and may use all of it.
 var arrows = map[string][]string{
 	"cmd/optml":               {"*"},
-	"validate":                {"harness", "ledger", "logfile", "job"},
-	"harness":                 {"job", "ledger", "logfile", "dataset", "channels", "transform", "runtime/container", "runtime/volume", "metrics", "artifact", "objstore"},
-	"report":                  {"ledger", "logfile", "job"},
-	"bench":                   {"report", "load", "ledger", "logfile", "job"},
-	"ledger":                  {"job"},
+	"validate":                {"harness", "ledger", "logfile", "job", "human"},
+	"harness":                 {"job", "ledger", "logfile", "dataset", "channels", "transform", "runtime/container", "runtime/volume", "metrics", "artifact", "objstore", "human"},
+	"report":                  {"ledger", "logfile", "job", "human"},
+	"bench":                   {"report", "load", "ledger", "logfile", "job", "human"},
+	"ledger":                  {"job", "human"},
 	"metrics":                 {"job", "metrics/expression"},
 	"metrics/expression":      {},
 	"metrics/metricstest":     {"job"},
@@ -43,18 +43,19 @@ var arrows = map[string][]string{
 	"runtime/shim":            {},
 	"cmd/optml-shim":          {"runtime/shim"},
 	"cmd/optml-logger":        {"runtime/logger"},
-	"runtime/gpu":             {"runtime/container"},
+	"runtime/gpu":             {"runtime/container", "human"},
 	"runtime/gpu/nvml":        {"runtime/gpu"},
 	"cmd/optml-gpu":           {"runtime/gpu/nvml"},
 	"objstore/storetest":      {"objstore"},
 	"objstore/s3test":         {"objstore"},
 	"transform/transformtest": {"transform", "framing", "job"},
 	"load":                    {"transform"},
-	"job":                     {"dataprocessing", "metrics/expression"},
+	"job":                     {"dataprocessing", "metrics/expression", "human"},
 	"dataprocessing":          {},
 	"objstore":                {},
 	"framing":                 {},
 	"logfile":                 {},
+	"human":                   {},
 }
 
 // libraries says who alone may import what begins so, and why.

@@ -84,7 +84,7 @@ func (cl *Client) Run(ctx context.Context, src Source) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &sending{cl: cl, ctx: ctx, src: src, seats: map[int32]*caller{}, conns: map[*conn]struct{}{},
+	r := &sending{cl: cl, ctx: ctx, src: src, seats: map[int32]*caller{},
 		back: make(chan *caller, cl.Connections), timeout: cl.Timeout}
 	path := cl.Path
 	if path == "" {
@@ -107,7 +107,10 @@ func (cl *Client) Run(ctx context.Context, src Source) error {
 		case <-over:
 			return
 		}
-		r.hangUp()
+		r.hangUp(true)
+		if p := r.poll.Load(); p != nil {
+			p.ring()
+		}
 	})
 	hurried(r.run)
 	close(over)
@@ -163,21 +166,15 @@ type sending struct {
 	stopped bool // before its time
 
 	carriers sync.WaitGroup
-
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	closed bool
+	conns
 }
 
 // caller is a connection and its request.
 type caller struct {
-	r     *sending
-	c     *conn
-	call  Call
-	open  bool      // sent by the loop
-	slow  int       // requests until the loop is tried again
-	since time.Time // when it was free
-	rest  bool      // it could not connect
+	seat
+	r    *sending
+	call Call
+	rest bool // it could not connect
 }
 
 func (r *sending) run() {
@@ -226,9 +223,7 @@ func (r *sending) begin(w *caller) {
 		r.lend(w, nil)
 		return
 	}
-	c.render(r.post, payload{bytes: w.call.Body})
-	c.out = append(c.out, w.call.Body...)
-	n, err := write(c.fd, c.out)
+	n, err := c.post(r.post, w.call.Body)
 	if n <= 0 && err != nil {
 		r.lend(w, nil) // who carries it out will find out
 		return
@@ -253,13 +248,7 @@ func (r *sending) lend(w *caller, b *begun) {
 	r.away++
 	if c := w.c; c != nil && c.fd >= 0 {
 		delete(r.seats, int32(c.fd))
-		if err := c.attach(); err != nil {
-			r.close(c)
-			w.c = nil
-			if b != nil {
-				b.err = err
-			}
-		}
+		w.leave(&r.conns, b)
 	}
 	r.carriers.Go(func() {
 		w.carry(b)
@@ -398,13 +387,7 @@ func (r *sending) late(now time.Time) {
 	if r.open > 0 && !now.Before(r.due) {
 		r.due = now.Add(time.Hour)
 		for _, w := range r.seats {
-			switch {
-			case !w.open:
-			case w.c.deadline.After(now):
-				if w.c.deadline.Before(r.due) {
-					r.due = w.c.deadline
-				}
-			default:
+			if w.overdue(now, &r.due) {
 				r.lend(w, &begun{})
 			}
 		}
@@ -434,20 +417,11 @@ func (r *sending) heard(w *caller, now time.Time) {
 		r.drop(w)
 		return
 	}
-	if c.r == c.w {
-		c.r, c.w = 0, 0
-	}
-	n, err := read(c.fd, c.buf[c.w:])
-	if wouldBlock(err) {
-		return
-	}
-	if n <= 0 {
-		r.lend(w, &begun{}) // it reads the same
-		return
-	}
-	c.w += n
-	switch c.complete(len(c.buf)) {
+	switch c.arrive(len(c.buf)) {
 	case answerPartial:
+		return
+	case answerEnded:
+		r.lend(w, &begun{}) // it reads the same
 		return
 	case answerOther:
 		w.slow = slowRequests
@@ -476,7 +450,7 @@ func (w *caller) carry(b *begun) {
 	}
 	for {
 		if w.c == nil {
-			c, err := r.dial(deadline)
+			c, err := r.dial(r.ctx, r.cl.Container, deadline)
 			if err != nil {
 				w.rest = true
 				w.call.Err = timeout(fmt.Errorf("%w: %w", ErrConnect, err))
@@ -571,43 +545,5 @@ func (w *caller) hangUp() {
 	if w.c != nil {
 		w.r.close(w.c)
 		w.c = nil
-	}
-}
-
-func (r *sending) dial(deadline time.Time) (*conn, error) {
-	ctx, cancel := context.WithDeadline(r.ctx, deadline)
-	defer cancel()
-	nc, err := r.cl.Dial(ctx, "tcp", r.cl.Addr)
-	if err != nil {
-		return nil, err
-	}
-	c := newConn(nc)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		nc.Close()
-		return nil, net.ErrClosed
-	}
-	r.conns[c] = struct{}{}
-	return c, nil
-}
-
-func (r *sending) close(c *conn) {
-	r.mu.Lock()
-	delete(r.conns, c)
-	r.mu.Unlock()
-	c.close()
-}
-
-// hangUp ends what is under way.
-func (r *sending) hangUp() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	for c := range r.conns {
-		c.hangUp()
-	}
-	if p := r.poll.Load(); p != nil {
-		p.ring()
 	}
 }

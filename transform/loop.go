@@ -24,9 +24,6 @@ type loop struct {
 	carriers sync.WaitGroup
 }
 
-// slowRequests is how long a connection whose answers are not for the loop stays with its worker.
-const slowRequests = 32
-
 // newLoop returns nil where there is none: the workers do without. A connection that the handshake has left tells that
 // the container keeps them; without that each would be of no use here.
 func (p *pool) newLoop() *loop {
@@ -90,9 +87,7 @@ func (l *loop) begin(w *worker) {
 		l.lend(w, nil)
 		return
 	}
-	c.render(p.post, payload{bytes: it.body})
-	c.out = append(c.out, it.body...)
-	n, err := write(c.fd, c.out)
+	n, err := c.post(p.post, it.body)
 	if n <= 0 && err != nil {
 		l.lend(w, nil) // the worker will find out
 		return
@@ -113,12 +108,6 @@ func (l *loop) begin(w *worker) {
 	w.open = true
 }
 
-// begun is a request that the loop has sent, or some of it.
-type begun struct {
-	unsent []byte
-	err    error // how it ended
-}
-
 // lend has a request carried on, or carried out, by its worker.
 func (l *loop) lend(w *worker, b *begun) {
 	if w.open {
@@ -128,13 +117,7 @@ func (l *loop) lend(w *worker, b *begun) {
 	l.away++
 	if c := w.c; c != nil && c.fd >= 0 {
 		delete(l.seats, int32(c.fd))
-		if err := c.attach(); err != nil {
-			l.p.close(c)
-			w.c = nil
-			if b != nil {
-				b.err = err
-			}
-		}
+		w.leave(&l.p.conns, b)
 	}
 	l.carriers.Go(func() {
 		w.serve(&w.it, b)
@@ -206,13 +189,7 @@ func (l *loop) patience(now time.Time) time.Duration {
 func (l *loop) late() {
 	l.due = l.now.Add(time.Hour)
 	for _, w := range l.seats {
-		switch {
-		case !w.open:
-		case w.c.deadline.After(l.now):
-			if w.c.deadline.Before(l.due) {
-				l.due = w.c.deadline
-			}
-		default:
+		if w.overdue(l.now, &l.due) {
 			l.lend(w, &begun{})
 		}
 	}
@@ -238,20 +215,11 @@ func (l *loop) heard(w *worker) {
 		l.drop(w)
 		return
 	}
-	if c.r == c.w {
-		c.r, c.w = 0, 0
-	}
-	n, err := read(c.fd, c.buf[c.w:])
-	if wouldBlock(err) {
-		return
-	}
-	if n <= 0 {
-		l.lend(w, &begun{}) // the worker reads the same
-		return
-	}
-	c.w += n
-	switch c.complete(p.scratch) {
+	switch c.arrive(p.scratch) {
 	case answerPartial:
+		return
+	case answerEnded:
+		l.lend(w, &begun{}) // the worker reads the same
 		return
 	case answerOther:
 		w.slow = slowRequests

@@ -3,7 +3,6 @@ package transform
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -52,10 +51,8 @@ type pool struct {
 	commits chan struct{} // bounds how many outputs are ended at once
 	tail    sync.WaitGroup
 
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	spare  *conn // left by the handshake for the first worker
-	closed bool
+	conns       // closed: the job is cancelled
+	spare *conn // left by the handshake for the first worker
 }
 
 // maxCommits bounds round trips to the store at once.
@@ -76,7 +73,6 @@ func newPool(ctx context.Context, cfg *Config, in Instance, stats *Stats, record
 		line:        t.Output.AssembleWith == "Line",
 		commits:     make(chan struct{}, maxCommits),
 		pingEvery:   pingInterval,
-		conns:       map[*conn]struct{}{},
 	}
 	if p.contentType == "" {
 		p.contentType = "application/octet-stream"
@@ -174,15 +170,6 @@ func (p *pool) stop() {
 	}
 }
 
-func (p *pool) hangUp(forever bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = p.closed || forever
-	for c := range p.conns {
-		c.hangUp()
-	}
-}
-
 // put queues a request of o.
 func (p *pool) put(o *object, it item) bool {
 	it.obj = o
@@ -206,29 +193,12 @@ func (p *pool) put(o *object, it item) bool {
 }
 
 func (p *pool) dial(ctx context.Context, to Container, deadline time.Time) (*conn, error) {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	nc, err := to.Dial(ctx, "tcp", to.Addr)
+	c, err := p.conns.dial(ctx, to, deadline)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	c := newConn(nc)
 	c.keepType = len(p.in.Next) > 0
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		nc.Close()
-		return nil, net.ErrClosed
-	}
-	p.conns[c] = struct{}{}
 	return c, nil
-}
-
-func (p *pool) close(c *conn) {
-	p.mu.Lock()
-	delete(p.conns, c)
-	p.mu.Unlock()
-	c.close()
 }
 
 func (p *pool) takeSpare() *conn {

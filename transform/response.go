@@ -119,6 +119,7 @@ const (
 	answerPartial answerState = iota // it goes on as it should
 	answerWhole
 	answerOther // for somebody with more patience, and more room
+	answerEnded // nothing more comes
 )
 
 // complete says whether a response lies in the buffer. It takes nothing of it, so that who reads it then reads all.

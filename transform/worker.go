@@ -17,18 +17,14 @@ const (
 
 // worker sends one request at a time over a connection of its own.
 type worker struct {
+	seat
 	p      *pool
-	number int // counted from 1
-	c      *conn
+	number int  // counted from 1
 	hops   hops // of a pipeline: to the containers after the first
 	saw    seen
 	line   []byte // of the request log
 
-	// For the loop:
-	it    item      // the request that is under way
-	open  bool      // it is sent, and the loop waits for its answer
-	slow  int       // requests until the loop is tried again
-	since time.Time // when it was free
+	it item // for the loop: the request that is under way
 }
 
 func (p *pool) worker(number int) {

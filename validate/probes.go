@@ -2,6 +2,7 @@ package validate
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -210,6 +211,14 @@ func (e evidence) of(kind string) []probed {
 	return all
 }
 
+// first is the probe of a kind of which there is one at most.
+func (e evidence) first(kind string) (p probed, ok bool) {
+	if all := e.of(kind); len(all) > 0 {
+		return all[0], true
+	}
+	return p, false
+}
+
 // needs is the verdict of a rule that the profile's own jobs do not show. Without the probe's flag it names it.
 func (e evidence) needs(kind, because string) ledger.Verdict {
 	switch list := e.of(kind); {
@@ -225,13 +234,13 @@ func (e evidence) needs(kind, because string) ledger.Verdict {
 
 // judgeTrainStop: SIGTERM, and SIGKILL after the grace (STOP-1, STOP-4, STOP-9).
 func judgeTrainStop(e evidence) ledger.Verdict {
-	for _, p := range e.of(job.ProbeStop) {
+	if p, ok := e.first(job.ProbeStop); ok {
 		if p.state == nil {
 			return open("%s", p.why)
 		}
 		i := p.state.Interruption
 		if i == nil {
-			return open("%s", or(warned(p.state, "STOP-9"), or(p.state.FailureReason, "the training was not interrupted")))
+			return open("%s", cmp.Or(warned(p.state, "STOP-9"), p.state.FailureReason, "the training was not interrupted"))
 		}
 		all := []string{i.Says}
 		for _, s := range i.Saved {
@@ -240,7 +249,7 @@ func judgeTrainStop(e evidence) ledger.Verdict {
 		said := strings.Join(all, ". ")
 		switch {
 		case i.Killed || slices.Contains([]string{"ignored", "discarded", "swallowed"}, i.Signal):
-			return fail(said, or(i.Remedy, "handle SIGTERM in the main process, and end before the grace is over (STOP-1)"))
+			return fail(said, cmp.Or(i.Remedy, "handle SIGTERM in the main process, and end before the grace is over (STOP-1)"))
 		case i.Signal == "unseen":
 			return open("%s", said)
 		}
@@ -276,19 +285,19 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 		took := ""
 		switch s := p.state; {
 		case s == nil:
-			undecided = or(undecided, p.why)
+			undecided = cmp.Or(undecided, p.why)
 			continue
 		case s.Status == ledger.StatusCompleted:
 			took = "the training completed all the same"
 		case s.Status == ledger.StatusStopped && strings.Contains(s.Detail, tooLong), s.Secondary == "MaxRuntimeExceeded":
 			took = fmt.Sprintf("the training still ran after %s", p.Limit.Std())
 		case s.Status == ledger.StatusStopped:
-			undecided = or(undecided, "the validation was stopped")
+			undecided = cmp.Or(undecided, "the validation was stopped")
 			continue
 		}
 		if took != "" {
 			if !p.Must {
-				undecided = or(undecided, fmt.Sprintf("%s: %s, which may be right: the algorithm specifies no hyperparameter of a type that a value can miss", about, took))
+				undecided = cmp.Or(undecided, fmt.Sprintf("%s: %s, which may be right: the algorithm specifies no hyperparameter of a type that a value can miss", about, took))
 				continue
 			}
 			return fail(fmt.Sprintf("%s: %s (it %s)", about, took, does), remedy)
@@ -296,7 +305,7 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 		x := endedByItself(p.state)
 		switch {
 		case x == nil:
-			undecided = or(undecided, or(p.state.FailureReason, p.state.Detail))
+			undecided = cmp.Or(undecided, p.state.FailureReason, p.state.Detail)
 		case x.OOM || x.Signal != 0:
 			return fail(fmt.Sprintf("%s: the training %s (it %s)", about, exitText(x), does), remedy)
 		default:
@@ -313,7 +322,7 @@ func (e evidence) refused(kind, because, what, remedy string) ledger.Verdict {
 // over MaxPayloadInMB never reaches it (BT-94).
 func judgeRequest(e evidence) ledger.Verdict {
 	const remedy = "check what /invocations gets, answer 400 with a sentence when it is not of the content type, and go on serving (ST-10)"
-	for _, p := range e.of(job.ProbeRequest) {
+	if p, ok := e.first(job.ProbeRequest); ok {
 		s := p.state
 		switch {
 		case s == nil:
@@ -321,7 +330,7 @@ func judgeRequest(e evidence) ledger.Verdict {
 		case stoppedByUser(s) && !strings.Contains(s.Detail, tooLong):
 			return open("the validation was stopped")
 		case !ready(s):
-			return open("the container was not ready: %s", or(s.FailureReason, s.Status))
+			return open("the container was not ready: %s", cmp.Or(s.FailureReason, s.Status))
 		}
 		if x := endedByItself(s); x != nil {
 			return fail(fmt.Sprintf("the inference container %s at a malformed request", exitText(x)), remedy)
@@ -337,7 +346,7 @@ func judgeRequest(e evidence) ledger.Verdict {
 				said = append(said, "a request over MaxPayloadInMB was refused before it was sent")
 			case f.TooLarge:
 			case at < 0 && p.Must:
-				return fail(fmt.Sprintf("the container answered a request well that is not of content type %s", or(p.About, "(none)")), remedy)
+				return fail(fmt.Sprintf("the container answered a request well that is not of content type %s", cmp.Or(p.About, "(none)")), remedy)
 			case at < 0:
 				said = append(said, "a request of arbitrary bytes was answered well")
 			case p.failures[at].Status >= 400 && p.failures[at].Status < 500:
@@ -406,7 +415,7 @@ func judgeTypes(e evidence) ledger.Verdict {
 				incomplete = true
 				not = append(not, fmt.Sprintf("%s as %s: the validation was stopped", of, s.Probe))
 			default:
-				return fail(fmt.Sprintf("%s as %s: %s", of, s.Probe, or(x.FailureReason, x.Detail)),
+				return fail(fmt.Sprintf("%s as %s: %s", of, s.Probe, cmp.Or(x.FailureReason, x.Detail)),
 					fmt.Sprintf("need less of the instance, or take %s from the types that the algorithm supports", s.Probe))
 			}
 		}
@@ -415,7 +424,7 @@ func judgeTypes(e evidence) ledger.Verdict {
 	case len(e.plan.Validation.Types) == 0:
 		return open("no instance types are named as supported")
 	case untried:
-		return open("shown: %s; not shown: %s; `optml validate --probe` tries what this host can stand in for", or(strings.Join(shown, ", "), "nothing"), strings.Join(not, "; "))
+		return open("shown: %s; not shown: %s; `optml validate --probe` tries what this host can stand in for", cmp.Or(strings.Join(shown, ", "), "nothing"), strings.Join(not, "; "))
 	case incomplete && len(shown) > 0:
 		return open("shown: %s; not shown: %s", strings.Join(shown, ", "), strings.Join(not, "; "))
 	case len(shown) == 0:

@@ -1,11 +1,13 @@
 package validate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
@@ -271,7 +273,7 @@ func plans(p *job.Plan) []*job.Plan {
 func judgeIsolation(e evidence) ledger.Verdict {
 	for _, s := range []*ledger.State{e.training, e.transform} {
 		if s != nil && strings.Contains(s.Detail, ruleIsolation) {
-			return fail(s.Detail, or(s.Hint, "report it with the output of `optml doctor`"))
+			return fail(s.Detail, cmp.Or(s.Hint, "report it with the output of `optml doctor`"))
 		}
 	}
 	t := e.transformPlan()
@@ -287,7 +289,7 @@ func judgeIsolation(e evidence) ledger.Verdict {
 	if n == 0 {
 		return open("no container ran")
 	}
-	return pass("%s ran without routes, name servers and credentials; each network was tried before its container started", many(n, "container"))
+	return pass("%s ran without routes, name servers and credentials; each network was tried before its container started", human.Count(n, "container"))
 }
 
 // judgeUser: an image of another user fails on the service, whose /opt/ml belongs to root (START-8, INF-4).
@@ -335,7 +337,7 @@ func judgeStarts(s *ledger.State, none, command string, broken bool, rules, word
 		x := endedByItself(s)
 		switch {
 		case x == nil:
-			return fail(or(s.FailureReason, s.Detail), or(s.Hint, remedy))
+			return fail(cmp.Or(s.FailureReason, s.Detail), cmp.Or(s.Hint, remedy))
 		case warned(s, rules) != "":
 			return fail(quoted(fmt.Sprintf("%s; the process %s before it answered /ping", warned(s, rules), exitText(x)), words),
 				fmt.Sprintf("write ENTRYPOINT in exec form, with a program that looks at its argument: ENTRYPOINT [\"/path/to/program\"]; or have none, and an executable `%s` on the PATH (%s)", command, rules))
@@ -343,9 +345,9 @@ func judgeStarts(s *ledger.State, none, command string, broken bool, rules, word
 			return fail(quoted("the process that was started ended before it answered /ping, with exit code 0: nothing serves any more", words),
 				remedyFor(words, "keep the server in the foreground, without & and without daemon mode: the container lives as long as its first process. If that was not the server, have the ENTRYPOINT look at its argument \"serve\" (INF-1, INF-65)"))
 		}
-		return fail(quoted(fmt.Sprintf("%s: the container's shell %s, as a shell does that cannot run a command", or(s.FailureReason, s.Detail), exitText(x)), words), remedy)
+		return fail(quoted(fmt.Sprintf("%s: the container's shell %s, as a shell does that cannot run a command", cmp.Or(s.FailureReason, s.Detail), exitText(x)), words), remedy)
 	case len(s.Containers) == 0:
-		return open("no process was started: %s", or(s.FailureReason, s.Status))
+		return open("no process was started: %s", cmp.Or(s.FailureReason, s.Status))
 	}
 	return pass("the image was run with the argument %q", command)
 }
@@ -375,7 +377,7 @@ func judgeTraining(e evidence) ledger.Verdict {
 func judgeEnd(s *ledger.State, what, fault, id string) ledger.Verdict {
 	switch {
 	case fault == id:
-		return fail(or(s.FailureReason, or(s.Detail, s.Status)), or(s.Hint, "see the job: optml report "+s.Name))
+		return fail(cmp.Or(s.FailureReason, cmp.Or(s.Detail, s.Status)), cmp.Or(s.Hint, "see the job: optml report "+s.Name))
 	case fault != "":
 		return open("the rule %q failed", fault)
 	case s.Status != ledger.StatusCompleted:
@@ -400,7 +402,7 @@ func judgeTold(e evidence) ledger.Verdict {
 			return fail(fmt.Sprintf("%s ended with exit code %d and wrote nothing to /opt/ml/output/failure: all that a buyer sees is %q", s.Name, x.Code, silent),
 				"write what went wrong to /opt/ml/output/failure before exiting: it becomes the FailureReason (FAIL-1)")
 		}
-		told = or(told, s.FailureReason)
+		told = cmp.Or(told, s.FailureReason)
 	}
 	if told == "" {
 		return e.needs(job.ProbeHyperparameter, "no training failed")
@@ -488,7 +490,7 @@ func judgeModel(e evidence) ledger.Verdict {
 		return open("the training job did not complete")
 	}
 	if u, ok := e.model(); ok && !u.Empty {
-		return pass("%s, %s", u.URI, many(u.Files, "file"))
+		return pass("%s, %s", u.URI, human.Count(u.Files, "file"))
 	}
 	if e.plan.Validation.Transform == nil {
 		return open("no model was made, and none is needed: there is no InferenceSpecification")
@@ -521,14 +523,14 @@ func judgeLoads(e evidence) ledger.Verdict {
 		return open("%s", e.noTransform())
 	}
 	if err := stepError(s, "model"); err != "" {
-		return fail(err, or(s.Hint, "see INF-20 and INF-31"))
+		return fail(err, cmp.Or(s.Hint, "see INF-20 and INF-31"))
 	}
 	if e.transformFault() == ruleLoads {
 		x := endedByItself(s)
 		v := fail(quoted(fmt.Sprintf("the inference container %s before it answered /ping; it had nothing but the unpacked archive", exitText(x)), e.transformWords),
 			remedyFor(e.transformWords, "a file that it misses must be in /opt/ml/model when the training ends, or in the image (INF-20); optml logs "+s.Name+" shows all that it printed"))
 		if x.OOM {
-			v.Remedy = or(s.Hint, v.Remedy)
+			v.Remedy = cmp.Or(s.Hint, v.Remedy)
 		}
 		return v
 	}
@@ -546,13 +548,13 @@ func judgePing(e evidence) ledger.Verdict {
 	case s == nil:
 		return open("%s", e.noTransform())
 	case ready(s) && s.Transform.PingAfter > endpoint:
-		return pass("%s after the start; an endpoint is given up after %s (INF-62)", short(s.Transform.PingAfter), endpoint)
+		return pass("%s after the start; an endpoint is given up after %s (INF-62)", human.Duration(s.Transform.PingAfter), endpoint)
 	case ready(s):
-		return pass("%s after the start", short(s.Transform.PingAfter))
+		return pass("%s after the start", human.Duration(s.Transform.PingAfter))
 	case fault == rulePing:
-		return fail(or(s.Detail, s.FailureReason), or(s.Hint, "answer GET /ping on port 8080 with 200 within 2 s, once the model is loaded (INF-60, INF-61)"))
+		return fail(cmp.Or(s.Detail, s.FailureReason), cmp.Or(s.Hint, "answer GET /ping on port 8080 with 200 within 2 s, once the model is loaded (INF-60, INF-61)"))
 	}
-	return open("the container was not asked: %s", or(s.FailureReason, s.Status))
+	return open("the container was not asked: %s", cmp.Or(s.FailureReason, s.Status))
 }
 
 func judgeTransform(e evidence) ledger.Verdict {
@@ -561,18 +563,18 @@ func judgeTransform(e evidence) ledger.Verdict {
 	}
 	v := judgeEnd(e.transform, "transform", e.transformFault(), ruleOutputs)
 	if t := e.transform; v.Outcome == passed && t.Transform != nil {
-		v.Evidence = many(t.Transform.Objects, "object") + ", " + many(t.Transform.Records, "record")
+		v.Evidence = human.Count(t.Transform.Objects, "object") + ", " + human.Count(t.Transform.Records, "record")
 		if t.Transform.Objects > 0 && t.Transform.BytesOut <= t.Transform.Requests {
 			v.Evidence += "; the answers were empty, and so is what buyers will see"
 		}
 	} else if v.Outcome == failed {
-		v.Evidence = or(t.Detail, v.Evidence)
+		v.Evidence = cmp.Or(t.Detail, v.Evidence)
 		switch x := endedByItself(t); {
 		case x != nil:
 			v.Evidence = quoted(v.Evidence, e.transformWords)
 			v.Remedy = remedyFor(e.transformWords, "an inference container has to live until it is stopped, whatever it is sent (INF-67): optml logs "+t.Name+" shows all that it printed")
 		case t.Transform == nil && len(t.Containers) == 0 && t.Detail != "":
-			v.Evidence = or(t.FailureReason, t.Status) + " (" + t.Detail + ")"
+			v.Evidence = cmp.Or(t.FailureReason, t.Status) + " (" + t.Detail + ")"
 		}
 	}
 	return v
@@ -582,14 +584,14 @@ func judgeTransform(e evidence) ledger.Verdict {
 // 23), and the limits of a marketplace product (VAL-39).
 func judgeSizes(e evidence) ledger.Verdict {
 	if e.trainingFault() == ruleSizes {
-		return fail(or(e.training.Detail, e.training.FailureReason), or(e.training.Hint, "write less"))
+		return fail(cmp.Or(e.training.Detail, e.training.FailureReason), cmp.Or(e.training.Hint, "write less"))
 	}
 	s := e.transform
 	if w := warned(s, "INF-32"); w != "" {
 		return fail(w, "make the model smaller: leave optimizer states and checkpoints out of /opt/ml/model")
 	}
 	if e.transformFault() == ruleSizes {
-		return fail(or(s.Detail, s.FailureReason), "send smaller records or answers, or raise MaxPayloadInMB, which is at most 100 (BT-91, VAL-39)")
+		return fail(cmp.Or(s.Detail, s.FailureReason), "send smaller records or answers, or raise MaxPayloadInMB, which is at most 100 (BT-91, VAL-39)")
 	}
 	var said []string
 	if u, ok := e.model(); ok && !u.Empty {
@@ -653,36 +655,11 @@ func stopOf(s *ledger.State, grace time.Duration, when string) ledger.Verdict {
 		case x.At.Before(sent):
 			return open("%s had ended before it was stopped", c.Name)
 		case x.Signal == 9 && !x.OOM:
-			return fail(fmt.Sprintf("stopped %s, %s still ran %s after SIGTERM, and was killed", when, c.Name, short(grace)),
+			return fail(fmt.Sprintf("stopped %s, %s still ran %s after SIGTERM, and was killed", when, c.Name, human.Duration(grace)),
 				"handle SIGTERM in the main process, or start the server with exec in an ENTRYPOINT in exec form, so that the signal reaches it (INF-6, INF-7)")
 		case x.At.Sub(sent) >= last:
 			last, code = x.At.Sub(sent), x.Code
 		}
 	}
-	return pass("stopped %s, it ended %s after SIGTERM with exit code %d", when, short(last), code)
-}
-
-func many(n int64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
-// short is a duration for a sentence.
-func short(d time.Duration) string {
-	switch d = max(0, d); {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
+	return pass("stopped %s, it ended %s after SIGTERM with exit code %d", when, human.Duration(last), code)
 }

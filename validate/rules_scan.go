@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 )
 
@@ -41,7 +42,7 @@ func judgeScan(e evidence) ledger.Verdict {
 		if !slices.Contains(judged, s.Image) {
 			continue
 		}
-		text := fmt.Sprintf("%s found no Critical and no High in %s, and %s", s.Scanner, s.Image, many(int64(s.Other), "other finding"))
+		text := fmt.Sprintf("%s found no Critical and no High in %s, and %s", s.Scanner, s.Image, human.Count(int64(s.Other), "other finding"))
 		if !s.Packages {
 			text = fmt.Sprintf("%s found no packages to judge in %s", s.Scanner, s.Image)
 		}

@@ -35,7 +35,7 @@ func Run(ctx context.Context, root string, o *ledger.Owner, p *job.Plan, h harne
 	if err := o.Append(ledger.Transition{Status: ledger.StatusInProgress, Message: "Validating the " + subject(p)}); err != nil {
 		return ledger.Transition{}, err
 	}
-	stops, end := v.stops(ctx)
+	stops, end := v.stops()
 	defer end()
 
 	ev := evidence{plan: p}
@@ -206,7 +206,7 @@ func begun(p *job.Plan, at time.Time) *job.Plan {
 }
 
 // stops gathers the requests to stop the validation, from its entry and from the host, for whichever child runs.
-func (v *validation) stops(ctx context.Context) (*fan, func()) {
+func (v *validation) stops() (*fan, func()) {
 	f := &fan{}
 	done := make(chan struct{})
 	var wg sync.WaitGroup

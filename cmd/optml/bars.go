@@ -11,6 +11,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 )
 
@@ -65,14 +66,14 @@ func meters(s ledger.Snapshot) []meter {
 
 // transformedText is how far a transform is, but for its bytes.
 func transformedText(t *ledger.TransformLive) string {
-	parts := []string{plural(t.Objects, "object")}
+	parts := []string{human.Count(t.Objects, "object")}
 	if t.TotalObjects > 0 {
-		parts[0] = fmt.Sprintf("%d of %s", t.Objects, plural(t.TotalObjects, "object"))
+		parts[0] = fmt.Sprintf("%d of %s", t.Objects, human.Count(t.TotalObjects, "object"))
 	}
 	if t.Failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d failed", t.Failed))
 	}
-	parts = append(parts, plural(t.Records, "record"))
+	parts = append(parts, human.Count(t.Records, "record"))
 	if t.RecordsPerSecond >= 0.05 {
 		parts = append(parts, fmt.Sprintf("%.3g records/s", t.RecordsPerSecond))
 	}
@@ -84,12 +85,12 @@ func transformedText(t *ledger.TransformLive) string {
 
 // objectsText is how far a channel is, in objects and epochs.
 func objectsText(x ledger.ChannelLive) string {
-	text := plural(x.Objects, "object")
+	text := human.Count(x.Objects, "object")
 	if x.TotalObjects > 0 {
-		text = fmt.Sprintf("%d of %s", x.Objects, plural(x.TotalObjects, "object"))
+		text = fmt.Sprintf("%d of %s", x.Objects, human.Count(x.TotalObjects, "object"))
 	}
 	if x.Mode == "Pipe" && x.Epochs > 0 {
-		text += ", " + plural(x.Epochs, "epoch")
+		text += ", " + human.Count(x.Epochs, "epoch")
 	}
 	return text
 }
@@ -182,7 +183,7 @@ func (d *drawn) measure(m meter) {
 	d.at, d.last = now, m.now
 	text := m.extra
 	if text == "" && d.speed >= 1 {
-		text = bytesText(int64(d.speed)) + "/s"
+		text = human.Bytes(int64(d.speed)) + "/s"
 	}
 	if m.beside != "" {
 		text = strings.TrimPrefix(text+"  "+m.beside, "  ")

@@ -20,6 +20,7 @@ import (
 	"github.com/optml/optml/dataset"
 	"github.com/optml/optml/framing"
 	"github.com/optml/optml/harness"
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/load"
 	"github.com/optml/optml/objstore"
@@ -213,7 +214,7 @@ func (s *serveFlags) read(ctx context.Context, stores objstore.Opener, say func(
 			return nil, fmt.Errorf("--data: %s: %w", e.URI(), err)
 		}
 		if enough {
-			say("the first %d records of --data, %s, are sent again and again; they are held in memory", len(all), bytesText(int64(total)))
+			say("the first %d records of --data, %s, are sent again and again; they are held in memory", len(all), human.Bytes(int64(total)))
 			break
 		}
 	}

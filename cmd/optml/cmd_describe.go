@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/report"
 )
@@ -60,56 +61,17 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = table(stdout, func(t io.Writer) {
+	err = human.Table(stdout, func(t io.Writer) {
 		row(t, "Name", "%s/%s", j.Kind(), j.Name())
 		row(t, "ARN", "%s", s.ARN)
 		row(t, "Status", "%s", statusText(e))
-		row(t, "FailureReason", "%s", s.FailureReason)
-		row(t, "Detail", "%s", s.Detail)
-		row(t, "Hint", "%s", s.Hint)
-		for _, p := range s.Attempts {
-			row(t, "Attempt", "%d ended %s: %s; its logs are in %s", p.Number, p.Status, strings.TrimSpace(p.FailureReason+" "+p.Detail), j.AttemptDir(p.Number))
-		}
-		if len(s.Attempts) > 0 {
-			row(t, "Attempt", "%d", s.Attempt())
-		}
-		row(t, "Created", "%s", clock(s.CreationTime))
-		row(t, "Started", "%s", clock(s.StartTime))
-		row(t, "Ended", "%s", clock(s.EndTime))
-		if in := instancesOf(j.Plan()); len(in) > 0 && in[0].Type != "" {
-			row(t, "Size", "%s", sizeText(in[0]))
-		}
-		for _, x := range s.Images {
-			row(t, "Image", "%s (%s)", x.Ref, x.Digest)
-		}
-		for _, x := range s.GPUs {
-			for _, g := range x.GPUs {
-				row(t, "GPU", "%s: %s %s (%s)", x.Host, g.Index, g.Name, g.UUID)
-			}
-		}
-		if len(s.Containers) > 1 {
-			for _, c := range s.Containers {
-				row(t, "Container", "%s: %s", c.Name, containerText(c))
-			}
-		}
-		if s.Transform != nil {
-			for _, in := range s.Transform.Instances {
-				row(t, "Instance", "%s: %s, ready after %s", in.Host, plural(in.Objects, "object"), timeText(in.PingAfter))
-			}
-		}
+		describeEnd(t, j, &s)
+		describeHas(t, j, &s)
 		for _, c := range r.Channels {
 			row(t, "Channel", "%s: %s", c.Channel, c.Summary())
 		}
 		if live, ok, err := j.Live(); err == nil && ok && !s.Final {
-			for _, i := range live.Images {
-				row(t, "Pulling", "%s: %s of %s", i.Ref, bytesText(i.Bytes), bytesText(i.TotalBytes))
-			}
-			for _, c := range live.Containers {
-				row(t, "Using", "%s: %s", c.Container, usingText(c))
-			}
-			if live.Transform != nil {
-				row(t, "Progress", "%s", progressText(live.Transform))
-			}
+			describeLive(t, live)
 		}
 		for _, u := range r.Usage {
 			row(t, "Used", "%s: %s", u.Host, u.Summary())
@@ -122,31 +84,14 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 				row(t, "ImageScanStatus", "%s: %s", i.Name, strings.TrimSuffix(i.Status+": "+i.FailureReason, ": "))
 			}
 		}
-		for _, c := range s.Children {
-			what := "Child"
-			if c.Probe != "" {
-				what = "Probe"
-			}
-			row(t, what, "%s/%s", c.Kind, c.Name)
-		}
-		for _, u := range s.Uploads {
-			switch {
-			case u.Kept != "":
-				row(t, "Artifact", "%s kept in %s", u.Artifact, u.Kept)
-			case !u.Empty:
-				row(t, "Artifact", "%s %s (%s)", u.Artifact, u.URI, bytesText(u.Bytes))
-			}
-		}
-		for _, w := range s.Warnings {
-			row(t, "Warning", "%s", w.Text)
-		}
+		describeMade(t, &s)
 		row(t, "Directory", "%s", j.Dir())
 	})
 	if err != nil || len(s.Transitions) == 0 {
 		return err
 	}
 	fmt.Fprintln(stdout)
-	return table(stdout, func(t io.Writer) {
+	return human.Table(stdout, func(t io.Writer) {
 		for i, x := range s.Transitions {
 			took := ""
 			if !x.EndTime.IsZero() && i < len(s.Transitions)-1 {
@@ -157,9 +102,85 @@ func runDescribe(o describeOptions, stdout io.Writer) error {
 	})
 }
 
+// describeEnd is how the job ended, its attempts and its times.
+func describeEnd(t io.Writer, j *ledger.Job, s *ledger.State) {
+	row(t, "FailureReason", "%s", s.FailureReason)
+	row(t, "Detail", "%s", s.Detail)
+	row(t, "Hint", "%s", s.Hint)
+	for _, p := range s.Attempts {
+		row(t, "Attempt", "%d ended %s: %s; its logs are in %s", p.Number, p.Status, strings.TrimSpace(p.FailureReason+" "+p.Detail), j.AttemptDir(p.Number))
+	}
+	if len(s.Attempts) > 0 {
+		row(t, "Attempt", "%d", s.Attempt())
+	}
+	row(t, "Created", "%s", clock(s.CreationTime))
+	row(t, "Started", "%s", clock(s.StartTime))
+	row(t, "Ended", "%s", clock(s.EndTime))
+}
+
+// describeHas is what the job has been given: size, images, GPUs, containers, instances.
+func describeHas(t io.Writer, j *ledger.Job, s *ledger.State) {
+	if in := instancesOf(j.Plan()); len(in) > 0 && in[0].Type != "" {
+		row(t, "Size", "%s", sizeText(in[0]))
+	}
+	for _, x := range s.Images {
+		row(t, "Image", "%s (%s)", x.Ref, x.Digest)
+	}
+	for _, x := range s.GPUs {
+		for _, g := range x.GPUs {
+			row(t, "GPU", "%s: %s %s (%s)", x.Host, g.Index, g.Name, g.UUID)
+		}
+	}
+	if len(s.Containers) > 1 {
+		for _, c := range s.Containers {
+			row(t, "Container", "%s: %s", c.Name, containerText(c))
+		}
+	}
+	if s.Transform != nil {
+		for _, in := range s.Transform.Instances {
+			row(t, "Instance", "%s: %s, ready after %s", in.Host, human.Count(in.Objects, "object"), timeText(in.PingAfter))
+		}
+	}
+}
+
+// describeLive is what a job that runs does now.
+func describeLive(t io.Writer, live ledger.Snapshot) {
+	for _, i := range live.Images {
+		row(t, "Pulling", "%s: %s of %s", i.Ref, human.Bytes(i.Bytes), human.Bytes(i.TotalBytes))
+	}
+	for _, c := range live.Containers {
+		row(t, "Using", "%s: %s", c.Container, usingText(c))
+	}
+	if live.Transform != nil {
+		row(t, "Progress", "%s", progressText(live.Transform))
+	}
+}
+
+// describeMade is what came of the job: its children, artifacts and warnings.
+func describeMade(t io.Writer, s *ledger.State) {
+	for _, c := range s.Children {
+		what := "Child"
+		if c.Probe != "" {
+			what = "Probe"
+		}
+		row(t, what, "%s/%s", c.Kind, c.Name)
+	}
+	for _, u := range s.Uploads {
+		switch {
+		case u.Kept != "":
+			row(t, "Artifact", "%s kept in %s", u.Artifact, u.Kept)
+		case !u.Empty:
+			row(t, "Artifact", "%s %s (%s)", u.Artifact, u.URI, human.Bytes(u.Bytes))
+		}
+	}
+	for _, w := range s.Warnings {
+		row(t, "Warning", "%s", w.Text)
+	}
+}
+
 // usingText is what a container uses now (training 5.2).
 func usingText(c ledger.ContainerLive) string {
-	text := fmt.Sprintf("CPU %.0f %%, memory %.0f %% (%s)", c.CPUPercent, c.MemoryPercent, bytesText(c.MemoryBytes))
+	text := fmt.Sprintf("CPU %.0f %%, memory %.0f %% (%s)", c.CPUPercent, c.MemoryPercent, human.Bytes(c.MemoryBytes))
 	if c.DiskPercent > 0 {
 		text += fmt.Sprintf(", disk %.0f %%", c.DiskPercent)
 	}
@@ -171,9 +192,9 @@ func usingText(c ledger.ContainerLive) string {
 
 // progressText is how far a transform is.
 func progressText(t *ledger.TransformLive) string {
-	bytes := bytesText(t.Bytes)
+	bytes := human.Bytes(t.Bytes)
 	if t.TotalBytes > 0 {
-		bytes += " of " + bytesText(t.TotalBytes)
+		bytes += " of " + human.Bytes(t.TotalBytes)
 	}
 	return bytes + ", " + transformedText(t)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optml/optml/harness"
+	"github.com/optml/optml/human"
 )
 
 func (a *app) cmdDoctor() *cobra.Command {
@@ -38,7 +39,7 @@ func runDoctor(ctx context.Context, m *machine, f format, stdout io.Writer) erro
 			return err
 		}
 	} else {
-		err := table(stdout, func(t io.Writer) {
+		err := human.Table(stdout, func(t io.Writer) {
 			for _, x := range all {
 				fmt.Fprintf(t, "%s\t%s\t%s\n", x.Level, x.Check, x.Text)
 				if x.Mend != "" {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optml/optml/harness"
+	"github.com/optml/optml/human"
 )
 
 func (a *app) cmdEnds() *cobra.Command {
@@ -44,7 +45,7 @@ func runEnds(w io.Writer, f format) error {
 		}
 		return writeJSON(w, docs)
 	}
-	return table(w, func(t io.Writer) {
+	return human.Table(w, func(t io.Writer) {
 		fmt.Fprintln(t, "WHAT HAPPENS\tSTATUS\tEXIT\tFAILURE REASON")
 		for _, e := range ends {
 			o := e.Ending.Outcome()

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/gpu"
 )
 
@@ -41,7 +43,7 @@ func runGpus(ctx context.Context, h *gpu.Host, f format, stdout, stderr io.Write
 		return nil
 	}
 	fmt.Fprintf(stdout, "driver %s, CUDA up to %s\n\n", orDash(inv.Driver), orDash(inv.CUDA))
-	return table(stdout, func(t io.Writer) {
+	return human.Table(stdout, func(t io.Writer) {
 		fmt.Fprintln(t, "INDEX\tNAME\tMEMORY\tIN USE\tBUSY\tCOMPUTE\tUUID\tJOB")
 		for _, g := range inv.GPUs {
 			busy, used, total, job := "-", "-", "-", "-"
@@ -49,7 +51,7 @@ func runGpus(ctx context.Context, h *gpu.Host, f format, stdout, stderr io.Write
 				busy = fmt.Sprintf("%.0f%%", *g.Busy)
 			}
 			if g.MemoryTotal > 0 {
-				used, total = bytesText(g.MemoryUsed), bytesText(g.MemoryTotal)
+				used, total = human.Bytes(g.MemoryUsed), human.Bytes(g.MemoryTotal)
 			}
 			switch {
 			case g.Broken != "":
@@ -64,12 +66,7 @@ func runGpus(ctx context.Context, h *gpu.Host, f format, stdout, stderr io.Write
 	})
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func orDash(s string) string { return cmp.Or(s, "-") }
 
 // gpuMend is what to do about there being no GPUs.
 func gpuMend(why string) string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/container"
 	"github.com/optml/optml/runtime/ctrd"
 )
@@ -86,14 +87,14 @@ func printImages(images []container.Image, f format, w io.Writer) error {
 		}
 		return writeJSON(w, all)
 	}
-	return table(w, func(t io.Writer) {
+	return human.Table(w, func(t io.Writer) {
 		fmt.Fprintln(t, "IMAGE\tDIGEST\tSIZE\tPLATFORM\tUSER")
 		for _, i := range images {
 			user := i.User
 			if user == "" {
 				user = "root"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s/%s\t%s\n", ctrd.Familiar(i.Ref), shortDigest(i.Digest), bytesText(i.Size), i.OS, i.Arch, user)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s/%s\t%s\n", ctrd.Familiar(i.Ref), shortDigest(i.Digest), human.Bytes(i.Size), i.OS, i.Arch, user)
 		}
 	})
 }
@@ -109,7 +110,7 @@ plain or compressed), from an OCI layout directory, or from another containerd
 namespace on this host (--from-namespace).`,
 		Example: `  optml images import image.tar
   docker save my-image:1 | optml images import -
-  optml images import docker.io/library/my-image:1 --from-namespace moby`,
+  optml images import my-image:1 --from-namespace moby`,
 		Args: nargs(1, 1, "the archive"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if namespace == "" && args[0] != "-" {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/runtime/container"
 	"github.com/optml/optml/runtime/ctrd"
@@ -145,7 +146,7 @@ func (a *app) init(f *initFlags, file string) error {
 		printFields(a.stderr, "the document", fields, append(d.notes(), notes...), a.next(d, "algorithm.json"))
 		return nil
 	}
-	if err := writeWhole(file, raw.Bytes()); err != nil {
+	if err := writeFile(file, raw.Bytes()); err != nil {
 		return err
 	}
 	if a.output == formatJSON {
@@ -428,7 +429,7 @@ func (d *draft) notes() []string {
 	}
 	for _, c := range append(slices.Clone(d.data.channels), orNone(d.data.batch)...) {
 		if c.csv != nil && c.csv.header != nil {
-			all = append(all, fmt.Sprintf("%s begins with a header (%s): the container is given it as any other row", c.first, clipText(strings.Join(c.csv.header, ","), 60)))
+			all = append(all, fmt.Sprintf("%s begins with a header (%s): the container is given it as any other row", c.first, human.Clip(strings.Join(c.csv.header, ","), 60)))
 		}
 	}
 	return all
@@ -439,13 +440,6 @@ func orNone(c *foundChannel) []foundChannel {
 		return nil
 	}
 	return []foundChannel{*c}
-}
-
-func clipText(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // next is what to do with the document.
@@ -482,7 +476,7 @@ func printFields(w io.Writer, file string, fields []field, notes, next []string)
 		if group != "" {
 			indent = "  "
 		}
-		fmt.Fprintf(w, "%s%s: %s\n%s    %s\n", indent, name, clipText(f.Value, 100), indent, f.Decides)
+		fmt.Fprintf(w, "%s%s: %s\n%s    %s\n", indent, name, human.Clip(f.Value, 100), indent, f.Decides)
 	}
 	for _, n := range notes {
 		fmt.Fprintf(w, "\nnote: %s\n", n)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
@@ -87,7 +88,7 @@ func runLs(o lsOptions, stdout, stderr io.Writer) error {
 		}
 		return nil
 	}
-	return table(stdout, func(t io.Writer) {
+	return human.Table(stdout, func(t io.Writer) {
 		fmt.Fprintln(t, "KIND\tNAME\tSTATUS\tCREATED\tTOOK")
 		for _, e := range entries {
 			took := "-"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 )
 
@@ -78,7 +79,7 @@ bytes, order, limits or status.`,
 	f.place(c)
 	f.data(c)
 	f.validation(c)
-	c.Flags().StringVar(&m.model, "model", "", "model.tar.gz of a transform job, instead of the ModelDataUrl")
+	c.Flags().StringVar(&m.model, "model", "", "`path` of a transform job's model.tar.gz, instead of the ModelDataUrl")
 	c.Flags().StringVar(&m.image, "image", "", "inference `image` of a transform job without a CreateModel request")
 	return c
 }
@@ -87,7 +88,7 @@ func printPlan(p *job.Plan, f format, w io.Writer) error {
 	if f == formatJSON {
 		return writeJSON(w, p)
 	}
-	err := table(w, func(t io.Writer) {
+	err := human.Table(w, func(t io.Writer) {
 		planText(t, p)
 	})
 	if err != nil {
@@ -304,13 +305,13 @@ func trainingText(t io.Writer, x *job.Training) {
 		row(t, "Retries", "%d, of an InternalServerError", x.Retries)
 	}
 	row(t, "Limit", "%s, then SIGTERM, then SIGKILL after %s", x.MaxRuntime.Std(), x.Grace.Std())
-	row(t, "/dev/shm", "%s", bytesText(x.ShmBytes))
+	row(t, "/dev/shm", "%s", human.Bytes(x.ShmBytes))
 	if x.VolumeBytes > 0 {
 		how := "the job is stopped when it has written more"
 		if x.EnforceVolume {
 			how = "/opt/ml is a file system of that size"
 		}
-		row(t, "Volume", "%s: %s", bytesText(x.VolumeBytes), how)
+		row(t, "Volume", "%s: %s", human.Bytes(x.VolumeBytes), how)
 	}
 }
 
@@ -358,7 +359,7 @@ func instancesText(t io.Writer, all []job.Instance) {
 			}
 			gpus := ""
 			if i.GPUs > 0 {
-				gpus = ", " + plural(int64(i.GPUs), "GPU")
+				gpus = ", " + human.Count(int64(i.GPUs), "GPU")
 				if len(i.GPUDevices) > 0 {
 					gpus += " (" + strings.Join(i.GPUDevices, ", ") + ")"
 				}
@@ -378,10 +379,10 @@ func sizeText(i job.Instance) string {
 	}
 	cpus, memory := "all processors", "all memory"
 	if i.CPUs > 0 {
-		cpus = plural(int64(i.CPUs), "processor")
+		cpus = human.Count(int64(i.CPUs), "processor")
 	}
 	if i.MemoryBytes > 0 {
-		memory = bytesText(i.MemoryBytes) + " of memory"
+		memory = human.Bytes(i.MemoryBytes) + " of memory"
 	}
 	return fmt.Sprintf("as %s, %s, %s", i.Type, cpus, memory)
 }

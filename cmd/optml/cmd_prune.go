@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/container"
@@ -114,7 +115,7 @@ func runPrune(o pruneOptions, stderr io.Writer) error {
 		}
 		removed++
 	}
-	fmt.Fprintf(stderr, "optml: removed %s\n", plural(int64(removed), "finished job"))
+	fmt.Fprintf(stderr, "optml: removed %s\n", human.Count(int64(removed), "finished job"))
 	return errors.Join(errs...)
 }
 
@@ -154,7 +155,7 @@ func pruneImages(ctx context.Context, jobs string, store imageStore, stderr io.W
 		}
 		removed, bytes = removed+1, bytes+i.Size
 	}
-	fmt.Fprintf(stderr, "optml: removed %s that no job on record names (%s)\n", plural(removed, "image"), bytesText(bytes))
+	fmt.Fprintf(stderr, "optml: removed %s that no job on record names (%s)\n", human.Count(removed, "image"), human.Bytes(bytes))
 	return errors.Join(errs...)
 }
 
@@ -193,7 +194,7 @@ func pruneHelpers(cfg ctrd.Config, stderr io.Writer) error {
 	n, busy, err := ctrd.PruneHelpers(cfg)
 	switch {
 	case n > 0:
-		fmt.Fprintf(stderr, "optml: removed %s of earlier versions\n", plural(int64(n), "program"))
+		fmt.Fprintf(stderr, "optml: removed %s of earlier versions\n", human.Count(int64(n), "program"))
 	case busy:
 		fmt.Fprintln(stderr, "optml: other optml processes run: programs of earlier versions stay until the next prune")
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/harness"
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/ctrd"
 	"github.com/optml/optml/runtime/gpu"
@@ -203,7 +204,7 @@ func checkDisk(_ context.Context, m *machine) finding {
 		return note("", "%s: %v", at, err)
 	}
 	free := int64(st.Bavail) * int64(st.Bsize)
-	text := fmt.Sprintf("%s has %s free", m.root, bytesText(free))
+	text := fmt.Sprintf("%s has %s free", m.root, human.Bytes(free))
 	switch {
 	case free < diskEmpty:
 		return lacks("optml images rm, optml prune --older-than 30d, or --root on another disk", "%s", text)
@@ -243,10 +244,10 @@ func checkUse(_ context.Context, m *machine) finding {
 			largest = i
 		}
 		if p.bytes > 0 {
-			texts = append(texts, p.what+" "+bytesText(p.bytes))
+			texts = append(texts, p.what+" "+human.Bytes(p.bytes))
 		}
 	}
-	text := fmt.Sprintf("%s holds %s", m.root, bytesText(total))
+	text := fmt.Sprintf("%s holds %s", m.root, human.Bytes(total))
 	if len(texts) > 0 {
 		text += ": " + strings.Join(texts, ", ")
 	}
@@ -255,7 +256,7 @@ func checkUse(_ context.Context, m *machine) finding {
 		budget = max(budget, int64(st.Blocks)*int64(st.Bsize)/usePart)
 	}
 	if total > budget {
-		return note(parts[largest].mend, "%s; more than %s", text, bytesText(budget))
+		return note(parts[largest].mend, "%s; more than %s", text, human.Bytes(budget))
 	}
 	return ok("%s", text)
 }
@@ -276,7 +277,7 @@ func checkLimits(ctx context.Context, m *machine) finding {
 		if *l == math.MaxUint64 {
 			text += ", locked memory without limit"
 		} else {
-			text += fmt.Sprintf(", %s of locked memory, since the host allows no more", bytesText(int64(*l)))
+			text += fmt.Sprintf(", %s of locked memory, since the host allows no more", human.Bytes(int64(*l)))
 			mend = strings.TrimPrefix(mend+"; ulimit -Hl unlimited before starting optml", "; ")
 		}
 	}

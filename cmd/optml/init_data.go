@@ -406,26 +406,9 @@ func (d *initData) saveBatch() error {
 			}
 		}
 	}
-	return writeWhole(d.batch.first, d.rows)
+	return writeFile(d.batch.first, d.rows)
 }
 
 func exists(name string) error {
 	return &usageError{Err: fmt.Errorf("%s is there already", name), Hint: "--force overwrites it"}
-}
-
-// writeWhole makes a file appear whole, of whoever called sudo.
-func writeWhole(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".optml-*")
-	if err != nil {
-		return &usageError{Err: err}
-	}
-	defer os.Remove(f.Name())
-	if uid, gid := invoker(os.Geteuid(), os.Getenv); uid != 0 {
-		err = f.Chown(uid, gid)
-	}
-	_, werr := f.Write(b)
-	if err := errors.Join(err, werr, f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return os.Rename(f.Name(), name)
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 )
 
@@ -199,7 +200,7 @@ func (d *draft) channels(f *fields) []doc {
 		if required {
 			must = "each job must have it"
 		}
-		f.say(fmt.Sprintf("TrainingSpecification.TrainingChannels[%d]", i), c.name, "data in /opt/ml/input/data/%s, as files of %s; %s; here: %s, %s, in %s", c.name, c.kind, must, plural(int64(c.files), "file"), bytesText(c.bytes), c.path)
+		f.say(fmt.Sprintf("TrainingSpecification.TrainingChannels[%d]", i), c.name, "data in /opt/ml/input/data/%s, as files of %s; %s; here: %s, %s, in %s", c.name, c.kind, must, human.Count(int64(c.files), "file"), human.Bytes(c.bytes), c.path)
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 )
@@ -164,7 +165,7 @@ func eventText(e ledger.Event) string {
 	case ledger.GPUsTaken:
 		return on + gpusText(b.GPUs)
 	case ledger.ChannelTotals:
-		s := fmt.Sprintf("%schannel %s: %s in %s, %s", on, b.Channel, bytesText(b.Bytes), plural(b.Objects, "object"), timeText(b.Duration))
+		s := fmt.Sprintf("%schannel %s: %s in %s, %s", on, b.Channel, human.Bytes(b.Bytes), human.Count(b.Objects, "object"), timeText(b.Duration))
 		return s + rate(b.Bytes, b.Duration)
 	case ledger.Exited:
 		switch {
@@ -183,13 +184,13 @@ func eventText(e ledger.Event) string {
 		case b.Empty:
 			return b.Artifact + ": nothing to upload"
 		}
-		return fmt.Sprintf("%s: %s to %s, %s%s", b.Artifact, bytesText(b.Bytes), b.URI, timeText(b.Duration), rate(b.Bytes, b.Duration))
+		return fmt.Sprintf("%s: %s to %s, %s%s", b.Artifact, human.Bytes(b.Bytes), b.URI, timeText(b.Duration), rate(b.Bytes, b.Duration))
 	case ledger.Interruption:
 		return "interruption: SIGTERM " + b.Signal
 	case ledger.TransformTotals:
-		s := fmt.Sprintf("transformed %s, %s, %s in %s", plural(b.Objects, "object"), plural(b.Records, "record"), plural(b.Requests, "request"), timeText(b.Duration))
+		s := fmt.Sprintf("transformed %s, %s, %s in %s", human.Count(b.Objects, "object"), human.Count(b.Records, "record"), human.Count(b.Requests, "request"), timeText(b.Duration))
 		if b.Failed > 0 {
-			s += fmt.Sprintf("; %s failed", plural(b.Failed, "object"))
+			s += fmt.Sprintf("; %s failed", human.Count(b.Failed, "object"))
 		}
 		return s
 	case ledger.FinalMetric:
@@ -212,13 +213,6 @@ func eventText(e ledger.Event) string {
 	return ""
 }
 
-func plural(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func shortDigest(d string) string {
@@ -233,5 +227,5 @@ func rate(n int64, d time.Duration) string {
 	if n < 1<<20 || d < 10*time.Millisecond {
 		return ""
 	}
-	return fmt.Sprintf(" (%s/s)", bytesText(int64(float64(n)/d.Seconds())))
+	return fmt.Sprintf(" (%s/s)", human.Bytes(int64(float64(n)/d.Seconds())))
 }

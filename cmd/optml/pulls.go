@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/container"
 	"github.com/optml/optml/runtime/ctrd"
@@ -97,7 +98,7 @@ func (p *pulls) tell(ctx context.Context, say func(string), done <-chan struct{}
 		case <-tick.C:
 		}
 		for _, m := range p.meters() {
-			line := fmt.Sprintf("%s: %s of %s", m.name, bytesText(m.now), bytesText(m.total))
+			line := fmt.Sprintf("%s: %s of %s", m.name, human.Bytes(m.now), human.Bytes(m.total))
 			if m.extra != "" {
 				line += ", " + m.extra
 			}
@@ -159,7 +160,7 @@ func showPulls(con *console, p *pulls, mode string) (end func()) {
 		wg.Go(func() { b.show(context.Background(), p.meters, done) })
 	case progressPlain:
 		p.ended = func(ref string, c *ctrd.PullProgress) {
-			fmt.Fprintf(con, "pull %s: %s, done\n", ctrd.Familiar(ref), bytesText(c.Total.Load()))
+			fmt.Fprintf(con, "pull %s: %s, done\n", ctrd.Familiar(ref), human.Bytes(c.Total.Load()))
 		}
 		wg.Go(func() { p.tell(context.Background(), func(s string) { fmt.Fprintln(con, s) }, done) })
 	case progressJSON:

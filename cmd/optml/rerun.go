@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/transform"
@@ -55,7 +56,7 @@ func (a *app) rerunFailed(f *jobFlags, name string) error {
 }
 
 func tooMany(of string, failed int64) error {
-	return &usageError{Err: fmt.Errorf("%s: %s failed: their names are more than the %d MiB that a rerun can take", of, plural(failed, "object"), ledger.MaxDocument>>20), Hint: "run the whole job again"}
+	return &usageError{Err: fmt.Errorf("%s: %s failed: their names are more than the %d MiB that a rerun can take", of, human.Count(failed, "object"), ledger.MaxDocument>>20), Hint: "run the whole job again"}
 }
 
 // failedIn is what failed in a job, if that is known for certain.
@@ -106,7 +107,7 @@ func failedIn(j *ledger.Job) (job.Rerun, error) {
 		}
 	}
 	if n := int64(len(again.Objects)); n != s.Transform.Failed {
-		return refuse("run the whole job again", "%s failed, and %s lists %d of them", plural(s.Transform.Failed, "object"), j.FailuresPath(), n)
+		return refuse("run the whole job again", "%s failed, and %s lists %d of them", human.Count(s.Transform.Failed, "object"), j.FailuresPath(), n)
 	}
 	return again, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/optml/optml/dataset"
 	"github.com/optml/optml/harness"
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/transform"
@@ -216,7 +217,7 @@ func (t *tuner) all(ctx context.Context) ([]trial, error) {
 	if err := sample.lengthen(needs(grid)); err != nil {
 		return nil, err
 	}
-	t.say("sample: %s, %s, %s; %d settings", plural(int64(sample.Objects), "object"), plural(int64(sample.Records), "record"), bytesText(sample.Bytes), len(grid))
+	t.say("sample: %s, %s, %s; %d settings", human.Count(int64(sample.Objects), "object"), human.Count(int64(sample.Records), "record"), human.Bytes(sample.Bytes), len(grid))
 	// One more at the beginning: what happens only once (the image is unpacked) is not the setting's.
 	if _, err := t.try(ctx, grid[0]); err != nil {
 		return nil, err
@@ -501,7 +502,7 @@ func printTrials(trials []trial, f format, w io.Writer) error {
 		}
 	} else {
 		var b bytes.Buffer
-		err := table(&b, func(t io.Writer) {
+		err := human.Table(&b, func(t io.Writer) {
 			fmt.Fprintln(t, "\tCONCURRENT\tPAYLOAD\tSTRATEGY\tRECORDS/S\tBYTES/S\tTOOK")
 			for i, x := range trials {
 				mark := ""
@@ -513,7 +514,7 @@ func printTrials(trials []trial, f format, w io.Writer) error {
 					continue
 				}
 				fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%.4g\t%s/s\t%s\n", mark, x.Concurrent, x.PayloadMB, x.Strategy, x.RecordsPerSecond,
-					bytesText(int64(x.BytesPerSecond)), timeText(time.Duration(x.Seconds*float64(time.Second))))
+					human.Bytes(int64(x.BytesPerSecond)), timeText(time.Duration(x.Seconds*float64(time.Second))))
 			}
 		})
 		if err != nil {

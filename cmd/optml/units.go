@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/ctrd"
 )
 
@@ -55,7 +56,7 @@ func (z *size) String() string {
 	if *z == 0 {
 		return ""
 	}
-	return bytesText(int64(*z))
+	return human.Bytes(int64(*z))
 }
 func (z *size) Type() string { return "size" }
 
@@ -157,35 +158,13 @@ func orList(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-// bytesText is a size for people, in binary units as SageMaker's limits are.
-func bytesText(n int64) string {
-	f, unit := float64(n), ""
-	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if f < 1024 {
-			break
-		}
-		f, unit = f/1024, u
-	}
-	switch {
-	case unit == "":
-		return fmt.Sprintf("%d B", n)
-	case f < 10:
-		return fmt.Sprintf("%.1f %s", f, unit)
-	}
-	return fmt.Sprintf("%.0f %s", f, unit)
-}
-
-// timeText is a duration for people.
+// timeText is how long something took, for a table: "-" when it did not, days from two of them on.
 func timeText(d time.Duration) string {
 	switch {
 	case d <= 0:
 		return "-"
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
 	case d < 48*time.Hour:
-		return d.Round(time.Second).String()
+		return human.Duration(d)
 	}
 	return fmt.Sprintf("%.0fd", d.Hours()/24)
 }

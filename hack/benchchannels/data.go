@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/optml/optml/hack/measure"
 )
 
 // set is objects of one size below a prefix.
@@ -32,17 +32,6 @@ func (s set) key(i int) string {
 }
 
 func (s set) bytes() int64 { return int64(s.count) * s.size }
-
-func (s set) String() string { return fmt.Sprintf("%d x %s", s.count, size(s.size)) }
-
-func size(n int64) string {
-	for i, unit := range []string{"GiB", "MiB", "KiB"} {
-		if u := int64(1) << (30 - 10*i); n >= u {
-			return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/float64(u)), ".0") + " " + unit
-		}
-	}
-	return fmt.Sprint(n, " B")
-}
 
 // gets are the requests that bring a set: parts of 8 MiB for what is larger.
 func (s set) gets() (gets []get) {
@@ -92,30 +81,18 @@ func (s set) make(dir string) error {
 	return nil
 }
 
-// texts are the objects of the gzip rows: the source text of Go's own library, of size bytes before it was compressed,
+// makeText makes the objects of the gzip rows: the source text of Go's own library, of size bytes before it was compressed,
 // each beginning at another place of it.
 func (s set) makeText(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, s.key(s.count-1))); err == nil {
 		return nil
 	}
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return fmt.Errorf("go env GOROOT: %w", err)
-	}
-	var text []byte
-	err = filepath.WalkDir(filepath.Join(strings.TrimSpace(string(root)), "src"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		text = append(text, b...)
-		return err
-	})
+	text, err := measure.GoSource(math.MaxInt64)
 	if err != nil {
 		return err
 	}
 	if len(text) < 8<<20 {
-		return fmt.Errorf("Go's source is not below %s", root)
+		return errors.New("Go's source is not where go env GOROOT says")
 	}
 	for i := range s.count {
 		from := len(text) / s.count * i

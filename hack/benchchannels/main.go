@@ -11,10 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -22,86 +19,36 @@ import (
 	"github.com/optml/optml/test/images"
 )
 
+const readerImage = "optml.bench/reader:1"
+
 // bench is what all rows share.
 type bench struct {
-	n     int
-	scale float64
-	peers string
+	bin, in, inDisk, peers string
+	scale                  float64
 
-	dir     string // in memory, where there is such a place: ours' root, and where the peers write
+	measure.Space
 	data    string // the objects, in memory too
-	disk    string
-	short   string // sockets live below
+	disk    string // a directory on a disk
 	reader  string
 	archive string
 	optml   *optml
-	slow    *optml // with its root on a disk
-	bin     string
-	ctr     *ctr
-	stopped atomic.Bool
+	slow    *optml              // with its root on a disk; nil: not yet
+	ctr     *measure.Containerd // nil: not yet
+	ran     int                 // containers of ctr's
 }
 
 func main() {
-	// The roles of processes that measure start.
-	if len(os.Args) == 3 && (os.Args[1] == "serve" || os.Args[1] == "memory") {
-		if err := role(os.Args[1], os.Args[2]); err != nil {
-			fmt.Fprintf(os.Stderr, "benchchannels %s: %v\n", os.Args[1], err)
-			os.Exit(1)
-		}
-		return
-	}
 	b := &bench{}
-	bin := flag.String("optml", "build/optml", "the `binary` to measure")
-	flag.IntVar(&b.n, "n", 10, "runs of each side that count; one more before does not")
-	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes or counts by this, to try a row")
+	measure.Scale(&b.scale)
+	flag.StringVar(&b.bin, "optml", "build/optml", "the `binary` to measure")
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` with s5cmd and rclone, before the PATH")
-	dir := flag.String("dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 13 GiB")
-	disk := flag.String("disk", os.TempDir(), "`directory` on a disk, for ours' root in the rows of FastFile and of memory; 24 GiB")
-	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
-	out := flag.String("json", "", "write every sample to this `file`")
-	list := flag.Bool("list", false, "list the rows")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchchannels [-optml FILE] [-n RUNS] [-rows REGEXP]: channels of a real job against the tools for the same, in turn")
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if *list {
-		measure.List(rows)
-		return
-	}
-	if err := b.run(*bin, *dir, *disk, *only, *out); err != nil {
-		fmt.Fprintln(os.Stderr, "benchchannels:", err)
-		os.Exit(1)
-	}
-}
-
-func role(name, arg string) error {
-	if name == "serve" {
-		return serve(arg)
-	}
-	n, err := strconv.ParseInt(arg, 10, 64)
-	if err != nil {
-		return err
-	}
-	return writeMemory(n)
-}
-
-func (b *bench) run(bin, dir, disk, only, out string) (err error) {
-	chosen, err := measure.Choose(rows, only)
-	if err != nil {
-		return err
-	}
-	err = b.prepare(bin, dir, disk)
-	defer b.end()
-	if err != nil {
-		return err
-	}
-	defer measure.Heed(&b.stopped, b.kill)()
-	b.versions()
-	if b.scale != 1 {
-		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
-	}
-	return measure.All(b, chosen, measure.Options{N: b.n, Memory: 256 << 20, JSON: out, Stopped: &b.stopped})
+	flag.StringVar(&b.in, "dir", "/dev/shm", "`directory` in memory for data, ours' root and what the peers write; 13 GiB")
+	flag.StringVar(&b.inDisk, "disk", os.TempDir(), "`directory` on a disk, for ours' root in the rows of FastFile and of memory; 24 GiB")
+	measure.Program[*bench]{
+		Usage: "benchchannels [-optml FILE] [-n RUNS] [-rows REGEXP]: channels of a real job against the tools for the same, in turn",
+		Rows:  rows, Runs: 10, Memory: 256 << 20, Roles: map[string]func(string) error{"serve": serve, "memory": writeMemory},
+		Prepare: (*bench).prepare, End: (*bench).end, Kill: (*bench).kill,
+	}.Main(b)
 }
 
 // end takes away what prepare and the rows have made.
@@ -112,64 +59,51 @@ func (b *bench) end() {
 		}
 	}
 	if b.ctr != nil {
-		b.ctr.close()
+		b.ctr.Close()
 	}
-	for _, d := range b.dirs() {
-		os.RemoveAll(d)
+	if b.disk != "" {
+		os.RemoveAll(b.disk)
 	}
-}
-
-// dirs are the directories of this run, which have names that nothing else has.
-func (b *bench) dirs() []string {
-	return slices.DeleteFunc([]string{b.dir, b.disk, b.short}, func(d string) bool { return d == "" })
+	b.Remove()
 }
 
 // kill ends what is measured just now.
 func (b *bench) kill() {
-	measure.Kill(b.dirs()...)
-	_ = unix.Unmount(filepath.Join(b.dir, "mnt"), unix.MNT_DETACH)
+	measure.Kill(b.Dir, b.Short, b.disk)
+	_ = unix.Unmount(b.File("mnt"), unix.MNT_DETACH)
 	// Whoever waits for a pipe's reader has one for a moment.
-	if fd, err := unix.Open(filepath.Join(b.dir, "fifo"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+	if fd, err := unix.Open(b.File("fifo"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
 		unix.Close(fd)
 	}
 }
 
-// prepare makes the directories, the reader's image and ours' root. Something may be there to take away if it fails.
-func (b *bench) prepare(bin, dir, disk string) (err error) {
-	if b.bin, err = filepath.Abs(bin); err != nil {
+// prepare makes the directories, the reader's image and ours' root.
+func (b *bench) prepare() (err error) {
+	if err := b.Make(b.in, "data/"+bucket); err != nil {
 		return err
 	}
-	for _, d := range []struct {
-		in, name string
-		to       *string
-	}{{dir, "optml-bench-", &b.dir}, {disk, "optml-bench-", &b.disk}, {"/run", "ob", &b.short}} {
-		if *d.to, err = os.MkdirTemp(d.in, d.name); err != nil {
-			return err
-		}
-	}
-	b.data, b.reader, b.archive = filepath.Join(b.dir, "data"), filepath.Join(b.dir, "reader"), filepath.Join(b.dir, "reader.tar")
-	if err := os.MkdirAll(filepath.Join(b.data, bucket), 0o755); err != nil {
+	if b.disk, err = os.MkdirTemp(b.inDisk, "optml-bench-"); err != nil {
 		return err
 	}
-	program, err := measure.Program(b.reader, "benchchannels/reader")
+	b.data, b.reader, b.archive = b.File("data"), b.File("reader"), b.File("reader.tar")
+	img, err := measure.Image(b.reader, "benchchannels/reader", "train")
 	if err != nil {
 		return err
 	}
-	img, err := images.Build(images.Options{Without: []string{"train"}, Files: []images.File{{Name: "/usr/local/bin/train", Mode: 0o755, Data: program}}})
-	if err != nil {
+	if err := images.WriteOCIArchive(b.archive, images.Named{Ref: readerImage, Image: img}); err != nil {
 		return err
 	}
-	if err := images.WriteOCIArchive(b.archive, images.Named{Ref: "docker.io/library/reader:latest", Image: img}); err != nil {
+	if b.optml, err = newOptml(b.bin, b.File("optml"), filepath.Join(b.Short, "o"), b.archive); err != nil {
 		return err
 	}
-	b.optml, err = newOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), b.archive)
-	return err
+	b.versions()
+	return nil
 }
 
 // onDisk is ours with its root on a disk.
 func (b *bench) onDisk() (_ *optml, err error) {
 	if b.slow == nil {
-		b.slow, err = newOptml(b.bin, filepath.Join(b.disk, "optml"), filepath.Join(b.short, "d"), b.archive)
+		b.slow, err = newOptml(b.bin, filepath.Join(b.disk, "optml"), filepath.Join(b.Short, "d"), b.archive)
 	}
 	return b.slow, err
 }

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/optml/optml/hack/measure"
@@ -34,18 +31,6 @@ type answer struct {
 	Epochs                        []int64
 	Bytes, Files                  int64
 	Sum                           uint32
-}
-
-// readAnswer finds a reader's line in a log, whatever stands before it.
-func readAnswer(log []byte) (answer, error) {
-	for s := bufio.NewScanner(bytes.NewReader(log)); s.Scan(); {
-		_, text, ok := strings.Cut(s.Text(), `{"bench":`)
-		var a answer
-		if ok && json.Unmarshal([]byte(strings.TrimSuffix(text, "}")), &a) == nil {
-			return a, nil
-		}
-	}
-	return answer{}, fmt.Errorf("the reader printed no answer:\n%s", log)
 }
 
 // optml is the binary with a root of its own.
@@ -96,26 +81,20 @@ func (o *optml) train(from *source, mode, prefix, compression string, plan readi
 	if err != nil {
 		return r, err
 	}
-	doc := map[string]any{
-		"TrainingJobName": name, "RoleArn": "arn:aws:iam::000000000000:role/bench", "EnableNetworkIsolation": true,
-		"AlgorithmSpecification": map[string]any{"TrainingImage": "reader:latest", "TrainingInputMode": mode},
+	members := map[string]any{
+		"AlgorithmSpecification": map[string]any{"TrainingImage": readerImage, "TrainingInputMode": mode},
 		"HyperParameters":        map[string]any{"plan": string(p)},
-		"OutputDataConfig":       map[string]any{"S3OutputPath": "s3://out/"},
-		"ResourceConfig":         map[string]any{"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 100},
-		"StoppingCondition":      map[string]any{"MaxRuntimeInSeconds": 3600},
 	}
 	if prefix != "" {
-		doc["InputDataConfig"] = []any{map[string]any{"ChannelName": "train", "CompressionType": compression,
-			"DataSource": map[string]any{"S3DataSource": map[string]any{"S3DataType": "S3Prefix", "S3Uri": "s3://" + bucket + "/" + prefix}}}}
+		input := measure.Input("s3://" + bucket + "/" + prefix)
+		input[0].(map[string]any)["CompressionType"] = compression
+		members["InputDataConfig"] = input
 	}
-	text, err := json.Marshal(doc)
+	file, err := o.Training(name, readerImage, members)
 	if err != nil {
 		return r, err
 	}
-	file := filepath.Join(o.Dir, "job.json")
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		return r, err
-	}
+	defer os.Remove(file)
 	var out bytes.Buffer
 	cmd := o.command(from, "train", file, "--progress", "none", "--logs")
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -131,7 +110,7 @@ func (o *optml) train(from *source, mode, prefix, compression string, plan readi
 		return r, fmt.Errorf("optml train: %w\n%s", err, out.Bytes())
 	}
 	r.cpu, r.peak, r.beside, r.checked = measure.CPU(cmd), w.Peak, w.Beside, plan.Sum
-	if r.answer, err = readAnswer(out.Bytes()); err != nil {
+	if err := measure.FindAnswer(out.Bytes(), &r.answer); err != nil {
 		return r, err
 	}
 	if mode == "File" && prefix != "" {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -47,7 +48,7 @@ func with(s *server, path string, args ...string) *exec.Cmd {
 // of a container that has the directory mounted, which `ctr run` starts as soon as the data is there.
 func (b *bench) download(s measure.Side, srv *server, program string, args func(dir string) []string) measure.Side {
 	return b.peer(s, program, func(path string, check bool) (measure.Sample, error) {
-		dir := filepath.Join(b.dir, "downloaded")
+		dir := b.File("downloaded")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return measure.Sample{}, err
 		}
@@ -63,12 +64,12 @@ func (b *bench) download(s measure.Side, srv *server, program string, args func(
 		}
 		out := measure.Sample{Took: []time.Duration{0, took}, CPU: used, Peak: peak}
 		if b.ctr == nil {
-			if b.ctr, err = newCtr(b.dir, filepath.Join(b.short, "c"), b.archive); err != nil {
+			if b.ctr, err = measure.StartContainerd(b.Dir, filepath.Join(b.Short, "c"), b.archive); err != nil {
 				return measure.Sample{}, err
 			}
 			t0 = time.Time{} // containerd must run before
 		}
-		a, err := b.ctr.run(dir, plan)
+		a, err := b.contained(dir, plan)
 		if err != nil {
 			return measure.Sample{}, err
 		}
@@ -80,74 +81,39 @@ func (b *bench) download(s measure.Side, srv *server, program string, args func(
 	})
 }
 
-// ctr is Debian's containerd with its own root and socket.
-type ctr struct {
-	daemon *exec.Cmd
-	socket string
-	count  int
-}
-
-func newCtr(dir, runDir, archive string) (*ctr, error) {
-	c := &ctr{socket: filepath.Join(runDir, "c.sock")}
-	conf := filepath.Join(dir, "containerd.toml")
-	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n", filepath.Join(dir, "croot"), runDir, c.socket)
-	if err := errors.Join(os.MkdirAll(runDir, 0o711), os.WriteFile(conf, []byte(text), 0o644)); err != nil {
-		return nil, err
-	}
-	c.daemon = exec.Command("containerd", "--config", conf)
-	if err := c.daemon.Start(); err != nil {
-		return nil, fmt.Errorf("containerd (apt-get install containerd): %w", err)
-	}
-	for range 200 {
-		if exec.Command("ctr", "-a", c.socket, "version").Run() == nil {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if b, err := exec.Command("ctr", "-a", c.socket, "images", "import", archive).CombinedOutput(); err != nil {
-		c.close()
-		return nil, fmt.Errorf("ctr images import: %w\n%s", err, b)
-	}
-	return c, nil
-}
-
-func (c *ctr) run(dir string, plan reading) (answer, error) {
+// contained runs the reader in a container of ctr's that has a directory where a channel is.
+func (b *bench) contained(dir string, plan reading) (a answer, err error) {
 	p, err := json.Marshal(plan)
 	if err != nil {
-		return answer{}, err
+		return a, err
 	}
-	c.count++
-	out, err := exec.Command("ctr", "-a", c.socket, "run", "--rm", "--mount", "type=bind,src="+dir+",dst=/opt/ml/input/data/train,options=rbind:ro",
-		"docker.io/library/reader:latest", fmt.Sprintf("bench-%d", c.count), "train", string(p)).CombinedOutput()
+	b.ran++
+	out, err := b.ctr.Ctr("run", "--rm", "--mount", "type=bind,src="+dir+",dst=/opt/ml/input/data/train,options=rbind:ro",
+		readerImage, fmt.Sprintf("bench-%d", b.ran), "train", string(p)).CombinedOutput()
 	if err != nil {
-		return answer{}, fmt.Errorf("ctr run: %w\n%s", err, out)
+		return a, fmt.Errorf("ctr run: %w\n%s", err, out)
 	}
-	return readAnswer(out)
-}
-
-func (c *ctr) close() {
-	_ = c.daemon.Process.Signal(os.Interrupt)
-	_, _ = c.daemon.Process.Wait()
+	return a, measure.FindAnswer(out, &a)
 }
 
 // read runs the reader on this machine.
-func (b *bench) read(plan reading) (answer, error) {
+func (b *bench) read(plan reading) (a answer, err error) {
 	p, err := json.Marshal(plan)
 	if err != nil {
-		return answer{}, err
+		return a, err
 	}
 	out, err := exec.Command(b.reader, string(p)).CombinedOutput()
 	if err != nil {
-		return answer{}, fmt.Errorf("reader: %w\n%s", err, out)
+		return a, fmt.Errorf("reader: %w\n%s", err, out)
 	}
-	return readAnswer(out)
+	return a, measure.FindAnswer(out, &a)
 }
 
 const pipeSize = 1 << 20 // what anyone may ask for, and what ours does
 
 // piped has write fill a pipe that the reader reads.
 func (b *bench) piped(check, wide bool, write func(fifo *os.File) (used time.Duration, peak int64, err error)) (measure.Sample, error) {
-	path := filepath.Join(b.dir, "fifo")
+	path := b.File("fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return measure.Sample{}, err
 	}
@@ -178,7 +144,8 @@ func (b *bench) piped(check, wide bool, write func(fifo *os.File) (used time.Dur
 	if err := errors.Join(err, cmd.Wait()); err != nil {
 		return measure.Sample{}, fmt.Errorf("%w\n%s", err, out.Bytes())
 	}
-	a, err := readAnswer(out.Bytes())
+	var a answer
+	err = measure.FindAnswer(out.Bytes(), &a)
 	s.Took = []time.Duration{a.firstToEnd(), a.openToEnd()}
 	s.Bytes, s.Sum, s.HasSum = a.Bytes, a.Sum, check
 	return s, err
@@ -228,7 +195,11 @@ func (b *bench) memory(s measure.Side, amount int64) measure.Side {
 }
 
 // writeMemory is that process: write(2)s of a MiB from one place, to stdout.
-func writeMemory(amount int64) error {
+func writeMemory(arg string) error {
+	amount, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil {
+		return err
+	}
 	buf := make([]byte, 1<<20)
 	for amount > 0 {
 		n, err := syscall.Write(1, buf[:min(amount, int64(len(buf)))])
@@ -246,7 +217,7 @@ func writeMemory(amount int64) error {
 // reader on this machine.
 func (b *bench) mount(s measure.Side, srv *server, program string, args func(dir string) []string, below string, plan reading, took func(answer) []time.Duration) measure.Side {
 	return b.peer(s, program, func(path string, check bool) (measure.Sample, error) {
-		dir := filepath.Join(b.dir, "mnt")
+		dir := b.File("mnt")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return measure.Sample{}, err
 		}

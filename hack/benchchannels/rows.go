@@ -279,7 +279,7 @@ var (
 // mounts are s3fs and rclone mount with the targets given, reading below a directory of the bucket.
 func (b *bench) mounts(s3fs, rclone float64, below string, variants ...variant) peersOf {
 	return func(srv *server, plan reading) []measure.Side {
-		secret := filepath.Join(b.dir, "s3fs")
+		secret := b.File("s3fs")
 		made := os.WriteFile(secret, []byte("bench:benchbench\n"), 0o600)
 		fuse := b.mount(measure.Side{Name: "s3fs", Target: s3fs}, srv, "s3fs", func(dir string) []string {
 			return []string{bucket, dir, "-f", "-o", "ro,use_path_request_style,url=" + srv.URL + ",passwd_file=" + secret + ",parallel_count=8,multipart_size=16"}
@@ -384,7 +384,7 @@ func (b *bench) latency(mode string, s set, secure bool) (*measure.Contest, erro
 	var cert string
 	words := ""
 	if secure {
-		words, cert = "TLS, ", filepath.Join(b.dir, "cert.pem")
+		words, cert = "TLS, ", b.File("cert.pem")
 		if err := selfSigned(cert); err != nil {
 			return nil, err
 		}

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,61 +20,38 @@ import (
 )
 
 // bench is what all rows share.
-type bench struct {
-	optml, dir string
-}
+type bench struct{ optml, dir string }
 
 func main() {
-	optml := flag.String("optml", "build/optml", "the `binary` to measure")
-	n := flag.Int("n", 20, "runs of each side that count; one more before does not")
-	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
-	out := flag.String("json", "", "write every sample to this `file`")
-	list := flag.Bool("list", false, "list the rows")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchcheck [-optml FILE] [-n RUNS] [-rows REGEXP]: checking documents, process start included")
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if *list {
-		measure.List(rows)
-		return
-	}
-	if err := run(*optml, *n, *only, *out); err != nil {
-		fmt.Fprintln(os.Stderr, "benchcheck:", err)
-		os.Exit(1)
-	}
+	b := &bench{}
+	flag.StringVar(&b.optml, "optml", "build/optml", "the `binary` to measure")
+	measure.Program[*bench]{
+		Usage: "benchcheck [-optml FILE] [-n RUNS] [-rows REGEXP]: checking documents, process start included",
+		Rows:  rows, Runs: 20,
+		Prepare: (*bench).prepare, End: func(b *bench) { os.RemoveAll(b.dir) },
+	}.Main(b)
 }
 
-func run(optml string, n int, only, out string) error {
-	chosen, err := measure.Choose(rows, only)
-	if err != nil {
+func (b *bench) prepare() (err error) {
+	if b.optml, err = filepath.Abs(b.optml); err != nil {
 		return err
 	}
-	b := bench{}
-	if b.optml, err = filepath.Abs(optml); err != nil {
-		return err
-	}
-	if b.dir, err = os.MkdirTemp("", "optml-bench-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(b.dir)
-	var stopped atomic.Bool
-	defer measure.Heed(&stopped, func() {})()
-	return measure.All(b, chosen, measure.Options{N: n, JSON: out, Stopped: &stopped})
+	b.dir, err = os.MkdirTemp("", "optml-bench-")
+	return err
 }
 
-var rows = []measure.Row[bench]{
+var rows = []measure.Row[*bench]{
 	everyMember("algorithm", "CreateAlgorithm"), everyMember("package", "CreateModelPackage"), everyMember("training", "CreateTrainingJob"),
 	{Name: "full", Says: "a CreateTrainingJob request with as much of everything as there may be, 310 KB, which passes", Instants: []string{"exit"},
-		Ready: func(b bench) (*measure.Contest, error) { return b.contest("CreateTrainingJob", full(), 0) }},
+		Ready: func(b *bench) (*measure.Contest, error) { return b.contest("CreateTrainingJob", full(), 0) }},
 	{Name: "hostile", Says: "8 MB on one line, with 45 000 members that nobody knows", Instants: []string{"exit"},
-		Ready: func(b bench) (*measure.Contest, error) { return b.contest("CreateTrainingJob", hostile(), 2) }},
+		Ready: func(b *bench) (*measure.Contest, error) { return b.contest("CreateTrainingJob", hostile(), 2) }},
 }
 
 // everyMember is a row about the request of testdata that has every member. Some exclude others, so that there is no plan.
-func everyMember(name, op string) measure.Row[bench] {
-	return measure.Row[bench]{Name: name, Says: "a " + op + " request with every member", Instants: []string{"exit"},
-		Ready: func(b bench) (*measure.Contest, error) {
+func everyMember(name, op string) measure.Row[*bench] {
+	return measure.Row[*bench]{Name: name, Says: "a " + op + " request with every member", Instants: []string{"exit"},
+		Ready: func(b *bench) (*measure.Contest, error) {
 			text, err := os.ReadFile(filepath.Join("job/testdata/every", op+".json"))
 			if err != nil {
 				return nil, err
@@ -85,7 +61,7 @@ func everyMember(name, op string) measure.Row[bench] {
 }
 
 // contest checks a document with ours, which exits with code, and with botocore.
-func (b bench) contest(op string, text []byte, code int) (*measure.Contest, error) {
+func (b *bench) contest(op string, text []byte, code int) (*measure.Contest, error) {
 	file := filepath.Join(b.dir, op+".json")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
@@ -121,7 +97,7 @@ func timed(c *exec.Cmd, stdin []byte, code int) (measure.Sample, error) {
 		return measure.Sample{}, fmt.Errorf("%s exits with %d, not %d: %.300s", c, got, code, &out)
 	}
 	usage, _ := c.ProcessState.SysUsage().(*syscall.Rusage)
-	return measure.Sample{Took: []time.Duration{took}, CPU: c.ProcessState.UserTime() + c.ProcessState.SystemTime(), Peak: usage.Maxrss << 10}, nil
+	return measure.Sample{Took: []time.Duration{took}, CPU: measure.CPU(c), Peak: usage.Maxrss << 10}, nil
 }
 
 // full is a training job's request with each list and map as long as it may be.

@@ -37,30 +37,11 @@ type optml struct {
 	count int
 }
 
-// job is a training job's document.
-func (o *optml) job(name, image, input string, parameters map[string]string) (file string, err error) {
-	text, err := json.Marshal(map[string]any{
-		"TrainingJobName": name, "RoleArn": "arn:aws:iam::000000000000:role/bench", "EnableNetworkIsolation": true,
-		"AlgorithmSpecification": map[string]any{"TrainingImage": image, "TrainingInputMode": "File"},
-		"HyperParameters":        parameters,
-		"InputDataConfig": []any{map[string]any{"ChannelName": "train",
-			"DataSource": map[string]any{"S3DataSource": map[string]any{"S3DataType": "S3Prefix", "S3Uri": input}}}},
-		"OutputDataConfig":  map[string]any{"S3OutputPath": "s3://out/"},
-		"ResourceConfig":    map[string]any{"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
-		"StoppingCondition": map[string]any{"MaxRuntimeInSeconds": 600},
-	})
-	if err != nil {
-		return "", err
-	}
-	file = filepath.Join(o.Dir, name+".json")
-	return file, os.WriteFile(file, text, 0o644)
-}
-
 // run runs a job and returns how long it took, and if it is watched in how much memory; to watch costs time.
 func (o *optml) run(cmd *exec.Cmd, watched bool) (s measure.Sample, err error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = append(cmd.Env, "TMPDIR="+filepath.Join(o.b.dir, "tmp"))
+	cmd.Env = append(cmd.Env, "TMPDIR="+o.b.File("tmp"))
 	t0 := time.Now()
 	if err := cmd.Start(); err != nil {
 		return s, err
@@ -85,7 +66,7 @@ func (o *optml) run(cmd *exec.Cmd, watched bool) (s measure.Sample, err error) {
 // whole is a job of the tiny image against a script that does the same by hand.
 func (b *bench) whole() (*measure.Contest, error) {
 	model := strings.Repeat("0123456789abcdef", 1<<10/16)
-	s3 := filepath.Join(b.dir, "s3")
+	s3 := b.File("s3")
 	if err := os.WriteFile(filepath.Join(s3, "in", "object"), []byte(model), 0o644); err != nil {
 		return nil, err
 	}
@@ -93,7 +74,7 @@ func (b *bench) whole() (*measure.Contest, error) {
 		return measure.Side{Name: name, Run: func(check bool) (measure.Sample, error) {
 			o.count++
 			name := fmt.Sprintf("whole-%d", o.count)
-			file, err := o.job(name, "tiny:latest", "s3://in/object", map[string]string{"model": model})
+			file, err := o.Training(name, tinyImage, map[string]any{"InputDataConfig": measure.Input("s3://in/object"), "HyperParameters": map[string]string{"model": model}})
 			if err != nil {
 				return measure.Sample{}, err
 			}
@@ -105,14 +86,14 @@ func (b *bench) whole() (*measure.Contest, error) {
 			return s, err
 		}}
 	}
-	script := filepath.Join(b.dir, "by-hand")
+	script := b.File("by-hand")
 	// What one writes who wants the same without optml: no record, no network, no limits, no log kept, no failure explained.
 	text := `#!/bin/bash
 set -e
-work=$1 in=$2 out=$3 name=$4 socket=$5
+work=$1 in=$2 out=$3 name=$4 socket=$5 image=$6
 mkdir -p "$work"/{input/{config,data/train},model,output/data} "$out"
 cp "$in" "$work/input/data/train/"
-ctr -a "$socket" run --rm --env TINY_MODEL="$(<"$in")" --mount "type=bind,src=$work,dst=/opt/ml,options=rbind:rw" docker.io/library/tiny:latest "$name" train
+ctr -a "$socket" run --rm --env TINY_MODEL="$(<"$in")" --mount "type=bind,src=$work,dst=/opt/ml,options=rbind:rw" "$image" "$name" train
 tar -C "$work/model" -czf "$work/model.tar.gz" .
 cp "$work/model.tar.gz" "$out/model.tar.gz"
 `
@@ -124,10 +105,10 @@ cp "$work/model.tar.gz" "$out/model.tar.gz"
 	hand.Run = func(check bool) (measure.Sample, error) {
 		count++
 		name := fmt.Sprintf("by-hand-%d", count)
-		work, out := filepath.Join(b.dir, name), filepath.Join(s3, "out", name)
+		work, out := b.File(name), filepath.Join(s3, "out", name)
 		defer os.RemoveAll(work)
 		t0 := time.Now()
-		cmd := exec.Command(script, work, filepath.Join(s3, "in", "object"), out, name, b.socket)
+		cmd := exec.Command(script, work, filepath.Join(s3, "in", "object"), out, name, b.ctr.Socket, tinyImage)
 		text, err := cmd.CombinedOutput()
 		took := time.Since(t0)
 		if err != nil {
@@ -156,7 +137,7 @@ cp "$work/model.tar.gz" "$out/model.tar.gz"
 		part("of ours: the program's start (optml version)", func() *exec.Cmd { return b.optml.Command("version") }),
 		part("of the script: ctr run --rm", func() *exec.Cmd {
 			count++
-			return exec.Command("ctr", "-a", b.socket, "run", "--rm", "docker.io/library/tiny:latest", fmt.Sprintf("part-%d", count), "train")
+			return b.ctr.Ctr("run", "--rm", tinyImage, fmt.Sprintf("part-%d", count), "train")
 		}),
 	}
 	if b.other != nil {
@@ -168,8 +149,8 @@ cp "$work/model.tar.gz" "$out/model.tar.gz"
 // clock is /usr/bin/time around optml train against what optml bench finds in the record of the same job. What it does not
 // find is the start of the program; it may not be more than 5 %.
 func (b *bench) clock() (*measure.Contest, error) {
-	few := min(b.n, 5) // they hardly differ, and take long
-	s3 := filepath.Join(b.dir, "s3")
+	const few = 5 // they hardly differ, and take long
+	s3 := b.File("s3")
 	if err := os.WriteFile(filepath.Join(s3, "in", "object"), []byte("x"), 0o644); err != nil {
 		return nil, err
 	}
@@ -177,7 +158,7 @@ func (b *bench) clock() (*measure.Contest, error) {
 		return func(bool) (measure.Sample, error) {
 			b.optml.count++
 			name := fmt.Sprintf("clock-%d", b.optml.count)
-			file, err := b.optml.job(name, "tiny:latest", "s3://in/object", map[string]string{"sleep": fmt.Sprint(time.Duration(10 * b.scale * float64(time.Second)))})
+			file, err := b.optml.Training(name, tinyImage, map[string]any{"InputDataConfig": measure.Input("s3://in/object"), "HyperParameters": map[string]string{"sleep": fmt.Sprint(time.Duration(10 * b.scale * float64(time.Second)))}})
 			if err != nil {
 				return measure.Sample{}, err
 			}
@@ -241,11 +222,11 @@ func modelIn(archive string) (int64, error) {
 
 // upload packs and uploads a model: ours as the last thing that a job does, as its record has it.
 func (b *bench) upload() (_ *measure.Contest, err error) {
-	model := filepath.Join(b.dir, "model")
+	model := b.File("model")
 	if err := makeModel(model, b.modelSize()); err != nil {
 		return nil, err
 	}
-	keep := filepath.Join(b.dir, "kept")
+	keep := b.File("kept")
 	if err := os.Mkdir(keep, 0o755); err != nil {
 		return nil, err
 	}
@@ -270,14 +251,14 @@ func (b *bench) upload() (_ *measure.Contest, err error) {
 	}
 	ours := measure.Side{Name: "optml train", Run: func(check bool) (measure.Sample, error) {
 		o, name := b.optml, next(check)
-		file, err := o.job(name, "copier:latest", "file://"+model, map[string]string{})
+		file, err := o.Training(name, copierImage, map[string]any{"InputDataConfig": measure.Input("file://" + model)})
 		if err != nil {
 			return measure.Sample{}, err
 		}
 		cmd := o.Command("--endpoint-url", srv.URL, "train", "--progress", "none", file)
 		cmd.Env = srv.environ()
 		defer func() { _ = o.Command("rm", name).Run() }()
-		disk := watchDisk(b.dir)
+		disk := watchDisk(b.Dir)
 		s, err := o.run(cmd, true)
 		grown := disk()
 		if err != nil {
@@ -359,19 +340,7 @@ func makeModel(dir string, size int64) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return fmt.Errorf("go env GOROOT: %w", err)
-	}
-	var text []byte
-	err = filepath.WalkDir(filepath.Join(strings.TrimSpace(string(root)), "src"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || int64(len(text)) > size/2 {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		text = append(text, b...)
-		return err
-	})
+	text, err := measure.GoSource(size / 2)
 	if err != nil {
 		return err
 	}

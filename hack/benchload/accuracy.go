@@ -97,15 +97,11 @@ func (b *bench) newKnown(stall bool) (k *known, err error) {
 		return k, err
 	}
 	archive := filepath.Join(dir, "known.tar")
-	data, err := measure.Program(filepath.Join(dir, "serve"), "benchload/known")
+	img, err := measure.Image(filepath.Join(dir, "serve"), "benchload/known", "serve")
 	if err != nil {
 		return k, err
 	}
-	img, err := images.Build(images.Options{Without: []string{"serve"}, Files: []images.File{{Name: "/usr/local/bin/serve", Mode: 0o755, Data: data}}})
-	if err != nil {
-		return k, err
-	}
-	if err := images.WriteOCIArchive(archive, images.Named{Ref: "optml.test/known:1", Image: img}); err != nil {
+	if err := images.WriteOCIArchive(archive, images.Named{Ref: "optml.bench/known:1", Image: img}); err != nil {
 		return k, err
 	}
 	env := map[string]string{"KNOWN_N": strconv.Itoa(knownN), "KNOWN_MEDIAN": knownMedian.String(), "KNOWN_SIGMA": fmt.Sprint(knownSigma)}
@@ -113,7 +109,7 @@ func (b *bench) newKnown(stall bool) (k *known, err error) {
 		env["KNOWN_STALL"], env["KNOWN_STALL_FOR"] = strconv.Itoa(knownStall), stallFor.String()
 	}
 	doc, err := json.Marshal(map[string]any{"ModelName": "known", "ExecutionRoleArn": "arn:aws:iam::000000000000:role/bench", "EnableNetworkIsolation": true,
-		"PrimaryContainer": map[string]any{"Image": "optml.test/known:1", "Environment": env}})
+		"PrimaryContainer": map[string]any{"Image": "optml.bench/known:1", "Environment": env}})
 	if err != nil {
 		return k, err
 	}

@@ -18,7 +18,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/optml/optml/hack/measure"
@@ -33,51 +32,21 @@ type bench struct {
 	dir     string
 	optml   string
 	seconds float64
-	stopped atomic.Bool
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "serve" {
-		if err := serve(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "benchload serve:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	b := &bench{}
-	o := measure.Options{Stopped: &b.stopped}
-	flag.IntVar(&o.N, "n", 10, "runs of each side that count; one more before does not")
 	flag.Float64Var(&b.seconds, "seconds", 2, "of a run")
-	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
-	flag.StringVar(&o.JSON, "json", "", "write every sample to this `file`")
-	list := flag.Bool("list", false, "list the rows")
-	flag.StringVar(&b.optml, "optml", "build/optml", "the `program` whose bench serve is held against a container with known latencies")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchload [-n RUNS] [-rows REGEXP]: the load generator against wrk on the same server, in turn, and what bench serve says against what is known")
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if *list {
-		measure.List(rows)
-		return
-	}
-	if err := b.run(*only, o); err != nil {
-		fmt.Fprintln(os.Stderr, "benchload:", err)
-		os.Exit(1)
-	}
-}
-
-func (b *bench) run(only string, o measure.Options) (err error) {
-	chosen, err := measure.Choose(rows, only)
-	if err != nil {
-		return err
-	}
-	if b.dir, err = os.MkdirTemp("", "optml-bench-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(b.dir)
-	defer measure.Heed(&b.stopped, func() {})()
-	return measure.All(b, chosen, o)
+	flag.StringVar(&b.optml, "optml", "build/optml", "the `binary` whose bench serve is held against a container with known latencies")
+	measure.Program[*bench]{
+		Usage: "benchload [-n RUNS] [-rows REGEXP]: the load generator against wrk on the same server, in turn, and what bench serve says against what is known",
+		Rows:  rows, Runs: 10, Roles: map[string]func(string) error{"serve": serve},
+		Prepare: func(b *bench) (err error) {
+			b.dir, err = os.MkdirTemp("", "optml-bench-")
+			return err
+		},
+		End: func(b *bench) { os.RemoveAll(b.dir) },
+	}.Main(b)
 }
 
 var body = bytes.Repeat([]byte("0123456,"), 128)

@@ -5,18 +5,15 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/optml/optml/hack/measure"
@@ -27,79 +24,51 @@ import (
 )
 
 const (
-	lines       = 1_000_000
-	copies      = 4 // of the log that a job prints
-	sampled     = 20 * time.Second
-	printerName = "optml.bench/printer:1"
-	tinyName    = "optml.bench/tiny:1"
+	lines        = 1_000_000
+	copies       = 4 // of the log that a job prints
+	sampled      = 20 * time.Second
+	printerImage = "optml.bench/printer:1"
+	tinyImage    = "optml.bench/tiny:1"
 )
 
 // bench is what all rows share.
 type bench struct {
-	bin, dir, short string
-	file            string // the log
-	log             []byte // with its tabs as the service has them (MET-4)
-	optml           *measure.Optml
-	jobs            int
+	bin, in string
+
+	measure.Space
+	file  string         // the log
+	log   []byte         // with its tabs as the service has them (MET-4)
+	optml *measure.Optml // nil: not yet
+	jobs  int
 }
 
 func main() {
-	bin := flag.String("optml", "build/optml", "the `binary` to measure")
-	n := flag.Int("n", 5, "runs of each side that count; one more before does not")
-	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
-	out := flag.String("json", "", "write every sample to this `file`")
-	dir := flag.String("dir", "/dev/shm", "`directory` in memory for the log and ours' root; 2 GiB")
-	list := flag.Bool("list", false, "list the rows")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchmetrics [-optml FILE] [-n RUNS] [-rows REGEXP]: what metrics cost")
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if *list {
-		measure.List(rows)
-		return
-	}
-	if err := run(*bin, *n, *only, *out, *dir); err != nil {
-		fmt.Fprintln(os.Stderr, "benchmetrics:", err)
-		os.Exit(1)
-	}
+	b := &bench{}
+	flag.StringVar(&b.bin, "optml", "build/optml", "the `binary` to measure")
+	flag.StringVar(&b.in, "dir", "/dev/shm", "`directory` in memory for the log and ours' root; 2 GiB")
+	measure.Program[*bench]{
+		Usage: "benchmetrics [-optml FILE] [-n RUNS] [-rows REGEXP]: what metrics cost",
+		Rows:  rows, Runs: 5,
+		Prepare: (*bench).prepare, End: (*bench).end, Kill: func(b *bench) { b.Kill() },
+	}.Main(b)
 }
 
-func run(bin string, n int, only, out, dir string) error {
-	chosen, err := measure.Choose(rows, only)
-	if err != nil {
+// prepare makes the directories and the log.
+func (b *bench) prepare() error {
+	if err := b.Make(b.in, "s3/in", "s3/out"); err != nil {
 		return err
 	}
-	b := &bench{}
-	if b.bin, err = filepath.Abs(bin); err != nil {
-		return err
-	}
-	if b.dir, err = os.MkdirTemp(dir, "optml-bench-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(b.dir)
-	if b.short, err = os.MkdirTemp("/run", "ob"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(b.short)
-	defer func() {
-		if b.optml != nil {
-			b.optml.Close()
-		}
-	}()
 	b.log = bytes.ReplaceAll(metricstest.Log(lines), []byte("\t"), []byte("#011"))
-	b.file = filepath.Join(b.dir, "s3", "in", "log")
-	for _, d := range []string{"s3/in", "s3/out"} {
-		if err := os.MkdirAll(filepath.Join(b.dir, d), 0o755); err != nil {
-			return err
-		}
+	b.file = b.File("s3/in/log")
+	return os.WriteFile(b.file, b.log, 0o644)
+}
+
+// end takes away what prepare and the rows have made.
+func (b *bench) end() {
+	if b.optml != nil {
+		b.optml.Close()
 	}
-	if err := os.WriteFile(b.file, b.log, 0o644); err != nil {
-		return err
-	}
-	var stopped atomic.Bool
-	defer measure.Heed(&stopped, func() { measure.Kill(b.dir, b.short) })()
-	return measure.All(b, chosen, measure.Options{N: n, JSON: out, Stopped: &stopped})
+	b.Remove()
 }
 
 var rows = []measure.Row[*bench]{
@@ -112,7 +81,7 @@ var rows = []measure.Row[*bench]{
 
 // extract finds the metrics of the log: values of the first group that are numbers. All sides must find as many.
 func (b *bench) extract() (*measure.Contest, error) {
-	script := filepath.Join(b.dir, "extract.py")
+	script := b.File("extract.py")
 	var defs bytes.Buffer
 	for _, d := range metricstest.Definitions {
 		fmt.Fprintf(&defs, "    rb'%s',\n", d.Regex)
@@ -194,52 +163,36 @@ func (b *bench) start() error {
 	if b.optml != nil {
 		return nil
 	}
-	program := filepath.Join(b.dir, "train")
-	data, err := measure.Program(program, "benchmetrics/train")
-	if err != nil {
-		return err
-	}
 	tiny, err := images.Build(images.Options{})
 	if err != nil {
 		return err
 	}
-	printer, err := images.Build(images.Options{Without: []string{"train"}, Files: []images.File{{Name: "/usr/local/bin/train", Mode: 0o755, Data: data}}})
+	printer, err := measure.Image(b.File("train"), "benchmetrics/train", "train")
 	if err != nil {
 		return err
 	}
-	archive := filepath.Join(b.dir, "images.tar")
-	if err := images.WriteOCIArchive(archive, images.Named{Ref: tinyName, Image: tiny}, images.Named{Ref: printerName, Image: printer}); err != nil {
+	archive := b.File("images.tar")
+	if err := images.WriteOCIArchive(archive, images.Named{Ref: tinyImage, Image: tiny}, images.Named{Ref: printerImage, Image: printer}); err != nil {
 		return err
 	}
-	b.optml, err = measure.NewOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), archive)
+	b.optml, err = measure.NewOptml(b.bin, b.File("optml"), filepath.Join(b.Short, "o"), archive)
 	return err
 }
 
 // job runs a training job to its end.
-func (b *bench) job(change map[string]any) (s measure.Sample, err error) {
+func (b *bench) job(image string, members map[string]any) (s measure.Sample, err error) {
 	if err := b.start(); err != nil {
 		return s, err
 	}
 	b.jobs++
 	name := fmt.Sprintf("metrics-%d", b.jobs)
-	d := map[string]any{
-		"TrainingJobName": name, "RoleArn": "arn:aws:iam::000000000000:role/bench", "EnableNetworkIsolation": true,
-		"OutputDataConfig":  map[string]any{"S3OutputPath": "s3://out/"},
-		"ResourceConfig":    map[string]any{"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
-		"StoppingCondition": map[string]any{"MaxRuntimeInSeconds": 600},
-	}
-	maps.Copy(d, change)
-	text, err := json.Marshal(d)
+	file, err := b.optml.Training(name, image, members)
 	if err != nil {
-		return s, err
-	}
-	file := filepath.Join(b.dir, name+".json")
-	if err := os.WriteFile(file, text, 0o644); err != nil {
 		return s, err
 	}
 	defer os.Remove(file)
 	defer func() { _ = b.optml.Command("rm", name).Run() }()
-	cmd := b.optml.Command("--s3-dir", filepath.Join(b.dir, "s3"), "train", "--quiet", file)
+	cmd := b.optml.Command("--s3-dir", b.File("s3"), "train", "--quiet", file)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
@@ -256,14 +209,13 @@ func (b *bench) printed() (*measure.Contest, error) {
 		for _, d := range defs {
 			all = append(all, map[string]string{"Name": d.Name, "Regex": d.Regex})
 		}
-		algorithm := map[string]any{"TrainingImage": printerName, "TrainingInputMode": "File"}
+		algorithm := map[string]any{"TrainingImage": printerImage, "TrainingInputMode": "File"}
 		if all != nil {
 			algorithm["MetricDefinitions"] = all
 		}
 		return measure.Side{Name: name, Target: target, Run: func(bool) (measure.Sample, error) {
-			return b.job(map[string]any{"AlgorithmSpecification": algorithm, "Environment": map[string]string{"TIMES": strconv.Itoa(copies)},
-				"InputDataConfig": []any{map[string]any{"ChannelName": "train",
-					"DataSource": map[string]any{"S3DataSource": map[string]any{"S3DataType": "S3Prefix", "S3Uri": "s3://in/"}}}}})
+			return b.job(printerImage, map[string]any{"AlgorithmSpecification": algorithm, "InputDataConfig": measure.Input("s3://in/"),
+				"Environment": map[string]string{"TIMES": strconv.Itoa(copies)}})
 		}}
 	}
 	return &measure.Contest{Close: func() {}, Sides: []measure.Side{side("ten definitions", 0, metricstest.Definitions), side("no definition", 0.7, nil)}}, nil
@@ -273,8 +225,7 @@ func (b *bench) printed() (*measure.Contest, error) {
 // hundredth of a processor.
 func (b *bench) sampler() (*measure.Contest, error) {
 	asleep := func(t time.Duration) (measure.Sample, error) {
-		return b.job(map[string]any{"AlgorithmSpecification": map[string]any{"TrainingImage": tinyName, "TrainingInputMode": "File"},
-			"HyperParameters": map[string]string{"sleep": t.String()}})
+		return b.job(tinyImage, map[string]any{"HyperParameters": map[string]string{"sleep": t.String()}})
 	}
 	return &measure.Contest{Close: func() {}, Sides: []measure.Side{
 		{Name: "owner", Run: func(bool) (measure.Sample, error) {

@@ -14,83 +14,43 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/optml/optml/hack/measure"
 	"github.com/optml/optml/test/images"
 )
 
+const serverImage = "optml.bench/server:1"
+
 // bench is what all rows share.
 type bench struct {
-	scale float64
+	bin, in string
+	scale   float64
 
-	dir     string // in memory, where there is such a place: ours' root, the objects, and what the peers write
-	short   string // sockets live below
-	self    string
-	bin     string
-	asked   map[int]bool // processes of ours that were told to end
-	optml   *optml
-	stopped atomic.Bool
+	measure.Space
+	self  string       // this program
+	asked map[int]bool // processes of ours that were told to end
+	optml *optml
 }
 
 func main() {
-	// The roles of processes that measure start.
-	if len(os.Args) == 3 && (os.Args[1] == "raw" || os.Args[1] == "get") {
-		if err := map[string]func(string) error{"raw": raw, "get": get}[os.Args[1]](os.Args[2]); err != nil {
-			fmt.Fprintf(os.Stderr, "benchtransform %s: %v\n", os.Args[1], err)
-			os.Exit(1)
-		}
-		return
-	}
 	b := &bench{asked: map[int]bool{}}
-	o := measure.Options{Stopped: &b.stopped}
-	bin := flag.String("optml", "build/optml", "the `binary` to measure")
-	flag.IntVar(&o.N, "n", 10, "runs of each side that count; one more before does not")
-	flag.Float64Var(&b.scale, "scale", 1, "multiply sizes or counts by this, to try a row")
-	dir := flag.String("dir", "/dev/shm", "`directory` in memory for the objects, the outputs and ours' root; 6 GiB")
-	only := flag.String("rows", "", "measure only the rows whose name matches this `regexp`")
-	flag.StringVar(&o.JSON, "json", "", "write every sample to this `file`")
-	list := flag.Bool("list", false, "list the rows")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "benchtransform [-optml FILE] [-n RUNS] [-rows REGEXP]: a transform job against a loop of one's own and wrk, in turn")
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if *list {
-		measure.List(rows)
-		return
-	}
-	if err := b.run(*bin, *dir, *only, o); err != nil {
-		fmt.Fprintln(os.Stderr, "benchtransform:", err)
-		os.Exit(1)
-	}
-}
-
-func (b *bench) run(bin, dir, only string, o measure.Options) error {
-	chosen, err := measure.Choose(rows, only)
-	if err != nil {
-		return err
-	}
-	err = b.prepare(bin, dir)
-	defer b.end()
-	if err != nil {
-		return err
-	}
-	defer measure.Heed(&b.stopped, b.kill)()
-	b.versions()
-	if b.scale != 1 {
-		fmt.Printf("scale %v: to try the rows, not to quote them\n", b.scale)
-	}
-	return measure.All(b, chosen, o)
+	measure.Scale(&b.scale)
+	flag.StringVar(&b.bin, "optml", "build/optml", "the `binary` to measure")
+	flag.StringVar(&b.in, "dir", "/dev/shm", "`directory` in memory for the objects, the outputs and ours' root; 6 GiB")
+	measure.Program[*bench]{
+		Usage: "benchtransform [-optml FILE] [-n RUNS] [-rows REGEXP]: a transform job against a loop of one's own and wrk, in turn",
+		Rows:  rows, Runs: 10, Roles: map[string]func(string) error{"raw": raw, "get": get},
+		Prepare: (*bench).prepare, End: (*bench).end, Kill: (*bench).kill,
+	}.Main(b)
 }
 
 // kill ends what is measured just now. Ours is asked, once: it stops its job and takes away what belongs to it.
 func (b *bench) kill() {
 	for pid, command := range measure.Processes {
 		switch {
-		case !strings.Contains(command, b.dir), strings.Contains(command, "containerd "), b.asked[pid]:
-		case strings.HasPrefix(command, b.bin+" "):
+		case !strings.Contains(command, b.Dir), strings.Contains(command, "containerd "), b.asked[pid]:
+		case strings.HasPrefix(command, b.optml.Bin+" "):
 			b.asked[pid] = true
 			_ = syscall.Kill(pid, syscall.SIGTERM)
 		default:
@@ -104,55 +64,36 @@ func (b *bench) end() {
 	if b.optml != nil {
 		b.optml.Close()
 	}
-	for _, d := range []string{b.dir, b.short} {
-		if d != "" {
-			os.RemoveAll(d)
-		}
-	}
+	b.Remove()
 }
 
-// prepare makes the directories, the server's image and ours' root. Something may be there to take away if it fails.
-func (b *bench) prepare(bin, dir string) (err error) {
-	if b.bin, err = filepath.Abs(bin); err != nil {
-		return err
-	}
+// prepare makes the directories, the server's image and ours' root.
+func (b *bench) prepare() (err error) {
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
-	if b.dir, err = os.MkdirTemp(dir, "optml-bench-"); err != nil {
+	if err := b.Make(b.in, "s3/in", "s3/out"); err != nil {
 		return err
 	}
-	if b.short, err = os.MkdirTemp("/run", "ob"); err != nil {
-		return err
-	}
-	for _, d := range []string{"s3/in", "s3/out"} {
-		if err := os.MkdirAll(filepath.Join(b.dir, d), 0o755); err != nil {
-			return err
-		}
-	}
-	program, archive := filepath.Join(b.dir, "server"), filepath.Join(b.dir, "server.tar")
-	data, err := measure.Program(program, "benchtransform/server")
+	img, err := measure.Image(b.File("server"), "benchtransform/server", "serve")
 	if err != nil {
 		return err
 	}
-	img, err := images.Build(images.Options{Without: []string{"serve"}, Files: []images.File{{Name: "/usr/local/bin/serve", Mode: 0o755, Data: data}}})
+	archive := b.File("server.tar")
+	if err := images.WriteOCIArchive(archive, images.Named{Ref: serverImage, Image: img}); err != nil {
+		return err
+	}
+	if err := os.WriteFile(b.File("peer.py"), peerSource, 0o644); err != nil {
+		return err
+	}
+	o, err := measure.NewOptml(b.bin, b.File("optml"), filepath.Join(b.Short, "o"), archive)
 	if err != nil {
 		return err
 	}
-	if err := images.WriteOCIArchive(archive, images.Named{Ref: "docker.io/library/server:latest", Image: img}); err != nil {
-		return err
-	}
-	if err := os.WriteFile(b.file("peer.py"), peerSource, 0o644); err != nil {
-		return err
-	}
-	o, err := measure.NewOptml(b.bin, filepath.Join(b.dir, "optml"), filepath.Join(b.short, "o"), archive)
-	if err == nil {
-		b.optml = &optml{Optml: o, s3: filepath.Join(b.dir, "s3")}
-	}
-	return err
+	b.optml = &optml{Optml: o, s3: b.File("s3")}
+	b.versions()
+	return nil
 }
-
-func (b *bench) file(name string) string { return filepath.Join(b.dir, name) }
 
 // versions says which programs are measured.
 func (b *bench) versions() {

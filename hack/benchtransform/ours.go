@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/optml/optml/hack/measure"
@@ -23,18 +21,6 @@ type answer struct {
 }
 
 func (a answer) took() time.Duration { return time.Duration(a.Last - a.First) }
-
-// readAnswer finds the server's line in a log, whatever stands before it.
-func readAnswer(log []byte) (answer, error) {
-	for s := bufio.NewScanner(bytes.NewReader(log)); s.Scan(); {
-		_, text, ok := strings.Cut(s.Text(), `{"bench":`)
-		var a answer
-		if ok && json.Unmarshal([]byte(strings.TrimSuffix(text, "}")), &a) == nil {
-			return a, nil
-		}
-	}
-	return answer{}, fmt.Errorf("the server printed no answer:\n%s", log)
-}
 
 // optml is the binary with a root of its own.
 type optml struct {
@@ -60,7 +46,7 @@ func (o *optml) documents(w work) (name string, args []string, err error) {
 	}
 	model := map[string]any{
 		"ModelName": "bench", "ExecutionRoleArn": "arn:aws:iam::000000000000:role/bench", "EnableNetworkIsolation": true,
-		"PrimaryContainer": map[string]any{"Image": "server:latest", "Environment": w.env},
+		"PrimaryContainer": map[string]any{"Image": serverImage, "Environment": w.env},
 	}
 	job := map[string]any{
 		"TransformJobName": name, "ModelName": "bench", "MaxConcurrentTransforms": w.concurrent, "BatchStrategy": w.strategy,
@@ -114,7 +100,7 @@ func (o *optml) transform(w work) (s measure.Sample, a answer, err error) {
 	if err != nil {
 		return s, a, fmt.Errorf("optml transform: %w\n%s", err, out.Bytes())
 	}
-	if a, err = readAnswer(out.Bytes()); err != nil {
+	if err := measure.FindAnswer(out.Bytes(), &a); err != nil {
 		return s, a, err
 	}
 	return measure.Sample{CPU: measure.CPU(cmd), Peak: watcher.Peak, Beside: watcher.Beside, Bytes: a.Bytes, Sum: a.Sum}, a, nil
@@ -133,7 +119,7 @@ type held struct {
 // hold starts one.
 func (b *bench) hold() (h *held, err error) {
 	o := b.optml
-	mark := filepath.Base(b.dir)
+	mark := filepath.Base(b.Dir)
 	name, args, err := o.documents(work{key: "nothing", split: "None", strategy: "SingleRecord", concurrent: 1, payload: 1, env: map[string]string{"BENCH_HOLD": mark}})
 	if err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func (b *bench) python(s measure.Side, h *held, d data, amount int64, concurrent
 		if err := d.make(b); err != nil {
 			return nil, err
 		}
-		return h.command("/usr/bin/python3", b.file("peer.py"), "http://"+h.host+"/invocations", d.path(b), b.file("peer.out"), d.strategy(), strconv.Itoa(concurrent),
+		return h.command("/usr/bin/python3", b.File("peer.py"), "http://"+h.host+"/invocations", d.path(b), b.File("peer.out"), d.strategy(), strconv.Itoa(concurrent),
 			strconv.Itoa(d.limit), look), nil
 	})
 }
@@ -83,10 +83,10 @@ func (b *bench) wrk(s measure.Side, h *held, d data, threads, concurrent int) me
 	s.Missing = err
 	return b.peer(s, h, d.requests, func() (*exec.Cmd, error) {
 		script := fmt.Sprintf("wrk.method = \"POST\"\nwrk.body = %q\nwrk.headers[\"Content-Type\"] = \"text/csv\"\nwrk.headers[\"Accept\"] = \"text/csv\"\n", d.record(0))
-		if err := os.WriteFile(b.file("post.lua"), []byte(script), 0o644); err != nil {
+		if err := os.WriteFile(b.File("post.lua"), []byte(script), 0o644); err != nil {
 			return nil, err
 		}
-		return h.command(path, "-t", strconv.Itoa(threads), "-c", strconv.Itoa(concurrent), "-d", "2s", "-s", b.file("post.lua"), "http://"+h.host+"/invocations"), nil
+		return h.command(path, "-t", strconv.Itoa(threads), "-c", strconv.Itoa(concurrent), "-d", "2s", "-s", b.File("post.lua"), "http://"+h.host+"/invocations"), nil
 	})
 }
 

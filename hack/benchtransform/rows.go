@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -61,7 +60,7 @@ func (b *bench) tuned() data {
 
 func (d data) bytes() int64 { return d.lines * int64(d.line) }
 
-func (d data) path(b *bench) string { return filepath.Join(b.dir, "s3", "in", d.key) }
+func (d data) path(b *bench) string { return b.File("s3/in/" + d.key) }
 
 func (d data) strategy() string {
 	if d.multi {

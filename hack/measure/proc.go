@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// HighWater is a process's VmHWM in bytes, 0 when it is gone.
-func HighWater(pid int) int64 {
+// highWater is a process's VmHWM in bytes, 0 when it is gone.
+func highWater(pid int) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
@@ -41,10 +41,10 @@ func Watch(pid int, helper func() map[int]string) *Watcher {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for i := 0; ; i++ {
-			w.Peak = max(w.Peak, HighWater(pid))
+			w.Peak = max(w.Peak, highWater(pid))
 			if helper != nil && i%25 == 10 { // a look at all processes is work
 				for p, name := range helper() {
-					if n := HighWater(p); n > 0 {
+					if n := highWater(p); n > 0 {
 						w.Beside[name] = max(w.Beside[name], n)
 					}
 				}
@@ -65,8 +65,8 @@ func (w *Watcher) End() {
 	w.done.Wait()
 }
 
-// Command is a process's command line, "" when it is gone.
-func Command(pid int) string {
+// commandLine is a process's command line, "" when it is gone.
+func commandLine(pid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return string(bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte(" ")))
 }
@@ -75,7 +75,7 @@ func Command(pid int) string {
 func Processes(yield func(pid int, command string) bool) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() && !yield(pid, Command(pid)) {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() && !yield(pid, commandLine(pid)) {
 			return
 		}
 	}

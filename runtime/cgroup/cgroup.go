@@ -33,12 +33,12 @@ var Host = sync.OnceValues(func() (Hierarchy, error) {
 	if err != nil {
 		return Hierarchy{}, fmt.Errorf("find control groups: %w", err)
 	}
-	return ParseHierarchy(b)
+	return parseHierarchy(b)
 })
 
-// ParseHierarchy reads a mountinfo. A host with version 1 controllers and a version 2 tree without any ("hybrid") is
+// parseHierarchy reads a mountinfo. A host with version 1 controllers and a version 2 tree without any ("hybrid") is
 // of version 1.
-func ParseHierarchy(mountinfo []byte) (Hierarchy, error) {
+func parseHierarchy(mountinfo []byte) (Hierarchy, error) {
 	h := Hierarchy{V1: map[string]string{}}
 	var v2 string
 	for line := range strings.Lines(string(mountinfo)) {

@@ -16,7 +16,7 @@ func TestParseHierarchy(t *testing.T) {
 	const unified = `35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate
 36 24 0:31 / /proc rw - proc proc rw
 `
-	h, err := ParseHierarchy([]byte(hybrid))
+	h, err := parseHierarchy([]byte(hybrid))
 	if err != nil || h.String() != "v1" || h.V1["cpuacct"] != "/sys/fs/cgroup/cpu,cpuacct" || h.V1["unified"] != "/sys/fs/cgroup/unified" {
 		t.Errorf("hybrid is %+v, %v", h, err)
 	}
@@ -34,11 +34,11 @@ func TestParseHierarchy(t *testing.T) {
 			t.Errorf("%s is not among %v", d, dirs)
 		}
 	}
-	h, err = ParseHierarchy([]byte(unified))
+	h, err = parseHierarchy([]byte(unified))
 	if err != nil || h.String() != "v2" || h.Unified != "/sys/fs/cgroup" {
 		t.Errorf("unified is %+v, %v", h, err)
 	}
-	if _, err := ParseHierarchy([]byte("36 24 0:31 / /proc rw - proc proc rw\n")); err == nil {
+	if _, err := parseHierarchy([]byte("36 24 0:31 / /proc rw - proc proc rw\n")); err == nil {
 		t.Error("a host without control groups is no error")
 	}
 }

@@ -2,6 +2,7 @@ package container
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -217,8 +218,8 @@ func inputDataConfig(chs []job.Channel) []byte {
 			mode = "Pipe" // IDC-4
 		}
 		o.add("TrainingInputMode", mode)
-		o.add("S3DistributionType", or(c.Source.Distribution, "FullyReplicated")) // IDC-2
-		o.add("RecordWrapperType", or(c.RecordWrapper, "None"))
+		o.add("S3DistributionType", cmp.Or(c.Source.Distribution, "FullyReplicated")) // IDC-2
+		o.add("RecordWrapperType", cmp.Or(c.RecordWrapper, "None"))
 		all.add(c.Name, o.bytes())
 	}
 	return all.bytes() // IDC-6: {} without channels
@@ -239,16 +240,9 @@ func resourceConfigForm(h Hosts, topology bool) []byte {
 		add("current_group_name", homogeneousCluster).
 		add("hosts", hosts).
 		add("instance_groups", json.RawMessage("["+string(group.bytes())+"]")).
-		add("network_interface_name", or(h.Interface, "eth0"))
+		add("network_interface_name", cmp.Or(h.Interface, "eth0"))
 	if topology {
 		o.add("topology", nil)
 	}
 	return o.bytes()
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

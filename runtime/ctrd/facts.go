@@ -42,9 +42,9 @@ func Inspect(ctx context.Context, cfg Config) Facts {
 		f.Runc, err = inspectRunc(ctx, path, cfg.RunDir)
 	}
 	f.RuncErr = err
-	f.NofileMax = NofileMax()
+	f.NofileMax = nofileMax()
 	if pinsMemory() {
-		f.Memlock = new(MemlockMax())
+		f.Memlock = new(memlockMax())
 	}
 	f.Overlay = knowsFilesystem("overlay")
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil {

@@ -54,7 +54,7 @@ func TestWhatTheGuestSees(t *testing.T) {
 			t.Errorf("%s %s, want %s", key, got, want)
 		}
 	}
-	nofile := fmt.Sprintf("%d %d files", NofileMax(), NofileMax())
+	nofile := fmt.Sprintf("%d %d files", nofileMax(), nofileMax())
 	if got := field(proc("limits"), "Max open files"); got != nofile { // START-13, ruling 18
 		t.Errorf("open files: %s, want %s", got, nofile)
 	}

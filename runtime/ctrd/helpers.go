@@ -3,7 +3,6 @@ package ctrd
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,27 +49,7 @@ func (cfg Config) writeHelper(name, path string) error {
 		return err
 	}
 	defer r.Close()
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	if err == nil {
-		err = f.Chmod(0o755)
-	}
-	if err == nil {
-		err = f.Sync() // its name promises its content, after a power failure too
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return writeFrom(path, r, 0o755, true) // its name promises its content, after a power failure too
 }
 
 // noExec says whether programs on the file system of dir cannot be executed.

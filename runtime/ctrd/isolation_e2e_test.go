@@ -5,160 +5,15 @@ package ctrd
 import (
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/optml/optml/runtime/container"
+	"github.com/optml/optml/test/outside"
 )
-
-// outside is a network beyond the host: a namespace behind a link, with a service on TCP and UDP at 198.51.100.2 and
-// at the address of the cloud's metadata service.
-type outside struct {
-	port int // of the services, there and on every address of the host
-}
-
-func newOutside(t *testing.T) outside {
-	t.Helper()
-	var ns netns.NsHandle
-	in := func(f func() error) {
-		t.Helper()
-		ch := make(chan error)
-		go func() {
-			runtime.LockOSThread() // thrown away
-			err := unix.Setns(int(ns), unix.CLONE_NEWNET)
-			if err == nil {
-				err = f()
-			}
-			ch <- err
-		}()
-		if err := <-ch; err != nil {
-			t.Fatal(err)
-		}
-	}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			ns, err = netns.Get()
-		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	la := netlink.NewLinkAttrs()
-	la.Name = "optmltest0"
-	veth := &netlink.Veth{LinkAttrs: la, PeerName: "up", PeerNamespace: netlink.NsFd(ns)}
-	if old, err := netlink.LinkByName(la.Name); err == nil { // of a test that was killed
-		_ = netlink.LinkDel(old)
-	}
-	if err := netlink.LinkAdd(veth); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { netlink.LinkDel(veth) })
-	link, err := netlink.LinkByName(la.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(netip.MustParseAddr("198.51.100.1"), 24)}))
-	must(netlink.LinkSetUp(link))
-	_, meta, _ := net.ParseCIDR("169.254.169.254/32")
-	must(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: meta, Gw: net.IPv4(198, 51, 100, 2)}))
-	in(func() error {
-		up, err := netlink.LinkByName("up")
-		if err != nil {
-			return err
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		for _, err := range []error{
-			netlink.AddrAdd(up, &netlink.Addr{IPNet: ipNet(netip.MustParseAddr("198.51.100.2"), 24)}),
-			netlink.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(netip.MustParseAddr("169.254.169.254"), 32)}),
-			netlink.LinkSetUp(up), netlink.LinkSetUp(lo),
-		} {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	var o outside
-	host := serve(t, 0)
-	o.port = host
-	in(func() error { serve(t, o.port); serve(t, 80); serveUDP(t, 53); return nil })
-	return o
-}
-
-// serve answers connections on every address of this thread's namespace.
-func serve(t *testing.T, port int) int {
-	l, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.Close()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func serveUDP(t *testing.T, port int) {
-	c, err := net.ListenPacket("udp4", fmt.Sprintf("0.0.0.0:%d", port))
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	t.Cleanup(func() { c.Close() })
-	go func() {
-		buf := make([]byte, 512)
-		for {
-			n, from, err := c.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			c.WriteTo(buf[:n], from)
-		}
-	}()
-}
-
-// hostAddress is an address of the host on a link that is not ours.
-func hostAddress(t *testing.T) string {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil && !strings.HasPrefix(n.IP.String(), "198.51.") {
-			return n.IP.String()
-		}
-	}
-	return "198.51.100.1"
-}
 
 func probes(t *testing.T, isolated bool, targets []string) map[string]string {
 	t.Helper()
@@ -201,18 +56,13 @@ func readProbes(t *testing.T, s container.Spec) map[string]string {
 
 // TestIsolation follows ruling 24: each probe succeeds with isolation off, and none with it on (training 6.5, INF-44).
 func TestIsolation(t *testing.T) {
-	o := newOutside(t)
-	targets := []string{
-		fmt.Sprintf("tcp:198.51.100.2:%d", o.port), "udp:198.51.100.2:53", "metadata",
-		fmt.Sprintf("tcp:gateway:%d", o.port), fmt.Sprintf("tcp:%s:%d", hostAddress(t), o.port),
-	}
-	for target, why := range probes(t, false, targets) {
+	o := outside.New(t)
+	for target, why := range probes(t, false, o.Targets()) {
 		if why != "" {
 			t.Errorf("open: %s is not reached: %s", target, why)
 		}
 	}
-	more := append(targets, "credentials", "dns:example.com", "dns:example.com@198.51.100.2:53", "tcp:[fe80::1%eth0]:80", "tcp:[2001:db8::1]:80")
-	for target, why := range probes(t, true, more) {
+	for target, why := range probes(t, true, append(o.Targets(), o.Never()...)) {
 		if why == "" {
 			t.Errorf("isolated: %s is reached", target)
 		}

@@ -92,26 +92,7 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 		return nil, fmt.Errorf("container %s: %w", s.ID, err)
 	}
 	connected, subnet := make(chan error, 1), make(chan netip.Prefix, 1)
-	go func() {
-		defer close(connected)
-		defer close(subnet)
-		var nf netFile
-		var err error
-		switch {
-		case lone(s.Network):
-			nf = loneNet(s.Job)
-		case s.Network.Bridge != "":
-			if nf, err = c.ensureNet(ctx, s.Job, s.Network); err != nil {
-				connected <- err
-				return
-			}
-		}
-		subnet <- nf.Subnet
-		if s.Network.Of == "" { // else it is connected already
-			t.far, err = attach(t.ns, s.ID, nf, s.Network.Index)
-			connected <- err
-		}
-	}()
+	go c.connect(ctx, t, connected, subnet)
 	defer func() { <-connected }() // before the undo, which is deferred above
 	opts, err := c.specOpts(s, facts, c.runDirOf(s.ID), rc)
 	if err != nil {
@@ -172,6 +153,29 @@ func (c *Client) Launch(ctx context.Context, s container.Spec) (_ container.Task
 	c.tasks.Store(s.ID, t)
 	go t.watch(ct)
 	return t, nil
+}
+
+// connect connects a container's namespace and closes both channels at the end. The subnet comes before, or an error in
+// its place.
+func (c *Client) connect(ctx context.Context, t *task, connected chan<- error, subnet chan<- netip.Prefix) {
+	defer close(connected)
+	defer close(subnet)
+	var nf netFile
+	var err error
+	switch n := t.spec.Network; {
+	case lone(n):
+		nf = loneNet(t.spec.Job)
+	case n.Bridge != "":
+		if nf, err = c.ensureNet(ctx, t.spec.Job, n); err != nil {
+			connected <- err
+			return
+		}
+	}
+	subnet <- nf.Subnet
+	if t.spec.Network.Of == "" { // else it is connected already
+		t.far, err = attach(t.ns, t.spec.ID, nf, t.spec.Network.Index)
+		connected <- err
+	}
 }
 
 // netnsOf opens the network namespace of another container of the same job.

@@ -22,7 +22,7 @@ func TestRlimits(t *testing.T) {
 	if hasCap(unix.CAP_SYS_RESOURCE) {
 		wantMemory = math.MaxUint64
 	}
-	n := NofileMax()
+	n := nofileMax()
 	if n > wantNofile || n < min(wantNofile, files.Max) {
 		t.Errorf("%d open files; the host's hard limit is %d", n, files.Max)
 	}

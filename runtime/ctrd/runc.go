@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,13 +107,21 @@ func seccompOf(features []byte) bool {
 
 // writeFile writes a file that appears whole.
 func writeFile(path string, b []byte, mode os.FileMode) error {
+	return writeFrom(path, bytes.NewReader(b), mode, false)
+}
+
+// writeFrom writes what r holds as a file that appears whole, and with sync does so after a power failure too.
+func writeFrom(path string, r io.Reader, mode os.FileMode, sync bool) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = io.Copy(f, r)
 	if err == nil {
 		err = f.Chmod(mode)
+	}
+	if err == nil && sync {
+		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr

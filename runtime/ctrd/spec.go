@@ -2,6 +2,7 @@ package ctrd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,10 +50,10 @@ func (c *Client) specOpts(s container.Spec, f imageFacts, files string, rc Runc)
 		oci.WithEnv(s.Env),
 		withoutNoise,
 		oci.WithNewPrivileges, // else sudo and setuid programs of images fail
-		oci.WithDevShmSize(max(1, (orElse(s.ShmBytes, defaultShm)+1023)/1024)),
+		oci.WithDevShmSize(max(1, (cmp.Or(s.ShmBytes, defaultShm)+1023)/1024)),
 		oci.WithCgroup(cgroupPath(s.Job, s.ID)),
 		withRlimits(s.Edits != nil),
-		oci.WithPidsLimit(PIDsMax()),
+		oci.WithPidsLimit(pidsMax()),
 		withoutIPv6,
 	}
 	if s.Hostname != "" {
@@ -172,13 +173,13 @@ func withRlimits(gpus bool) oci.SpecOpts {
 }
 
 func rlimits(pinned bool) []specs.POSIXRlimit {
-	n := NofileMax()
+	n := nofileMax()
 	out := []specs.POSIXRlimit{
 		{Type: "RLIMIT_NOFILE", Hard: n, Soft: n},
 		{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
 	}
 	if pinned {
-		m := MemlockMax()
+		m := memlockMax()
 		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_MEMLOCK", Hard: m, Soft: m})
 	}
 	return out
@@ -194,9 +195,9 @@ func pinsMemory() bool {
 	return false
 }
 
-// MemlockMax is the limit of locked memory that a container gets on a host with GPUs: none, math.MaxUint64, or what the
+// memlockMax is the limit of locked memory that a container gets on a host with GPUs: none, math.MaxUint64, or what the
 // host allows (ruling 18).
-func MemlockMax() uint64 {
+func memlockMax() uint64 {
 	var r unix.Rlimit
 	if !hasCap(unix.CAP_SYS_RESOURCE) && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) == nil {
 		return r.Max
@@ -227,9 +228,9 @@ func withEdits(raw json.RawMessage) oci.SpecOpts {
 	}
 }
 
-// PIDsMax is how many processes and threads a container may have: half of what the host can, so that one that forks
+// pidsMax is how many processes and threads a container may have: half of what the host can, so that one that forks
 // without end does not take the host with it (START-16).
-func PIDsMax() int64 {
+func pidsMax() int64 {
 	most := int64(1 << 22) // more than which no kernel has
 	for _, name := range []string{"pid_max", "threads-max"} {
 		b, err := os.ReadFile("/proc/sys/kernel/" + name)
@@ -258,9 +259,9 @@ func withoutIPv6(_ context.Context, _ oci.Client, _ *containers.Container, s *oc
 	return nil
 }
 
-// NofileMax is the limit of open files that a container gets: 1048576, or what the host allows (ruling 18). Without
+// nofileMax is the limit of open files that a container gets: 1048576, or what the host allows (ruling 18). Without
 // CAP_SYS_RESOURCE a limit above our own fails in runc.
-func NofileMax() uint64 {
+func nofileMax() uint64 {
 	n := uint64(wantNofile)
 	if b, err := os.ReadFile("/proc/sys/fs/nr_open"); err == nil {
 		if m, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err == nil {
@@ -319,11 +320,4 @@ func findInit() (string, error) {
 		}
 	}
 	return "", &MissingInitError{Hint: "apt-get install tini"}
-}
-
-func orElse(v, def int64) int64 {
-	if v == 0 {
-		return def
-	}
-	return v
 }

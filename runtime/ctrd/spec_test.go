@@ -51,7 +51,7 @@ func TestEdits(t *testing.T) {
 	memlock := func(s *oci.Spec) bool { // START-13
 		for _, r := range s.Process.Rlimits {
 			if r.Type == "RLIMIT_MEMLOCK" {
-				return r.Soft == MemlockMax() && r.Hard == MemlockMax()
+				return r.Soft == memlockMax() && r.Hard == memlockMax()
 			}
 		}
 		return false

@@ -14,6 +14,7 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/specs-go"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -167,7 +168,7 @@ func (h *Host) fromHelper(ctx context.Context, some []GPU) (*specs.ContainerEdit
 	}
 	var e specs.ContainerEdits
 	if err := json.Unmarshal(out, &e); err != nil {
-		return nil, fmt.Errorf("the helper answers %q", clip(string(out), 80))
+		return nil, fmt.Errorf("the helper answers %q", human.Clip(string(out), 80))
 	}
 	if len(e.DeviceNodes) == 0 {
 		return nil, fmt.Errorf("it names no device node below %s", filepath.Join(h.root(), "dev"))

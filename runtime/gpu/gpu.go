@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -155,7 +156,7 @@ func (h *Host) list(ctx context.Context) Inventory {
 	}
 	var inv Inventory
 	if err := json.Unmarshal(out, &inv); err != nil {
-		return none("the driver could not be asked: the helper answers %q", clip(string(out), 80))
+		return none("the driver could not be asked: the helper answers %q", human.Clip(string(out), 80))
 	}
 	if inv.GPUs == nil {
 		inv.GPUs = []GPU{}
@@ -193,11 +194,4 @@ func (h *Host) possible() bool {
 func (h *Host) Check(ctx context.Context, r container.GPURequest) error {
 	_, err := choose(h.Held(ctx), r)
 	return err
-}
-
-func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n] + "…"
-	}
-	return s
 }

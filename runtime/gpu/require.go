@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/optml/optml/human"
 	"github.com/optml/optml/runtime/container"
 )
 
@@ -51,7 +52,7 @@ func satisfied(source, text string, inv Inventory, some []GPU) (warnings []strin
 		for s := range strings.SplitSeq(alternative, ",") {
 			t, ok := parseTerm(s)
 			if !ok {
-				warnings = append(warnings, fmt.Sprintf("%s asks for %q, which optml cannot judge", source, clip(s, 60)))
+				warnings = append(warnings, fmt.Sprintf("%s asks for %q, which optml cannot judge", source, human.Clip(s, 60)))
 				continue
 			}
 			if !t.holds(inv, some) {
@@ -68,7 +69,7 @@ func satisfied(source, text string, inv Inventory, some []GPU) (warnings []strin
 	if i := slices.IndexFunc(failed, func(t term) bool { return t.name == "cuda" }); i >= 0 {
 		e.Text = fmt.Sprintf("the image needs CUDA %s (%s), %s", strings.TrimPrefix(failed[i].op+failed[i].value, ">="), source, have)
 	} else {
-		e.Text = fmt.Sprintf("the image needs %s (%s), %s", clip(text, 200), source, have)
+		e.Text = fmt.Sprintf("the image needs %s (%s), %s", human.Clip(text, 200), source, have)
 	}
 	return warnings, e
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -467,4 +468,19 @@ func cgroupMounts() []string {
 		}
 	}
 	return out
+}
+
+// addLink makes a bridge and returns what removes it.
+func addLink(t *testing.T, name, alias string) func() {
+	t.Helper()
+	la := netlink.NewLinkAttrs()
+	la.Name = name
+	link := &netlink.Bridge{LinkAttrs: la}
+	if err := netlink.LinkAdd(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetAlias(link, alias); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = netlink.LinkDel(link) }
 }

@@ -4,10 +4,11 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/optml/optml/test/outside"
 )
 
 // probed is what came of each network target that a container tried: "" for one that was reached, else why not.
@@ -25,22 +26,6 @@ func probes(t *testing.T, b []byte) probed {
 		}
 	}
 	return out
-}
-
-// targets are all that isolation must close (training 6.5): names, the internet in both versions of IP, what hands out
-// credentials, and the host by each way that a container could try.
-func (o outside) targets() []string {
-	return []string{
-		"dns:" + dnsName + "@198.51.100.2:53", fmt.Sprintf("dns:%s@gateway:%d", dnsName, o.port+2), fmt.Sprintf("dns:%s@%s:%d", dnsName, o.address, o.port+1),
-		fmt.Sprintf("tcp:198.51.100.2:%d", o.port), "metadata", "credentials", "http://169.254.170.2/v2/credentials/",
-		fmt.Sprintf("tcp:gateway:%d", o.port), fmt.Sprintf("tcp:%s:%d", o.address, o.port), fmt.Sprintf("tcp:198.51.100.1:%d", o.port),
-	}
-}
-
-// never are targets that an open container has no way to either, since its network has no IPv6; isolated ones must not
-// have one all the same. The host itself reaches them, so there is something to reach.
-func (o outside) never() []string {
-	return []string{fmt.Sprintf("tcp:[2001:db8:1::2]:%d", o.port), fmt.Sprintf("tcp:[2001:db8:1::1]:%d", o.port), "tcp:[fe80::1%eth0]:80", "dns:" + dnsName}
 }
 
 // The container's own listeners, which it reaches in any case.
@@ -68,7 +53,7 @@ func checkReached(t *testing.T, who string, got probed, reached, not []string) {
 // while the container's own loopback works (ruling 24, training 6.5).
 func TestIsolationOfTraining(t *testing.T) {
 	sameHost(t)
-	o := newOutside(t)
+	o := outside.New(t)
 	run := func(network string, targets []string) (probed, layout) {
 		name := jobName(network)
 		d := training(name, "probe", strings.Join(append(targets, loopback), " "), "probe_retry", "500ms", "listen", ":9000", "layout", "dump")
@@ -83,13 +68,13 @@ func TestIsolationOfTraining(t *testing.T) {
 		files := modelOf(t, name)
 		return probes(t, files["probes.json"]), decode[layout](t, files["layout.json"])
 	}
-	got, l := run("open", o.targets())
-	checkReached(t, "an open container", got, append(o.targets(), loopback), nil)
+	got, l := run("open", o.Targets())
+	checkReached(t, "an open container", got, append(o.Targets(), loopback), nil)
 	if len(l.Routes) < 2 {
 		t.Errorf("open: routes %q", l.Routes)
 	}
-	got, l = run("isolated", append(o.targets(), o.never()...))
-	checkReached(t, "an isolated container", got, []string{loopback}, append(o.targets(), o.never()...))
+	got, l = run("isolated", append(o.Targets(), o.Never()...))
+	checkReached(t, "an isolated container", got, []string{loopback}, append(o.Targets(), o.Never()...))
 	l.checkIsolated(t)
 }
 
@@ -124,12 +109,12 @@ func (l *layout) checkIsolated(t *testing.T) {
 // say (CH-5, INF-44), while the host reaches /ping in it. With --network open the same probes succeed.
 func TestIsolationOfValidation(t *testing.T) {
 	sameHost(t)
-	o := newOutside(t)
+	o := outside.New(t)
 	put(t, "data", "train/a.csv", "1,2\n", "probe/x.csv", "x\n")
 	for _, network := range []string{"open", "isolated"} {
-		targets := append(o.targets(), loopback8080)
+		targets := append(o.Targets(), loopback8080)
 		if network == "isolated" {
-			targets = append(targets, o.never()...)
+			targets = append(targets, o.Never()...)
 		}
 		list := strings.Join(targets, " ")
 		// The serving container probes when it is asked, so that its own port is there.
@@ -161,7 +146,7 @@ func TestIsolationOfValidation(t *testing.T) {
 				checkReached(t, "the open "+who+" container", got, targets, nil)
 				continue
 			}
-			checkReached(t, "the isolated "+who+" container", got, []string{loopback8080}, append(o.targets(), o.never()...))
+			checkReached(t, "the isolated "+who+" container", got, []string{loopback8080}, append(o.Targets(), o.Never()...))
 			l.checkIsolated(t)
 		}
 		// The host reached the container all the while: it was asked and it answered.

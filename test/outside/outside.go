@@ -1,6 +1,6 @@
-//go:build e2e
-
-package e2e
+// Package outside is a network beyond the host, for tests that hold what a container may reach and what not: the same
+// probes must reach it from an open network, and nothing of it from an isolated one.
+package outside
 
 import (
 	"errors"
@@ -11,39 +11,29 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// addLink makes a bridge and returns what removes it.
-func addLink(t *testing.T, name, alias string) func() {
-	t.Helper()
-	la := netlink.NewLinkAttrs()
-	la.Name = name
-	link := &netlink.Bridge{LinkAttrs: la}
-	if err := netlink.LinkAdd(link); err != nil {
-		t.Fatal(err)
-	}
-	if err := netlink.LinkSetAlias(link, alias); err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = netlink.LinkDel(link) }
+// Name is what the DNS servers know.
+const Name = "reached.optml.test"
+
+// Network is the network, with services on it and on the host itself: TCP on Port, and DNS servers, on port 53 there and
+// on Port+1 (at Address) and Port+2 here. At 198.51.100.2 and 2001:db8:1::2 it stands for the internet, at 169.254.169.254
+// and 169.254.170.2 for what hands out the cloud's credentials (training 6.5).
+type Network struct {
+	Port    int
+	Address string // of the host, on a link that is not ours
 }
 
-// outside is a network beyond the host, with services on it and on the host itself: TCP on port, and DNS servers that
-// know one name, on port 53 there and on port+1 (at address) and port+2 here. At 198.51.100.2 and 2001:db8:1::2 it stands for the internet, at 169.254.169.254 and 169.254.170.2
-// for what hands out the cloud's credentials (training 6.5).
-type outside struct {
-	port    int
-	address string // of the host, on a link that is not ours
-}
+// link is the host's end. One test at a time has it.
+const link = "optmltest0"
 
-// name is what the DNS servers know.
-const dnsName = "reached.optml.test"
-
-func newOutside(t *testing.T) outside {
+// New makes one that lasts as long as the test. It waits for that of another test to be gone. Root is needed.
+func New(t *testing.T) Network {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -68,23 +58,25 @@ func newOutside(t *testing.T) outside {
 		})
 	}
 	la := netlink.NewLinkAttrs()
-	la.Name = "optmltest0"
+	la.Name = link
 	veth := &netlink.Veth{LinkAttrs: la, PeerName: "up", PeerNamespace: netlink.NsFd(ns)}
-	eventually(t, "another test's network to be gone", func() bool {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := netlink.LinkAdd(veth)
-		if !errors.Is(err, unix.EEXIST) {
-			must(err)
+		if err == nil {
+			break
 		}
-		return err == nil
-	})
+		if !errors.Is(err, unix.EEXIST) || time.Now().After(deadline) {
+			t.Fatalf("network %s: %v", link, err)
+		}
+	}
 	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
-	link, err := netlink.LinkByName(la.Name)
+	near, err := netlink.LinkByName(link)
 	must(err)
-	must(setUp(link, "198.51.100.1/24", "2001:db8:1::1/64"))
+	must(setUp(near, "198.51.100.1/24", "2001:db8:1::1/64"))
 	far := net.IPv4(198, 51, 100, 2)
 	for _, to := range []string{"169.254.169.254/32", "169.254.170.2/32"} {
 		_, dst, _ := net.ParseCIDR(to)
-		must(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: far}))
+		must(netlink.RouteAdd(&netlink.Route{LinkIndex: near.Attrs().Index, Dst: dst, Gw: far}))
 	}
 	must(in(func() error {
 		for name, addrs := range map[string][]string{
@@ -101,24 +93,40 @@ func newOutside(t *testing.T) outside {
 		}
 		return nil
 	}))
-	var o outside
-	o.port, err = listen(t, 0)
+	var n Network
+	n.Port, err = listen(t, 0)
 	must(err)
-	o.address = hostAddress(t)
-	must(serveDNS(t, o.address, o.port+1)) // an answer must come from where the question went
-	must(serveDNS(t, "", o.port+2))
+	n.Address = hostAddress(t)
+	must(serveDNS(t, n.Address, n.Port+1)) // an answer must come from where the question went
+	must(serveDNS(t, "", n.Port+2))
 	must(in(func() error {
-		for _, p := range []int{o.port, 80} {
+		for _, p := range []int{n.Port, 80} {
 			if _, err := listen(t, p); err != nil {
 				return err
 			}
 		}
 		return serveDNS(t, "", 53)
 	}))
-	c, err := net.Dial("tcp", net.JoinHostPort("2001:db8:1::2", strconv.Itoa(o.port)))
+	c, err := net.Dial("tcp", net.JoinHostPort("2001:db8:1::2", strconv.Itoa(n.Port)))
 	must(err)
 	c.Close()
-	return o
+	return n
+}
+
+// Targets are all that isolation must close (training 6.5): names, the internet in both versions of IP, what hands out
+// credentials, and the host by each way that a container could try. They are in the words of the tests' image (test/images/tiny).
+func (n Network) Targets() []string {
+	return []string{
+		"dns:" + Name + "@198.51.100.2:53", fmt.Sprintf("dns:%s@gateway:%d", Name, n.Port+2), fmt.Sprintf("dns:%s@%s:%d", Name, n.Address, n.Port+1),
+		fmt.Sprintf("tcp:198.51.100.2:%d", n.Port), "metadata", "credentials", "http://169.254.170.2/v2/credentials/",
+		fmt.Sprintf("tcp:gateway:%d", n.Port), fmt.Sprintf("tcp:%s:%d", n.Address, n.Port), fmt.Sprintf("tcp:198.51.100.1:%d", n.Port),
+	}
+}
+
+// Never are targets that an open container has no way to either, since its network has no IPv6; isolated ones must not
+// have one all the same. The host itself reaches them, so there is something to reach.
+func (n Network) Never() []string {
+	return []string{fmt.Sprintf("tcp:[2001:db8:1::2]:%d", n.Port), fmt.Sprintf("tcp:[2001:db8:1::1]:%d", n.Port), "tcp:[fe80::1%eth0]:80", "dns:" + Name}
 }
 
 // inThread runs f on a thread of its own, which is thrown away: its namespaces may have changed.

@@ -41,7 +41,7 @@ func TestTrainPageInBrowser(t *testing.T) {
 		checkLine(t, dom, "total", v.Name, order, nil)
 		checkLine(t, dom, "CPUUtilization", v.Name, v.Timeline.Series[0].Points, nil)
 	}
-	if text := textOf(dom); !strings.Contains(text, `training/b-9: AlgorithmError: ·[31mno·<script>`) || !strings.Contains(text, `<script>document.title="owned"</script>`) {
+	if text := textOf(dom); !strings.Contains(text, `training/b-9: AlgorithmError: \x1b[31mno\n<script>`) || !strings.Contains(text, `<script>document.title="owned"</script>`) {
 		t.Errorf("what was said is no text of the page")
 	}
 }

@@ -188,7 +188,7 @@ func TestPullFails(t *testing.T) {
 		{"no such digest", byDigest[:len(byDigest)-4] + "0000", "", nil, container.ImageNotFound, ""},
 		{"never", tag, container.PullNever, nil, container.ImageNotFound, "pulling is off"},
 		{"denied", tag, "", images.Deny, container.ImageDenied, "403"},
-		{"nobody listens", closed.Addr().String() + "/t:1", "", nil, container.ImageBroken, "connection refused"},
+		{"nobody listens", closed.Addr().String() + "/t:1", "", nil, container.ImageUnreachable, "connection refused"},
 		{"altered layer", corrupt, "", images.FlipBlobs, container.ImageDigest, "digest"},
 		{"other architecture", other, "", nil, container.ImagePlatform, "linux/s390x"},
 		{"registry is broken", tag, "", images.FailFirst(1000, http.StatusBadGateway), container.ImageBroken, "502"},

@@ -28,6 +28,13 @@ func kill9(t *testing.T, role string, words ...string) {
 	}
 }
 
+// wrote waits for a training's first words and for the file that it writes then.
+func wrote(t *testing.T, name string) {
+	t.Helper()
+	spoke(t, name)
+	eventually(t, "its first file", func() bool { return artifacts(t, "training", name)["model/started.json"] > 0 })
+}
+
 // TestKilledContainerd holds that jobs survive the death of containerd: it is started again, and each ends as it would
 // have (D1).
 func TestKilledContainerd(t *testing.T) {
@@ -64,7 +71,7 @@ func TestKilledShim(t *testing.T) {
 	sameHost(t)
 	name := jobName("shimless")
 	p := begin(t, nil, "train", "--quiet", training(name, "sleep", "5m").file(t))
-	spoke(t, name)
+	wrote(t, name)
 	kill9(t, "shim", name)
 	if r := p.wait(t); r.code == 0 || r.code == 6 {
 		t.Errorf("%s", r)
@@ -107,7 +114,7 @@ func TestKilledLoggerThenOwner(t *testing.T) {
 	sameHost(t)
 	name := jobName("guardless")
 	p := begin(t, nil, "train", "--quiet", training(name, "sleep", "5m").file(t))
-	spoke(t, name)
+	wrote(t, name)
 	kill9(t, "logger", name)
 	if err := p.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)

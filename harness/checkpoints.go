@@ -111,6 +111,9 @@ func (in *instance) sync(ctx context.Context, last bool) error {
 // lastSync uploads what is there when the container has ended, whatever state it is in (CKP-4, CKP-5). What cannot be
 // uploaded is kept, as a model is.
 func (in *instance) lastSync(ctx context.Context) error {
+	if in.run.delivered("checkpoints") {
+		return nil
+	}
 	c := in.checkpoints
 	err := in.sync(ctx, true)
 	if errors.Is(err, artifact.ErrNotRestored) { // the container never started

@@ -12,11 +12,57 @@ import (
 	"testing"
 	"time"
 
+	"github.com/optml/optml/artifact"
 	"github.com/optml/optml/job"
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/runtime/container"
 	"github.com/optml/optml/runtime/containertest"
 )
+
+// An owner that dies while it removes the work directory has delivered all: what is gone here was not deleted by the
+// container, and what is half gone is no new model.
+func TestOwnerDiesWhileClearingUp(t *testing.T) {
+	b := newBench(t, nil)
+	b.put("out/ckpt/before", "1")
+	b.put("out/dying/output/model.tar.gz", "whole")
+	o := b.create(checkpointPlan("dying"))
+	tree := container.Tree{Root: filepath.Join(o.WorkDir(), "algo-1")}
+	if err := errors.Join(tree.Make(false), tree.MakeCheckpoints(false)); err != nil {
+		t.Fatal(err)
+	}
+	store, prefix, err := b.host.Stores.Open(t.Context(), "s3://out/ckpt/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := artifact.Checkpoints{Store: store, Prefix: prefix, Dir: tree.Checkpoints(), At: "/opt/ml/checkpoints", Record: filepath.Join(o.WorkDir(), "algo-1-"+checkpointsRecord)}
+	if _, err := c.Restore(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{filepath.Join(tree.Checkpoints(), "made"): "2", filepath.Join(tree.Model(), "half"): "x"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Sync(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []ledger.Body{ledger.Started{Container: "algo-1"}, ledger.Exited{Container: "algo-1"},
+		ledger.UploadTotals{Artifact: "checkpoints"}, ledger.UploadTotals{Artifact: "model"}, ledger.UploadTotals{Artifact: "output"}} {
+		if err := o.At("algo-1", "upload").Append(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Remove(filepath.Join(tree.Checkpoints(), "before")), o.Close()); err != nil {
+		t.Fatal(err)
+	}
+	done, err := Recover(t.Context(), b.root, b.host, &reaper{})
+	if err != nil || len(done) != 1 || done[0].Final.Status != "Completed" {
+		t.Errorf("%+v %v", done, err)
+	}
+	if got, want := b.objects(), []string{"out/ckpt/before", "out/ckpt/made", "out/dying/output/model.tar.gz"}; !slices.Equal(got, want) || b.object(want[2]) != "whole" {
+		t.Errorf("%v", got)
+	}
+}
 
 func checkpointPlan(name string) *job.Plan {
 	p := trainingPlan(name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/optml/optml/artifact"
@@ -93,13 +94,17 @@ func (in *instance) artifacts() error {
 	return nil
 }
 
-// upload packs one directory to its place. It is not done again for a job that is adopted after it was done.
+// delivered says of an artifact that it is where the plan says. That is asked for a job that was adopted: whoever
+// delivered it may have died while removing what it was made of, and of half of it nothing is made once more.
+func (r *run) delivered(artifact string) bool {
+	return slices.ContainsFunc(r.owner.State().Uploads, func(u ledger.UploadTotals) bool { return u.Artifact == artifact && u.Kept == "" })
+}
+
+// upload packs one directory to its place.
 func (in *instance) upload(ctx context.Context, name, uri, dir, at string) error {
 	r := in.run
-	for _, u := range r.owner.State().Uploads {
-		if u.Artifact == name && u.Kept == "" {
-			return nil
-		}
+	if r.delivered(name) {
+		return nil
 	}
 	r.sampled(sampleDir("output", name, dir))
 	began := time.Now()

@@ -41,7 +41,7 @@ func (m Machine) read() reading {
 	if m.Root == nil {
 		return x
 	}
-	fmt.Sscan(m.file("proc/loadavg"), &x.load)
+	_, _ = fmt.Sscan(m.file("proc/loadavg"), &x.load) // else 0, as the rest of what cannot be read
 	for line := range strings.Lines(m.file("proc/stat")) {
 		f := strings.Fields(line)
 		if len(f) < 9 || f[0] != "cpu" {

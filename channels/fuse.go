@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"os"
 	"path"
 	"slices"
@@ -78,9 +78,9 @@ func (v *view) mount(dir string) error {
 			DisableXAttrs: true, DisableSplice: true, // a reply of 1 MiB and its header does not fit into a pipe
 			ExtraCapabilities: fuse.CAP_DIRECT_IO_ALLOW_MMAP,
 			MaxStackDepth:     2, // the files that the kernel serves may lie in an overlay
-			Logger:            log.New(io.Discard, "", 0),
+			Logger:            slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		},
-		Logger: log.New(io.Discard, "", 0),
+		Logger: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	})
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (v *view) pass(f *os.File) bool {
 	if !known {
 		id, errno := v.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(f.Fd())})
 		if can = errno == 0; can {
-			v.server.UnregisterBackingFd(id)
+			_ = v.server.UnregisterBackingFd(id)
 		}
 		v.passes[st.Dev] = can
 	}

@@ -2,6 +2,7 @@ package channels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -114,7 +115,7 @@ func (r *readahead) read(ctx context.Context, p []byte, off int64) (*got, error)
 			break
 		}
 		g.segs = append(g.segs, s)
-		if err := r.await(ctx, s); err == errSpool {
+		if err := r.await(ctx, s); errors.Is(err, errSpool) {
 			r.forget(s)
 			continue
 		} else if err != nil {

@@ -240,7 +240,7 @@ func (p *Processor) Input(dst, record []byte, limit int) ([]byte, error) {
 		dst, err = p.in.appendJSON(dst, text, limit)
 	}
 	switch {
-	case err == ErrLong:
+	case errors.Is(err, ErrLong):
 		return dst[:start], err
 	case err != nil:
 		return dst[:start], &Error{Text: fmt.Sprintf("InputFilter %s: %v: '%s'", p.in, err, shown(bytes.TrimRight(record, "\r\n")))}

@@ -272,7 +272,7 @@ func (s *Set) emptyError(err error) *EmptyError {
 // empty turns a missing or forbidden bucket into the service's sentence: it cannot see objects either.
 func (s *Set) empty(err error) error {
 	se, ok := errors.AsType[*objstore.Error](err)
-	if ok && se.Op == "list" && (se.Class == objstore.ErrNoBucket || se.Class == objstore.ErrNotFound || se.Class == objstore.ErrAccessDenied) {
+	if ok && se.Op == "list" && (errors.Is(se.Class, objstore.ErrNoBucket) || errors.Is(se.Class, objstore.ErrNotFound) || errors.Is(se.Class, objstore.ErrAccessDenied)) {
 		return s.emptyError(err)
 	}
 	return err

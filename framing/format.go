@@ -2,6 +2,7 @@ package framing
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"iter"
 )
@@ -131,7 +132,7 @@ func (f Format) records(r io.Reader, max int, payloads bool) iter.Seq2[[]byte, e
 					return
 				}
 			}
-			switch e, tooLong := err.(*TooLong); {
+			switch e, tooLong := errors.AsType[*TooLong](err); {
 			case err == nil:
 			case err == io.EOF:
 				return

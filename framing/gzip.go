@@ -64,5 +64,5 @@ func (g *gunzip) class(err, class error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: ends early, after %d bytes of content", class, g.n)
 	}
-	return fmt.Errorf("%w: after %d bytes of content: %v", class, g.n, err)
+	return fmt.Errorf("%w: after %d bytes of content: %w", class, g.n, err)
 }

@@ -78,7 +78,6 @@ func (st *Stream) Fill(buf []byte) (n, records int, err error) {
 		st.ended(err)
 		more = st.probe[:m]
 		if m == 0 && st.eof {
-			last = true
 			d, k, _, _ := st.s.cut(buf[n:have], true)
 			n, records = n+d, records+k
 		}

@@ -149,7 +149,7 @@ func probeIsolation(ctx context.Context, task container.Task) error {
 			return ctx.Err()
 		}
 		if !errors.Is(err, syscall.ENETUNREACH) && !errors.Is(err, syscall.EHOSTUNREACH) {
-			return &HostError{What: "network isolation", Err: fmt.Errorf("the container has a route to %s (%v)", addr, err),
+			return &HostError{What: "network isolation", Err: fmt.Errorf("the container has a route to %s (%v)", addr, err), //nolint:errorlint // nil when it was reached
 				Hint: "this is a fault of optml or of this host's network; please report it with the output of `optml doctor`"}
 		}
 	}

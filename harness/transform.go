@@ -73,7 +73,7 @@ func (f *fleet) drive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer func() { _ = in.close() }()
 	stats := &transform.Stats{}
 	var pace pace
 	r.observe(func(s *ledger.Snapshot) { s.Transform = pace.live(stats.Totals(), time.Now()) })
@@ -255,7 +255,7 @@ func (r *run) dropOutputs(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		defer in.close()
+		defer func() { _ = in.close() }()
 		for o, err := range in.objects {
 			if err != nil {
 				return err

@@ -101,11 +101,13 @@ func (j *journal) syncSoon() {
 	if err != nil {
 		return
 	}
-	go raw.Control(func(fd uintptr) {
-		if err := unix.Fdatasync(int(fd)); err != nil {
-			j.unsynced.CompareAndSwap(nil, &err)
-		}
-	}) // keeps the file open for so long
+	go func() {
+		_ = raw.Control(func(fd uintptr) { // keeps the file open for so long; fails if it is closed already
+			if err := unix.Fdatasync(int(fd)); err != nil {
+				j.unsynced.CompareAndSwap(nil, &err)
+			}
+		})
+	}()
 }
 
 // write writes a line whole, or takes back what it wrote of it.

@@ -141,7 +141,7 @@ func (w *Writer) put(s Stream, parts ...[]byte) {
 		}
 	}
 	if w.size-w.flushed >= flushEvery {
-		unix.SyncFileRange(int(w.log.Fd()), w.flushed, w.size-w.flushed, unix.SYNC_FILE_RANGE_WRITE)
+		_ = unix.SyncFileRange(int(w.log.Fd()), w.flushed, w.size-w.flushed, unix.SYNC_FILE_RANGE_WRITE)
 		w.flushed = w.size
 	}
 }
@@ -161,7 +161,7 @@ func (w *Writer) record(r record) {
 		}
 	}
 	if _, err := w.idx.Write(r.append(w.scratch[:0])); err != nil {
-		w.idx.Truncate(w.idxSize) // what follows must not stand behind half a record
+		_ = w.idx.Truncate(w.idxSize) // what follows must not stand behind half a record
 		w.fail(fmt.Errorf("write log index: %w", err))
 		return
 	}

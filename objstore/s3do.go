@@ -94,7 +94,7 @@ func (s *S3) once(ctx context.Context, c call) (*reply, error) {
 		req = req.WithContext(traced(req.Context(), &w))
 	}
 	asked := time.Now()
-	resp, err := s.c.http.Do(req)
+	resp, err := s.c.http.Do(req) //nolint:bodyclose // the reply closes it
 	if err != nil {
 		err = dog.why(err)
 		dog.end()

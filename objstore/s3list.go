@@ -3,6 +3,7 @@ package objstore
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -210,7 +211,7 @@ func (s *S3) Sweep(ctx context.Context, prefix string, olderThan time.Duration) 
 
 func (s *S3) Delete(ctx context.Context, key string) error {
 	_, _, err := s.doAll(ctx, call{method: http.MethodDelete, key: key})
-	if err == nil || classify(err) == ErrNotFound {
+	if err == nil || errors.Is(classify(err), ErrNotFound) {
 		return nil
 	}
 	return wrap("delete", s.URI(key), err)

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/optml/optml/human"
@@ -344,7 +345,6 @@ func (t *text) warnings(warnings []Warning) {
 
 // roughly is v with three significant digits.
 func roughly(v float64) float64 {
-	var x float64
-	fmt.Sscanf(fmt.Sprintf("%.3g", v), "%g", &x)
+	x, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
 	return x
 }

@@ -2,6 +2,7 @@ package transform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -136,7 +137,7 @@ func hurried(f func()) {
 	if was, err := unix.Getpriority(unix.PRIO_PROCESS, self); err == nil {
 		was = 20 - was // as the kernel tells it
 		if unix.Setpriority(unix.PRIO_PROCESS, self, max(-20, was+haste)) == nil {
-			defer unix.Setpriority(unix.PRIO_PROCESS, self, was)
+			defer func() { _ = unix.Setpriority(unix.PRIO_PROCESS, self, was) }()
 		}
 	}
 	f()
@@ -186,7 +187,7 @@ func (r *sending) run() {
 	}()
 	now := time.Now()
 	for {
-		now = r.fill(now)
+		r.fill(now)
 		if r.ended && r.open+r.away == 0 {
 			return
 		}
@@ -195,7 +196,7 @@ func (r *sending) run() {
 }
 
 // fill has free connections send what is due.
-func (r *sending) fill(now time.Time) time.Time {
+func (r *sending) fill(now time.Time) {
 	if r.ctx.Err() != nil {
 		r.stopped = r.stopped || !r.ended
 		r.ended = true
@@ -214,7 +215,6 @@ func (r *sending) fill(now time.Time) time.Time {
 		w.call = Call{Request: req, Sent: now, Free: r.freed}
 		r.begin(w)
 	}
-	return now
 }
 
 func (r *sending) begin(w *caller) {
@@ -534,7 +534,7 @@ func (c *conn) discard() (total int64, err error) {
 // ended decides what becomes of the connection.
 func (w *caller) ended(c *conn, err error) {
 	w.call.Err = timeout(err)
-	if _, answered := err.(*StatusError); (err == nil || answered) && c.reusable() {
+	if _, answered := errors.AsType[*StatusError](err); (err == nil || answered) && c.reusable() {
 		c.used = true
 		return
 	}

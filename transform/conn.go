@@ -115,7 +115,7 @@ func (c *conn) hangUp() {
 	c.gone = true
 	switch {
 	case c.fd >= 0:
-		unix.Shutdown(c.fd, unix.SHUT_RDWR) // closed by its user: the number may be another's by then
+		_ = unix.Shutdown(c.fd, unix.SHUT_RDWR) // closed by its user: the number may be another's by then
 	case c.nc != nil:
 		c.nc.Close()
 	}

@@ -37,7 +37,7 @@ func (l *dataLog) write(lines ...string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.w.Write(b.Bytes()) // a log that cannot be written is no reason to fail
+	_, _ = l.w.Write(b.Bytes()) // a log that cannot be written is no reason to fail
 }
 
 // settings is the first line (ST-20).

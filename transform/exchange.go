@@ -72,7 +72,7 @@ func (c *conn) hear(sent <-chan error, err error, read func(status int) error) e
 	if rerr == nil {
 		rerr = read(status)
 	}
-	_, refused := rerr.(*StatusError)
+	_, refused := errors.AsType[*StatusError](rerr)
 	werr := c.join(sent, rerr != nil && !refused)
 	if err != nil || werr != nil {
 		c.finish = true

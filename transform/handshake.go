@@ -103,7 +103,7 @@ func (p *pool) await(ctx context.Context, window time.Duration, r *InstanceResul
 			if asked.IsZero() || errors.Is(last, syscall.ECONNREFUSED) { // as any container before it listens
 				return fmt.Errorf("%w: %w after %v", ErrPing, ErrExited, after)
 			}
-			return fmt.Errorf("%w: %w after %v; last answer: %v", ErrPing, ErrExited, after, unready(ctx, c, status, body, last))
+			return fmt.Errorf("%w: %w after %v; last answer: %s", ErrPing, ErrExited, after, unready(ctx, c, status, body, last).Says)
 		case <-timer.C:
 		}
 		now := time.Now()

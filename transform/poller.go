@@ -70,13 +70,13 @@ func (p *poller) add(fd int, events uint32) error {
 
 // ring ends a wait. Others may call it.
 func (p *poller) ring() {
-	unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full: it rings already
+	_, _ = unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full: it rings already
 }
 
 // rung takes back what ring did.
 func (p *poller) rung() {
 	var b [8]byte
-	unix.Read(p.bell, b[:])
+	_, _ = unix.Read(p.bell, b[:])
 }
 
 // wait returns what has come, which is valid until the next call. busy says that answers are due. patience says how long

@@ -136,7 +136,7 @@ func (f *filtering) filter(dst, rec []byte, format string, record, offset int64)
 	if err == nil && len(dst) <= f.limit {
 		return dst, nil
 	}
-	if least := err == dataprocessing.ErrLong; least || err == nil {
+	if least := errors.Is(err, dataprocessing.ErrLong); least || err == nil {
 		size := int64(max(len(dst), f.limit+1))
 		err = &framing.TooLong{Format: format, Record: record, Offset: offset, Size: size, Frame: size, Max: int64(f.limit), AtLeast: least}
 	}

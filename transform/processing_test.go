@@ -201,7 +201,6 @@ func TestProcessingWithoutJoin(t *testing.T) { // BT-151: the output filter is o
 	b.Job.Output.AssembleWith = "None"
 	b.must(t)
 	outputs(t, b, map[string]string{"x.out": "{\"s\":1}\n{\"s\":1}\n"})
-	model = &tt.Container{Invoke: rows(func(line string) string { return "label," + line })}
 
 	// Types may differ: columns in, a document out.
 	model = &tt.Container{Invoke: rows(func(line string) string { return `{"in":"` + line + `","s":1.50}` })}

@@ -63,7 +63,7 @@ func (w *worker) stream(it *item) (err error) {
 		})
 		w.saw.received = n
 	}
-	_, refused := rerr.(*StatusError)
+	_, refused := errors.AsType[*StatusError](rerr)
 	if rerr != nil && !refused {
 		cancel() // its reading ends too
 		c.nc.Close()

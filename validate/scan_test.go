@@ -184,7 +184,7 @@ func TestVAL2ModelPackage(t *testing.T) {
 
 	p := modelPackage()
 	p.Validation.Transform.Transform.PingWindow = job.Duration(300 * time.Millisecond)
-	final, s, broken = run(t, p, map[string]containertest.Program{"serve": func(p *containertest.Process) int { <-p.Signals; return 0 }}, "", nil)
+	final, _, broken = run(t, p, map[string]containertest.Program{"serve": func(p *containertest.Process) int { <-p.Signals; return 0 }}, "", nil)
 	if final.Status != "Failed" || *final.ExitCode != harness.ExitAlgorithm || !slices.Equal(broken, []string{"/ping answers 200"}) || final.Message != "Validation failed: the transform job did not complete" {
 		t.Errorf("%+v %q", final, broken)
 	}

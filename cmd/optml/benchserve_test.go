@@ -146,11 +146,12 @@ func TestServeLoads(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	x = loading{flags: &serveFlags{concurrency: []int{1}, duration: span(time.Hour), arrivals: "constant"}, payloads: [][]byte{nil}, say: t.Logf}
 	var n atomic.Int32
-	asked.Store(new(func() {
+	stopping := func() {
 		if n.Add(1) == 3 { // two after the first invocation
 			cancel(errors.New("stopped"))
 		}
-	}))
+	}
+	asked.Store(&stopping)
 	if err := x.drive(ctx, to); err == nil || x.result.Cut == "" || len(x.result.Closed.Points) != 1 || x.result.FirstError == "" {
 		t.Errorf("%+v %v", x.result, err)
 	}

@@ -281,9 +281,7 @@ func (b *lineBuffer) add(c logfile.Chunk, emit func(time.Time, []byte) error) er
 func followLogs(ctx context.Context, j *ledger.Job, o logsOptions, out *logPrinter) error {
 	f := newLogFollower(ctx, out, o)
 	f.label = j.Kind() == job.KindValidation || j.Kind() == job.KindBench // its jobs have a container each, and all of one name
-	defer f.wait()
-	end := f.job(j)
-	<-end
+	<-f.job(j)
 	return f.wait()
 }
 

@@ -129,7 +129,7 @@ func checkOverlay(ctx context.Context, m *machine) finding {
 	if !m.facts(ctx).Overlay {
 		return lacks("modprobe overlay", "the kernel does not know it")
 	}
-	if st, err := m.statfs(existing(m.root)); err == nil && int64(st.Type) == unix.OVERLAYFS_SUPER_MAGIC {
+	if st, err := m.statfs(existing(m.root)); err == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		return lacks("give --root a directory on a disk (a volume, when this is a container)",
 			"%s lies on overlayfs, and image layers cannot be stacked on that", m.root)
 	}
@@ -203,7 +203,7 @@ func checkDisk(_ context.Context, m *machine) finding {
 	if err != nil {
 		return note("", "%s: %v", at, err)
 	}
-	free := int64(st.Bavail) * int64(st.Bsize)
+	free := int64(st.Bavail) * st.Bsize
 	text := fmt.Sprintf("%s has %s free", m.root, human.Bytes(free))
 	switch {
 	case free < diskEmpty:
@@ -253,7 +253,7 @@ func checkUse(_ context.Context, m *machine) finding {
 	}
 	budget := int64(useLeast)
 	if st, err := m.statfs(existing(m.root)); err == nil {
-		budget = max(budget, int64(st.Blocks)*int64(st.Bsize)/usePart)
+		budget = max(budget, int64(st.Blocks)*st.Bsize/usePart)
 	}
 	if total > budget {
 		return note(parts[largest].mend, "%s; more than %s", text, human.Bytes(budget))

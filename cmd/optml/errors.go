@@ -52,7 +52,7 @@ func printError(w io.Writer, err error) {
 
 // split takes errors that were joined apart, so that each gets its line and its hint.
 func split(err error) []error {
-	j, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // joined errors are taken apart one level at a time
+	j, ok := err.(interface{ Unwrap() []error }) // joined errors are taken apart one level at a time
 	if !ok {
 		return []error{err}
 	}

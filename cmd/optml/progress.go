@@ -58,7 +58,7 @@ func (o progressOptions) watch(ctx context.Context, j *ledger.Job, con *console)
 		f := newLogFollower(ctx, p, logsOptions{tail: -1})
 		f.label = true
 		f.job(j)
-		defer f.wait()
+		defer func() { _ = f.wait() }() // what cannot be read of a log is not the job's failure
 	}
 	if o.mode == progressPlain && o.pulls != nil {
 		w.wg.Go(func() { o.pulls.tell(ctx, func(text string) { w.line(time.Now(), j, text) }, done) })

@@ -92,7 +92,7 @@ func (s set) makeText(dir string) error {
 		return err
 	}
 	if len(text) < 8<<20 {
-		return errors.New("Go's source is not where go env GOROOT says")
+		return errors.New("no source of Go where go env GOROOT says")
 	}
 	for i := range s.count {
 		from := len(text) / s.count * i

@@ -81,7 +81,7 @@ func serve(keep string) error {
 	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		number, _ := strconv.Atoi(q.Get("partNumber"))
-		body, to := io.Reader(r.Body), io.Writer(io.Discard)
+		body, to := io.Reader(r.Body), io.Discard
 		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, keepMark) {
 			f, err := os.Create(filepath.Join(keep, fmt.Sprintf("part-%d", max(number, 1))))
 			if err != nil {

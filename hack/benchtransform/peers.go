@@ -65,7 +65,7 @@ func (b *bench) python(s measure.Side, h *held, d data, amount int64, concurrent
 		s.Name, look = s.Name+", trust_env False", "0"
 	}
 	if err := exec.Command("/usr/bin/python3", "-c", "import requests").Run(); err != nil {
-		s.Missing = fmt.Errorf("Debian's python3-requests: %w", measure.ErrNotFound)
+		s.Missing = fmt.Errorf("python3-requests of Debian: %w", measure.ErrNotFound)
 	}
 	return b.peer(s, h, amount, func() (*exec.Cmd, error) {
 		if err := d.make(b); err != nil {

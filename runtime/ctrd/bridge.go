@@ -97,7 +97,7 @@ func (c *Client) ensureNet(ctx context.Context, job string, n container.Network)
 		}
 	}
 	if err := makeBridge(nf); err != nil {
-		c.removeNet(nf)
+		_ = c.removeNet(nf) // what it leaves is the sweep's
 		return netFile{}, err
 	}
 	return nf, nil

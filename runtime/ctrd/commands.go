@@ -36,7 +36,7 @@ func (c *Client) Commands(ctx context.Context, ref string, names ...string) (con
 		if err != nil {
 			return fmt.Errorf("look into image %s: %w", ref, err)
 		}
-		defer service.Remove(context.WithoutCancel(ctx), key)
+		defer func() { _ = service.Remove(context.WithoutCancel(ctx), key) }() // else it goes with the lease
 		for _, m := range mounts {
 			if m.Type == "bind" {
 				layers = append(layers, m.Source)

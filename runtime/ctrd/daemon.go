@@ -45,10 +45,10 @@ func DaemonMain(args []string) int {
 	}
 	ready := os.NewFile(readyFD, "ready")
 	syscall.CloseOnExec(readyFD)
-	err := runDaemon(cfg, func() { io.WriteString(ready, "ok"); ready.Close() })
+	err := runDaemon(cfg, func() { _, _ = io.WriteString(ready, "ok"); ready.Close() }) // who started us may be gone
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", daemonName, err)
-		io.WriteString(ready, err.Error())
+		_, _ = io.WriteString(ready, err.Error())
 		return 1
 	}
 	return 0
@@ -240,7 +240,7 @@ func spawnDaemon(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("start containerd role: %w", err)
 	}
-	go proc.Wait() // no zombie while we live; init has it afterwards
+	go func() { _, _ = proc.Wait() }() // no zombie while we live; init has it afterwards
 	deadline, _ := ctx.Deadline()
 	r.SetReadDeadline(deadline)
 	said, err := io.ReadAll(io.LimitReader(r, 4096))
@@ -250,7 +250,7 @@ func spawnDaemon(ctx context.Context, cfg Config) error {
 	case len(said) > 0:
 		return fmt.Errorf("start containerd: %s", said)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		proc.Kill()
+		_ = proc.Kill()
 		return fmt.Errorf("start containerd: not ready after %v; its log is %s", startTimeout, cfg.daemonLog())
 	}
 	return fmt.Errorf("start containerd: it ended at once; its log is %s", cfg.daemonLog())
@@ -261,7 +261,7 @@ const maxDaemonLog = 4 << 20
 
 func openDaemonLog(path string) (*os.File, error) {
 	if st, err := os.Stat(path); err == nil && st.Size() > maxDaemonLog {
-		os.Rename(path, path+".1")
+		_ = os.Rename(path, path+".1") // else it grows on
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

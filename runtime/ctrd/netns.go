@@ -320,7 +320,7 @@ func dialHere(ctx context.Context, network, addr string) (net.Conn, error) {
 		return fail(err)
 	}
 	if t, ok := conn.(*net.TCPConn); ok {
-		t.SetNoDelay(true)
+		_ = t.SetNoDelay(true)
 	}
 	return conn, nil
 }

@@ -68,8 +68,8 @@ func runLogger(args []string) error {
 	}
 	var pipes []*os.File
 	for _, fd := range []int{stdoutFD, stderrFD} {
-		unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize) // refused beyond the host's limit: then it stays as it is
-		if err := unix.SetNonblock(fd, true); err != nil {      // so that the runtime can poll it, and a deadline works
+		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize) // refused beyond the host's limit: then it stays as it is
+		if err := unix.SetNonblock(fd, true); err != nil {             // so that the runtime can poll it, and a deadline works
 			return fmt.Errorf("prepare pipe: %w", err)
 		}
 		pipes = append(pipes, os.NewFile(uintptr(fd), "pipe"))

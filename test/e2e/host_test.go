@@ -294,7 +294,7 @@ func ourProcesses() []process {
 		argv0, _, _ := strings.Cut(args, " ")
 		program := filepath.Base(argv0)
 		ours := w.binary != "" && (exe == w.binary || strings.HasPrefix(exe, w.root+"/")) // or one of the small programs that it carries
-		role := ""
+		var role string
 		switch {
 		case inOurs(string(read(d+"/cgroup")), own):
 			role = "container"

@@ -99,7 +99,7 @@ func Build(o Options) (v1.Image, error) {
 	if o.Corrupt {
 		layers[0] = &corrupt{layers[0]}
 	}
-	img := v1.Image(empty.Image)
+	img := empty.Image
 	if !o.Docker {
 		img = mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
 	}

@@ -127,7 +127,7 @@ func (l library) cuda() string {
 
 func (l library) end() {
 	if l.has("nvmlShutdown") {
-		l.Shutdown()
+		_ = l.Shutdown()
 	}
 }
 

@@ -23,7 +23,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return err
 		}
 		if f.NArg() == 0 {
-			return errors.New("usage: optml-gpu [--root DIR] list | edits UUID... | watch UUID...")
+			return errors.New("usage: optml-gpu [--root DIR] (list | edits UUID... | watch UUID...)")
 		}
 		what, uuids := f.Arg(0), f.Args()[1:]
 		l := open(*root)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -102,10 +103,10 @@ func allocate(v string) {
 		}
 		kept = append(kept, b)
 	}
-	held = kept
+	held.Store(&kept)
 }
 
-var held [][]byte // keeps what allocate took until the process ends
+var held atomic.Pointer[[][]byte] // keeps what allocate took until the process ends
 
 // forkHolders starts children that keep our stdout and stderr.
 func forkHolders(n int, sleep string) error {

@@ -106,7 +106,7 @@ check: ## format, vet, modernize, lint (golangci-lint when installed)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "gofmt: the files above"; exit 1; }
 	$(GO) vet ./... && $(GO) vet -tags e2e ./...
 	@test -z "$$($(GO) fix -diff ./... 2>/dev/null)" || { $(GO) fix -diff ./...; exit 1; }
-	@command -v golangci-lint >/dev/null && golangci-lint run || echo "golangci-lint is not installed: skipped"
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: skipped"; fi
 
 .PHONY: clean
 clean: ## remove build/

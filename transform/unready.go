@@ -77,14 +77,21 @@ func refused(ctx context.Context, c Container) (says, remedy string) {
 		return says, ""
 	}
 	var here, other []string
+	reached := "" // by whoever asks now
 	for _, a := range at {
-		if strconv.Itoa(int(a.Port())) == port {
-			here = append(here, a.String())
-		} else {
+		switch {
+		case strconv.Itoa(int(a.Port())) != port:
 			other = append(other, a.String())
+		case a.Addr().IsUnspecified() || a.Addr().String() == host:
+			reached = a.String()
+		default:
+			here = append(here, a.String())
 		}
 	}
 	switch {
+	case reached != "":
+		return fmt.Sprintf("connection refused, but by now the container listens on %s", reached),
+			"it began to listen when the time was over: have it listen and answer 200 sooner, and load the model beside it (INF-60)"
 	case len(here) > 0:
 		return fmt.Sprintf("connection refused: the container listens on %s only, and is asked at %s", strings.Join(here, ", "), host),
 			"listen on all interfaces, 0.0.0.0, and not on the loopback, which nobody outside of the container reaches (INF-50)"

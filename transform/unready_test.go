@@ -49,6 +49,8 @@ func TestUnready(t *testing.T) {
 		{"a long answer", answer(503, strings.Repeat("x", 5000)), "xxx…", ""},
 		{"INF-50 the loopback", refusing("127.0.0.1:8080", "[::1]:8080"), "the container listens on 127.0.0.1:8080, [::1]:8080 only, and is asked at 10.213.0.2", "0.0.0.0, and not on the loopback"},
 		{"INF-50 another port", refusing("0.0.0.0:8000"), "nothing listens on port 8080; the container listens on 0.0.0.0:8000", "listen on port 8080"},
+		{"INF-60 too late", refusing("127.0.0.1:9000", "[::]:8080"), "by now the container listens on [::]:8080", "answer 200 sooner"},
+		{"INF-60 too late on the one", refusing("10.213.0.2:8080"), "by now the container listens on 10.213.0.2:8080", "answer 200 sooner"},
 		{"nothing", refusing(), "nothing in the container listens on any port", "start a web server on port 8080"},
 		{"not known", unknown, "nothing listens on 10.213.0.2:8080", ""},
 		{"no HTTP", tt.Raw(t, func(c net.Conn) {

@@ -77,7 +77,7 @@ var brokenRules = []broken{
 	{rule: "serve starts", says: `"serve": executable file not found`, todo: "ENTRYPOINT", image: images.Options{Without: []string{"serve"}}, code: 3},
 	{rule: "the model loads from model.tar.gz alone", says: "ended with exit code 3 before it answered /ping", todo: "must be in /opt/ml/model",
 		env: map[string]string{"TINY_REQUIRE_MODEL": "vocabulary.txt"}, code: 3, quick: true},
-	{rule: "/ping answers 200", says: "/ping", todo: "200", env: map[string]string{"TINY_PING_STATUS": "500"}, flags: []string{"--ping-timeout", "1s"}, code: 3},
+	{rule: "/ping answers 200", says: "/ping", todo: "200", env: map[string]string{"TINY_PING_STATUS": "500"}, flags: []string{"--ping-timeout", "3s"}, code: 3},
 	{rule: "every input object gets an output", says: "answered 415", todo: "", env: map[string]string{"TINY_FAIL_NTH": "1", "TINY_FAIL_IF": "", "TINY_STATUS": "415"}, code: 4},
 	{rule: "sizes are within the limits", says: "response too large", todo: "MaxPayloadInMB", env: map[string]string{"TINY_INVOKE": "fixed", "TINY_BODY": strings.Repeat("x", 900)},
 		flags: []string{"--max-response", "800"}, code: 3},

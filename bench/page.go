@@ -17,7 +17,7 @@ import (
 //go:embed page.tmpl
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": human.Line, "lines": plainLines}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": human.Line, "lines": plainLines, "count": human.Count[int]}).Parse(pageText))
 
 type pageView struct {
 	*Result

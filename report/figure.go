@@ -127,7 +127,7 @@ func Strips(title string, strips []Strip, y Axis) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<figure class="card plot strips" data-strips="%s" data-x0="%s" data-x1="%s"><figcaption><b>%[1]s</b></figcaption><div class="rows">`, esc(title), exact(from), exact(to))
 	for i, s := range strips {
-		middle := "no run"
+		middle := "none"
 		if len(s.Values) > 0 {
 			middle = y.Say(s.Middle)
 		}

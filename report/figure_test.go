@@ -15,7 +15,7 @@ func TestStrips(t *testing.T) {
 	if n := strings.Count(h, "<circle"); n != 4 {
 		t.Errorf("%d dots", n)
 	}
-	for _, want := range []string{`data-strips="to&lt;tal"`, "a&amp;b", "<title>3 s</title>", "<title>median 2 s</title>", `class="band"`, `data-value="3"`, "<b>no run</b>", ">1.5 s</text>"} {
+	for _, want := range []string{`data-strips="to&lt;tal"`, "a&amp;b", "<title>3 s</title>", "<title>median 2 s</title>", `class="band"`, `data-value="3"`, "<b>none</b>", ">1.5 s</text>"} {
 		if !strings.Contains(h, want) {
 			t.Errorf("%s is not in %s", want, h)
 		}

@@ -147,7 +147,7 @@ func TestClientTimesOut(t *testing.T) {
 			}}
 			run := func(t *testing.T, in transform.Instance) {
 				src := &bodies{n: 3, next: func(i int) string { return []string{"long", "s", "long"}[i] }}
-				cl := transform.Client{Container: in.Container, Connections: 1, Timeout: 50 * time.Millisecond}
+				cl := transform.Client{Container: in.Container, Connections: 1, Timeout: 500 * time.Millisecond}
 				if over == "pipes" {
 					cl.Timeout = time.Minute
 				}

@@ -152,9 +152,9 @@ func TestSmallRequestsHangBesideOthers(t *testing.T) { // BT-104
 		w.Write(body)
 	}}
 	in := tt.Serve(t, model)
-	b := setup(in, tt.Object("in/a", "hang\n"), tt.Object("in/b", strings.Repeat("go on\n", 3000))).line("SingleRecord")
+	b := setup(in, tt.Object("in/a", "hang\n"), tt.Object("in/b", strings.Repeat("go on\n", 6000))).line("SingleRecord")
 	b.Job.MaxConcurrent, b.Job.MaxRetries = new(4), 0
-	b.Job.InvocationTimeout = job.Duration(300 * time.Millisecond)
+	b.Job.InvocationTimeout = job.Duration(time.Second)
 	res, err := b.run(t)
 	if err == nil || len(res.Failures) != 1 || !errors.Is(res.Failures[0].Err, transform.ErrTimeout) {
 		t.Errorf("%v, failures %v", err, res.Failures)

@@ -41,7 +41,7 @@ func TestTrainPageInBrowser(t *testing.T) {
 		checkLine(t, dom, "total", v.Name, order, nil)
 		checkLine(t, dom, "CPUUtilization", v.Name, v.Timeline.Series[0].Points, nil)
 	}
-	if text := textOf(dom); !strings.Contains(text, `training/b-9: AlgorithmError: \x1b[31mno\n<script>`) || !strings.Contains(text, `<script>document.title="owned"</script>`) {
+	if text := browsertest.Text(dom); !strings.Contains(text, `training/b-9: AlgorithmError: \x1b[31mno\n<script>`) || !strings.Contains(text, `<script>document.title="owned"</script>`) {
 		t.Errorf("what was said is no text of the page")
 	}
 }
@@ -87,12 +87,12 @@ func TestServePageInBrowser(t *testing.T) {
 			}
 			figure := find(dom, "figure", "data-metric", title)
 			marks := all(figure, "line", "class", "mark")
-			if want := c.Points[*c.Knee].Throughput; len(marks) != 2 || number(t, marks[i], "data-x") != want || !strings.Contains(textOf(figure), "knee "+text("1/s", want)) {
+			if want := c.Points[*c.Knee].Throughput; len(marks) != 2 || number(t, marks[i], "data-x") != want || !strings.Contains(browsertest.Text(figure), "knee "+text("1/s", want)) {
 				t.Errorf("%s: %d marks", title, len(marks))
 			}
 		}
 	}
-	if text := textOf(dom); !strings.Contains(text, said) || !strings.Contains(text, "<i>they pile up</i>") {
+	if text := browsertest.Text(dom); !strings.Contains(text, said) || !strings.Contains(text, "<i>they pile up</i>") {
 		t.Error("what was said is no text of the page")
 	}
 }
@@ -137,7 +137,7 @@ func shown(t *testing.T, r *Result) (*Result, *html.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if title := find(dom, "title", "", ""); title == nil || textOf(title) != "benchmark: b" || find(dom, "script", "", "") != nil || find(dom, "b", "", "") == nil {
+	if title := find(dom, "title", "", ""); title == nil || browsertest.Text(title) != "benchmark: b" || find(dom, "script", "", "") != nil || find(dom, "b", "", "") == nil {
 		t.Error("the page has changed itself")
 	}
 	return read, dom
@@ -154,9 +154,9 @@ func checkStrips(t *testing.T, r *Result, dom *html.Node, figure string) {
 	from, to := number(t, plot, "data-x0"), number(t, plot, "data-x1")
 	at := func(n *html.Node, name string, v float64) {
 		t.Helper()
-		got, err := strconv.ParseFloat(strings.TrimSuffix(attribute(n, name), "%"), 64)
+		got, err := strconv.ParseFloat(strings.TrimSuffix(browsertest.Attribute(n, name), "%"), 64)
 		if want := 100 * (v - from) / (to - from); err != nil || math.Abs(got-want) > 0.01 || want < 0 || want > 100 {
-			t.Errorf("%s: %v is at %s, want %v%%", figure, v, attribute(n, name), want)
+			t.Errorf("%s: %v is at %s, want %v%%", figure, v, browsertest.Attribute(n, name), want)
 		}
 	}
 	for i := range r.Variants {
@@ -169,7 +169,7 @@ func checkStrips(t *testing.T, r *Result, dom *html.Node, figure string) {
 		}
 		for k, d := range dots {
 			if number(t, d, "data-value") != values[k] {
-				t.Errorf("%s: dot %d is %s, want %v", figure, k, attribute(d, "data-value"), values[k])
+				t.Errorf("%s: dot %d is %s, want %v", figure, k, browsertest.Attribute(d, "data-value"), values[k])
 			}
 			at(d, "cx", values[k])
 		}
@@ -202,18 +202,18 @@ func checkLine(t *testing.T, dom *html.Node, title, name string, points [][2]flo
 		}
 		return (v - a) / (b - a)
 	}
-	_, log := lookup(plot, "data-log")
+	log := browsertest.Has(plot, "data-log")
 	for i, d := range dots {
 		x, y := points[i][0], points[i][1]
 		if got := number(t, d, "data-x"); math.Abs(got-x) > 1e-9*max(1, math.Abs(x)) || number(t, d, "data-value") != y {
-			t.Errorf("%s, %s: dot %d is %s, %s, want %v, %v", title, name, i, attribute(d, "data-x"), attribute(d, "data-value"), x, y)
+			t.Errorf("%s, %s: dot %d is %s, %s, want %v, %v", title, name, i, browsertest.Attribute(d, "data-x"), browsertest.Attribute(d, "data-value"), x, y)
 		}
 		// The inside of a plot: from 52 to 350, and from 164 up to 10.
 		wantX, wantY := 52+298*place(x, x0, x1, false), 164-154*place(y, y0, y1, log)
 		if math.Abs(number(t, d, "cx")-wantX) > 0.01 || math.Abs(number(t, d, "cy")-wantY) > 0.01 {
-			t.Errorf("%s, %s: %v, %v is at %s, %s, want %v, %v", title, name, x, y, attribute(d, "cx"), attribute(d, "cy"), wantX, wantY)
+			t.Errorf("%s, %s: %v, %v is at %s, %s, want %v, %v", title, name, x, y, browsertest.Attribute(d, "cx"), browsertest.Attribute(d, "cy"), wantX, wantY)
 		}
-		if ring := attribute(d, "class") == "hollow"; hollow != nil && ring != hollow[i] {
+		if ring := browsertest.Attribute(d, "class") == "hollow"; hollow != nil && ring != hollow[i] {
 			t.Errorf("%s, %s: dot %d is a ring: %v", title, name, i, ring)
 		}
 	}
@@ -225,7 +225,7 @@ func all(n *html.Node, element, name, value string) (found []*html.Node) {
 		return nil
 	}
 	for x := range n.Descendants() {
-		if x.Type == html.ElementNode && x.Data == element && (name == "" || attribute(x, name) == value) {
+		if x.Type == html.ElementNode && x.Data == element && (name == "" || browsertest.Attribute(x, name) == value) {
 			found = append(found, x)
 		}
 	}
@@ -239,35 +239,11 @@ func find(n *html.Node, element, name, value string) *html.Node {
 	return nil
 }
 
-func lookup(n *html.Node, name string) (string, bool) {
-	for _, a := range n.Attr {
-		if a.Key == name {
-			return a.Val, true
-		}
-	}
-	return "", false
-}
-
-func attribute(n *html.Node, name string) string {
-	v, _ := lookup(n, name)
-	return v
-}
-
 func number(t *testing.T, n *html.Node, name string) float64 {
 	t.Helper()
-	v, err := strconv.ParseFloat(attribute(n, name), 64)
+	v, err := strconv.ParseFloat(browsertest.Attribute(n, name), 64)
 	if err != nil {
 		t.Fatalf("%s of %s: %v", name, n.Data, err)
 	}
 	return v
-}
-
-func textOf(n *html.Node) string {
-	var b strings.Builder
-	for x := range n.Descendants() {
-		if x.Type == html.TextNode {
-			b.WriteString(x.Data)
-		}
-	}
-	return b.String()
 }

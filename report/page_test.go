@@ -23,6 +23,7 @@ import (
 	"github.com/optml/optml/ledger"
 	"github.com/optml/optml/logfile"
 	"github.com/optml/optml/metrics"
+	"github.com/optml/optml/test/browsertest"
 )
 
 const hostile = `</pre><script>document.title="owned"</script><img src=https://evil.example/x onerror=alert(1)>` + "\x1b[31m"
@@ -226,15 +227,6 @@ func pageOf(t *testing.T, j *ledger.Job) (*html.Node, []byte) {
 	return n, b.Bytes()
 }
 
-func attr(n *html.Node, name string) string {
-	for _, a := range n.Attr {
-		if strings.EqualFold(a.Key, name) {
-			return a.Val
-		}
-	}
-	return ""
-}
-
 func elements(n *html.Node, name string) (out []*html.Node) {
 	for x := range n.Descendants() {
 		if x.Type == html.ElementNode && x.Data == name {
@@ -242,16 +234,6 @@ func elements(n *html.Node, name string) (out []*html.Node) {
 		}
 	}
 	return out
-}
-
-func textOf(n *html.Node) string {
-	var b strings.Builder
-	for x := range n.Descendants() {
-		if x.Type == html.TextNode {
-			b.WriteString(x.Data)
-		}
-	}
-	return b.String()
 }
 
 // The page asks for nothing and runs nothing, whatever a container printed or a document says.
@@ -277,11 +259,11 @@ func TestPageIsInert(t *testing.T) {
 			}
 		}
 		for _, s := range elements(page, "style") {
-			if x := textOf(s); strings.Contains(x, "url(") || strings.Contains(x, "@import") {
+			if x := browsertest.Text(s); strings.Contains(x, "url(") || strings.Contains(x, "@import") {
 				t.Error("the style asks for something")
 			}
 		}
-		text := textOf(page)
+		text := browsertest.Text(page)
 		// It shows as text, with the control characters as escapes.
 		if n := strings.Count(text, `</pre><script>document.title="owned"</script><img src=https://evil.example/x onerror=alert(1)>\x1b[31m`); n < 2 {
 			t.Errorf("the hostile text shows %d times", n)
@@ -300,10 +282,10 @@ func TestPageIsInert(t *testing.T) {
 // What the page tells: verdict, rules with what to do, and that the data will be public (VAL-45).
 func TestPageTells(t *testing.T) {
 	page, _ := pageOf(t, onDisk(t, true))
-	text := textOf(page)
+	text := browsertest.Text(page)
 	var outcomes []string
 	for n := range page.Descendants() {
-		if o := attr(n, "data-outcome"); o != "" {
+		if o := browsertest.Attribute(n, "data-outcome"); o != "" {
 			outcomes = append(outcomes, o)
 		}
 	}
@@ -321,7 +303,7 @@ func TestPageTells(t *testing.T) {
 	}
 	lines := 0
 	for _, n := range elements(page, "span") {
-		if c := attr(n, "class"); c == "stdout" || c == "stderr" {
+		if c := browsertest.Attribute(n, "class"); c == "stdout" || c == "stderr" {
 			lines++
 		}
 	}
@@ -363,17 +345,17 @@ func TestPlotsEqualMetrics(t *testing.T) {
 	}
 	seen, few, many := 0, 0, 0
 	for _, fig := range elements(page, "figure") {
-		name := attr(fig, "data-metric")
-		x0, x1, y0, y1 := attr(fig, "data-x0"), attr(fig, "data-x1"), attr(fig, "data-y0"), attr(fig, "data-y1")
+		name := browsertest.Attribute(fig, "data-metric")
+		x0, x1, y0, y1 := browsertest.Attribute(fig, "data-x0"), browsertest.Attribute(fig, "data-x1"), browsertest.Attribute(fig, "data-y0"), browsertest.Attribute(fig, "data-y1")
 		for _, g := range elements(fig, "g") {
-			all := want[name+" of "+attr(g, "data-host")]
+			all := want[name+" of "+browsertest.Attribute(g, "data-host")]
 			if all == nil {
 				continue // latencies
 			}
 			seen++
 			left, right, low, high := float(t, x0), float(t, x1), float(t, y0), float(t, y1)
 			var drawn []point
-			for xy := range strings.FieldsSeq(attr(elements(g, "polyline")[0], "points")) {
+			for xy := range strings.FieldsSeq(browsertest.Attribute(elements(g, "polyline")[0], "points")) {
 				x, y, _ := strings.Cut(xy, ",")
 				drawn = append(drawn, point{at(left + (float(t, x)-plotLeft)/(plotRight-plotLeft)*(right-left)), low + (plotBottom-float(t, y))/(plotBottom-plotTop)*(high-low)})
 			}
@@ -390,7 +372,7 @@ func TestPlotsEqualMetrics(t *testing.T) {
 					t.Fatalf("%s: %d dots, %d points of %d samples", name, len(dots), len(drawn), len(all))
 				}
 				for i, d := range dots {
-					if when, err := time.Parse(time.RFC3339Nano, attr(d, "data-time")); err != nil || !when.Equal(all[i].Time) || float(t, attr(d, "data-value")) != all[i].Value || !near(drawn[i], all[i]) {
+					if when, err := time.Parse(time.RFC3339Nano, browsertest.Attribute(d, "data-time")); err != nil || !when.Equal(all[i].Time) || float(t, browsertest.Attribute(d, "data-value")) != all[i].Value || !near(drawn[i], all[i]) {
 						t.Errorf("%s: sample %d is %+v, drawn %+v, said %v", name, i, all[i], drawn[i], d.Attr)
 					}
 				}
@@ -458,7 +440,7 @@ func TestPageIsBounded(t *testing.T) {
 	if len(raw) > 8<<20 {
 		t.Errorf("%d bytes", len(raw))
 	}
-	text := textOf(page)
+	text := browsertest.Text(page)
 	for _, want := range []string{"metrics beyond the first 64 are left out", "3 lines of ", "It has more than 64 KiB and is not shown", "14 logs more are in"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not said", want)

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/html"
 )
 
 const program = "/usr/bin/chromium"
@@ -91,4 +94,30 @@ func run(t *testing.T, dir string, page []byte, args ...string) (stdout, stderr 
 		t.Fatalf("%v\n%s", err, errs.Bytes())
 	}
 	return out.Bytes(), errs.Bytes()
+}
+
+// Text is all the text below n, as a reader has it.
+func Text(n *html.Node) string {
+	var b strings.Builder
+	for x := range n.Descendants() {
+		if x.Type == html.TextNode {
+			b.WriteString(x.Data)
+		}
+	}
+	return b.String()
+}
+
+// Attribute is the value of an attribute, "" where there is none of this name.
+func Attribute(n *html.Node, name string) string {
+	if i := find(n, name); i >= 0 {
+		return n.Attr[i].Val
+	}
+	return ""
+}
+
+// Has says whether an element has an attribute, whatever its value.
+func Has(n *html.Node, name string) bool { return find(n, name) >= 0 }
+
+func find(n *html.Node, name string) int {
+	return slices.IndexFunc(n.Attr, func(a html.Attribute) bool { return strings.EqualFold(a.Key, name) })
 }
